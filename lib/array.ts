@@ -1,0 +1,103 @@
+/**
+ * Arrays as they travel through the API: structural `{data, shape}` objects, C-order unless strides are given, so that values of
+ * npyjs, zarrita and the like pass as they are. Results are always fresh, contiguous and C-order.
+ */
+import { RegimesError } from "./errors.js";
+
+/** Element types of real inputs. */
+export type RealArray = Float32Array | Float64Array;
+
+/** An n-dimensional array; `strides` are in elements, C-order when absent. */
+export interface NdArray<T = Float64Array<ArrayBuffer>> {
+  readonly data: T;
+  readonly shape: readonly number[];
+  readonly strides?: readonly number[];
+}
+
+/** Rows are samples: shape [n, d]; a vector of length d is one row. */
+export type PointsInput = NdArray<RealArray>;
+
+/** Number of elements of a shape. @throws RegimesError E_SHAPE for a negative, fractional or unsafe extent. */
+export function elementCount(what: string, shape: readonly number[]): number {
+  let count = 1;
+  for (const extent of shape) {
+    if (!Number.isSafeInteger(extent) || extent < 0) {
+      throw new RegimesError("E_SHAPE", `${what}: shape [${shape.join(", ")}] has an extent that is not a whole number`);
+    }
+    count *= extent;
+  }
+  if (!Number.isSafeInteger(count)) {
+    throw new RegimesError("E_SHAPE", `${what}: shape [${shape.join(", ")}] has more than 2^53 elements`);
+  }
+  return count;
+}
+
+/** Throws E_DETACHED when the buffer behind `data` was transferred to someone else. */
+export function checkAttached(what: string, data: ArrayBufferView): void {
+  const buffer = data.buffer as ArrayBuffer & { detached?: boolean };
+  // Node 20 has no ArrayBuffer.prototype.detached: there a detached buffer refuses to be sliced.
+  const detached = buffer.detached ?? isDetached(buffer);
+  if (detached) {
+    throw new RegimesError("E_DETACHED", `${what}: its buffer was transferred away. Pass a copy, or transfer it afterwards`);
+  }
+}
+
+function isDetached(buffer: ArrayBufferLike): boolean {
+  if (buffer.byteLength > 0 || buffer instanceof SharedArrayBuffer) return false;
+  try {
+    new Uint8Array(buffer);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+/**
+ * A float64 C-order copy of `input`, checked to have shape [rows, columns] (a bare vector counts as one row).
+ * Non-finite values throw E_NONFINITE with their place and number.
+ * @returns the copy and its shape.
+ */
+export function copyRows(what: string, input: PointsInput, columns?: number): { data: Float64Array<ArrayBuffer>; rows: number; columns: number } {
+  if (input === null || typeof input !== "object" || !ArrayBuffer.isView(input.data) || !Array.isArray(input.shape)) {
+    throw new RegimesError("E_SHAPE", `${what}: expected {data: Float64Array or Float32Array, shape: [rows, d]}`);
+  }
+  checkAttached(what, input.data);
+  const shape = input.shape.length === 1 ? [1, input.shape[0]!] : input.shape;
+  const wanted = `[batch, ${columns ?? "d"}]`;
+  if (shape.length !== 2 || shape[1] === 0 || (columns !== undefined && shape[1] !== columns)) {
+    throw new RegimesError("E_SHAPE", `${what}: shape [${input.shape.join(", ")}], need ${wanted}`);
+  }
+  const rows = shape[0]!;
+  const width = shape[1]!;
+  const count = elementCount(what, shape);
+  const copy = new Float64Array(count);
+  const strides = input.strides ?? (input.shape.length === 1 ? [1] : [width, 1]);
+  const rowStride = strides.length === 1 ? 0 : strides[0]!;
+  const columnStride = strides[strides.length - 1]!;
+  const last = (rows - 1) * rowStride + (width - 1) * columnStride;
+  if (count > 0 && (last >= input.data.length || last < 0)) {
+    throw new RegimesError("E_SHAPE", `${what}: shape [${input.shape.join(", ")}] needs ${last + 1} elements, data has ${input.data.length}`);
+  }
+  if (input.strides === undefined && input.data.length !== count) {
+    throw new RegimesError("E_SHAPE", `${what}: shape [${input.shape.join(", ")}] needs ${count} elements, data has ${input.data.length}`);
+  }
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < width; j++) copy[i * width + j] = input.data[i * rowStride + j * columnStride]!;
+  }
+  checkFinite(what, copy, width);
+  return { data: copy, rows, columns: width };
+}
+
+/** Throws E_NONFINITE when `data`, read as rows of `columns` values, holds NaN or infinities. */
+export function checkFinite(what: string, data: RealArray, columns: number): void {
+  let bad = 0;
+  let first = -1;
+  for (let k = 0; k < data.length; k++) {
+    if (Number.isFinite(data[k]!)) continue;
+    if (bad++ === 0) first = k;
+  }
+  if (bad > 0) {
+    const row = Math.floor(first / columns);
+    throw new RegimesError("E_NONFINITE", `${what}: ${bad} NaN or infinite values, first at row ${row} column ${first % columns}`);
+  }
+}

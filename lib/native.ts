@@ -1,0 +1,325 @@
+/**
+ * Loads the native addon and mirrors its exports with types; the only module that touches the .node file. It is loaded by the
+ * first call that needs it, not at import, so that closed forms, types and `--help` work without a binary.
+ *
+ * Long operations run on the addon's own threads and come back as jobs; `runJob` turns a job into a promise that honours
+ * `signal` (rejects with the signal's reason) and reports progress.
+ */
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { availableParallelism } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { RegimesError, type ErrorCode } from "./errors.js";
+
+/** Opaque native handle that owns its memory: the rows of a data set, or the components of a target. */
+export interface NativeHandle {
+  dispose(): void;
+}
+
+/** Rows as stored; the values are `stored * scale + shift` in float64. */
+export interface NativeDatasetInput {
+  readonly stored: Uint8Array | Float32Array | Float64Array;
+  readonly n: number;
+  readonly d: number;
+  readonly scale: number;
+  readonly shift: number;
+}
+
+/** Statistics of the stored values (before scale and shift). */
+export interface NativeStatistics {
+  readonly mean: number;
+  /** Population variance (divided by n d). */
+  readonly variance: number;
+  readonly minimum: number;
+  readonly maximum: number;
+  readonly nonfinite: { readonly count: number; readonly row: number; readonly column: number };
+  readonly distinctRows: number;
+}
+
+export type NativeCovariance =
+  | { readonly type: "spherical"; readonly variances: Float64Array }
+  | { readonly type: "diagonal"; readonly variances: Float64Array }
+  | { readonly type: "full"; readonly matrices: Float64Array }
+  | { readonly type: "low-rank"; readonly diagonals: Float64Array; readonly factors: Float64Array; readonly rank: number };
+
+/** Names of the readings that `posterior` computes on request. */
+export type NativePosteriorReading =
+  | "logDensity"
+  | "denoised"
+  | "score"
+  | "entropy"
+  | "sumSquares"
+  | "nearest"
+  | "classWeights"
+  | "covarianceTrace"
+  | "covarianceProducts"
+  | "jacobianProducts"
+  | "divergence";
+
+export interface NativePosteriorRequest {
+  readonly a: number;
+  readonly b: number;
+  /** [batch, d], copied at the call. */
+  readonly x: Float64Array;
+  readonly batch: number;
+  readonly readings: readonly NativePosteriorReading[];
+  /** Number of heaviest components to return, 0 for none. */
+  readonly top: number;
+  /** One vector per query for the products, [batch, d]. */
+  readonly vectors: Float64Array | null;
+}
+
+export interface NativePosteriorResult {
+  readonly logDensity?: Float64Array<ArrayBuffer>;
+  readonly denoised?: Float64Array<ArrayBuffer>;
+  readonly score?: Float64Array<ArrayBuffer>;
+  readonly entropy?: Float64Array<ArrayBuffer>;
+  readonly sumSquares?: Float64Array<ArrayBuffer>;
+  readonly nearestIndex?: Int32Array<ArrayBuffer>;
+  readonly nearestWeight?: Float64Array<ArrayBuffer>;
+  readonly classWeights?: Float64Array<ArrayBuffer>;
+  readonly topIndex?: Int32Array<ArrayBuffer>;
+  readonly topWeight?: Float64Array<ArrayBuffer>;
+  readonly covarianceTrace?: Float64Array<ArrayBuffer>;
+  readonly covarianceProducts?: Float64Array<ArrayBuffer>;
+  readonly jacobianProducts?: Float64Array<ArrayBuffer>;
+  readonly divergence?: Float64Array<ArrayBuffer>;
+  readonly errorLogDensity: Float64Array<ArrayBuffer>;
+  /** With "score" or "denoised". */
+  readonly errorScore?: Float64Array<ArrayBuffer>;
+}
+
+/** Names of the readings that `sweep` computes on request, each [times, draws]. */
+export type NativeSweepReading = "logDensity" | "entropy" | "sumSquares" | "ownLogWeight" | "classSquares" | "classEntropy";
+
+export interface NativeSweepRequest {
+  readonly a: Float64Array;
+  readonly b: Float64Array;
+  readonly seed: bigint;
+  readonly first: number;
+  readonly count: number;
+  readonly readings: readonly NativeSweepReading[];
+}
+
+export type NativeSweepResult = { readonly component: Int32Array<ArrayBuffer> } & {
+  readonly [reading in NativeSweepReading]?: Float64Array<ArrayBuffer>;
+};
+
+export interface NativeSampleRequest {
+  readonly a: number;
+  readonly b: number;
+  readonly seed: bigint;
+  readonly first: number;
+  readonly count: number;
+}
+
+export interface NativeSampleResult {
+  readonly x: Float64Array<ArrayBuffer>;
+  readonly component: Int32Array<ArrayBuffer>;
+}
+
+export interface NativeSpectrumRequest {
+  /** Number of leading eigenpairs. */
+  readonly count: number;
+  /** Relative residual at which an eigenpair counts as converged. */
+  readonly tolerance: number;
+  /** The within-class covariance instead of the total one. */
+  readonly within: boolean;
+  /** All eigenvalues by a dense solver (min(n, d) at most 4096), without vectors. */
+  readonly complete: boolean;
+  /** Put the centred class means into the start block and return their coordinates. */
+  readonly classMeans: boolean;
+}
+
+export interface NativeSpectrumResult {
+  /** Descending; with `complete`, all min(n - 1, d) (points) or d (mixture) of them. */
+  readonly eigenvalues: Float64Array<ArrayBuffer>;
+  /** |C u - lambda u| of each leading pair. */
+  readonly residuals: Float64Array<ArrayBuffer>;
+  /** [count, d]; empty with `complete`. */
+  readonly vectors: Float64Array<ArrayBuffer>;
+  /** sd((u . (y - mean))^2) over rows of each leading direction; zero for mixtures. */
+  readonly projectionDeviation: Float64Array<ArrayBuffer>;
+  readonly trace: number;
+  readonly mean: Float64Array<ArrayBuffer>;
+  /** All Ritz values of the Krylov space, and the coordinates of the centred class means in it, [classes, ritzValues.length]. */
+  readonly ritzValues: Float64Array<ArrayBuffer>;
+  readonly classCoordinates: Float64Array<ArrayBuffer>;
+  /** Ritz vectors, [ritzValues.length, d], only with `classMeans`. */
+  readonly ritzVectors: Float64Array<ArrayBuffer>;
+  /** Fraction of rows (or of mixture weight) in each class. */
+  readonly classFractions: Float64Array<ArrayBuffer>;
+}
+
+export interface NativeJob<T> {
+  readonly promise: Promise<T>;
+  cancel(): void;
+}
+
+export interface BackendInfo {
+  /** "cpu-avx512", "cpu-avx2", "cpu-portable" or "reference". */
+  readonly chosen: string;
+  readonly reason: string;
+  /** Those this machine can run. */
+  readonly available: readonly string[];
+  readonly compiler: string;
+}
+
+type Progress = ((fraction: number) => void) | undefined;
+
+export interface NativeAddon {
+  /** Version of the package the addon was built from. */
+  readonly version: string;
+  backend(): BackendInfo;
+  createDataset(input: NativeDatasetInput): NativeHandle;
+  /** Values (scaled) of rows [from, to), [to - from, d]. */
+  datasetRows(dataset: NativeHandle, from: number, to: number): Float64Array<ArrayBuffer>;
+  datasetStatistics(dataset: NativeHandle, threads: number, progress: Progress): NativeJob<NativeStatistics>;
+  /** A data set over the same stored rows with another scale and shift; no copy. */
+  rescaledDataset(dataset: NativeHandle, scale: number, shift: number): NativeHandle;
+  createEmpirical(dataset: NativeHandle, weights: Float64Array | null, labels: Int32Array | null, classes: number): NativeHandle;
+  createMixture(weights: Float64Array, means: Float64Array, k: number, d: number, covariance: NativeCovariance): NativeHandle;
+  posterior(target: NativeHandle, request: NativePosteriorRequest, threads: number, progress: Progress): NativeJob<NativePosteriorResult>;
+  sweep(target: NativeHandle, request: NativeSweepRequest, threads: number, progress: Progress): NativeJob<NativeSweepResult>;
+  sample(target: NativeHandle, request: NativeSampleRequest, threads: number, progress: Progress): NativeJob<NativeSampleResult>;
+  spectrum(target: NativeHandle, request: NativeSpectrumRequest, threads: number, progress: Progress): NativeJob<NativeSpectrumResult>;
+  /** Products of the rows with given vectors [p, d]: [n, p]; `centre` subtracts nothing, the mean, or the row's class mean. */
+  project(
+    target: NativeHandle,
+    request: { readonly vectors: Float64Array; readonly count: number; readonly centre: "none" | "mean" | "class" },
+    threads: number,
+    progress: Progress,
+  ): NativeJob<{ readonly projections: Float64Array<ArrayBuffer> }>;
+  /** Eigenvalues (ascending) and vectors (rows) of a symmetric [n, n] matrix. */
+  symmetricEigen(matrix: Float64Array, n: number): { values: Float64Array<ArrayBuffer>; vectors: Float64Array<ArrayBuffer> };
+  /** Stops every running job; called when the process exits. */
+  cancelAll(): void;
+}
+
+const require = createRequire(import.meta.url);
+const packageRoot = join(dirname(fileURLToPath(import.meta.url)), "..");
+let loaded: NativeAddon | undefined;
+
+/** The addon, loaded once. @throws RegimesError E_NO_BINARY with every path tried, E_BACKEND for an unusable forced backend. */
+export function native(): NativeAddon {
+  if (loaded === undefined) {
+    loaded = load();
+    // Cleanup hooks of the addon do not run on process.exit() or an uncaught throw: stop its threads from here.
+    const addon = loaded;
+    process.once("exit", () => addon.cancelAll());
+  }
+  return loaded;
+}
+
+/** The paths a binary is looked for, in order. `DIFFUSION_REGIMES_NATIVE` is exclusive. */
+export function binaryCandidates(): readonly string[] {
+  const forced = process.env["DIFFUSION_REGIMES_NATIVE"];
+  if (forced !== undefined && forced !== "") return [forced];
+  const report = process.report?.getReport() as { header?: { glibcVersionRuntime?: string } } | undefined;
+  const musl = process.platform === "linux" && report?.header?.glibcVersionRuntime === undefined;
+  const triple = `${process.platform}-${process.arch}${musl ? "-musl" : ""}`;
+  return [
+    join(packageRoot, "build", "Release", "regimes.node"),
+    join(packageRoot, "build", "Debug", "regimes.node"),
+    join(packageRoot, "prebuilds", triple, "regimes.node"),
+  ];
+}
+
+function load(): NativeAddon {
+  const tried: string[] = [];
+  for (const candidate of binaryCandidates()) {
+    if (!existsSync(candidate)) {
+      tried.push(`${candidate}: not there`);
+      continue;
+    }
+    try {
+      return require(candidate) as NativeAddon;
+    } catch (cause) {
+      const error = cause as Error & { code?: string };
+      if (error.code === "E_BACKEND") throw toRegimesError(error);
+      tried.push(`${candidate}: ${error.message}`);
+    }
+  }
+  throw new RegimesError(
+    "E_NO_BINARY",
+    `the native addon is not built for ${process.platform}-${process.arch}, Node ${process.versions.node}. Tried:\n` +
+      tried.map((line) => `  ${line}`).join("\n") +
+      `\nBuild it once (needs g++ >= 11, make and CMake >= 3.22): npx diffusion-regimes build`,
+  );
+}
+
+/** Options of every long call. */
+export interface RunOptions {
+  /** Aborting rejects the promise with `signal.reason` within 100 ms. */
+  readonly signal?: AbortSignal | undefined;
+  /** Called on the JavaScript thread with the fraction done, in [0, 1]. */
+  readonly onProgress?: ((fraction: number) => void) | undefined;
+  /** Native threads, default all processors. Results do not depend on it. */
+  readonly threads?: number | undefined;
+}
+
+/** The names of `RunOptions`, for option checks. */
+export const runOptionNames: readonly string[] = ["signal", "onProgress", "threads"];
+
+/** The number of native threads that `options` mean. @throws RegimesError E_OPTION. */
+export function threadsOf(options: RunOptions): number {
+  const threads = options.threads ?? availableParallelism();
+  if (!Number.isSafeInteger(threads) || threads < 1 || threads > 1024) {
+    throw new RegimesError("E_OPTION", `threads is ${threads}, need a whole number from 1 to 1024`);
+  }
+  return threads;
+}
+
+/** A seed as 64 bits. @throws RegimesError E_OPTION for what is not a whole number >= 0. */
+export function seedOf(seed: number | bigint): bigint {
+  const whole = typeof seed === "bigint" || Number.isSafeInteger(seed);
+  if (!whole || seed < 0) throw new RegimesError("E_OPTION", `seed is ${String(seed)}, need a whole number from 0 to 2^53, or a bigint`);
+  return BigInt.asUintN(64, BigInt(seed));
+}
+
+/**
+ * Starts a native job and waits for it: cancels it when the signal aborts, or when `onProgress` throws (rejecting with that
+ * error), and maps native errors to `RegimesError`.
+ */
+export async function runJob<T>(
+  options: RunOptions,
+  start: (addon: NativeAddon, threads: number, progress: Progress) => NativeJob<T>,
+): Promise<T> {
+  const { signal, onProgress } = options;
+  signal?.throwIfAborted();
+  const threads = threadsOf(options);
+  let callbackError: { error: unknown } | undefined;
+  let job: NativeJob<T> | undefined;
+  const progress =
+    onProgress === undefined
+      ? undefined
+      : (fraction: number): void => {
+          try {
+            if (callbackError === undefined) onProgress(fraction);
+          } catch (error) {
+            callbackError = { error };
+            job?.cancel();
+          }
+        };
+  const cancel = (): void => job?.cancel();
+  try {
+    job = start(native(), threads, progress);
+    signal?.addEventListener("abort", cancel, { once: true });
+    return await job.promise;
+  } catch (error) {
+    if (callbackError !== undefined) throw callbackError.error;
+    if (signal?.aborted) throw signal.reason;
+    throw toRegimesError(error);
+  } finally {
+    signal?.removeEventListener("abort", cancel);
+  }
+}
+
+/** Native errors carry `code` and a message without it. */
+export function toRegimesError(error: unknown): unknown {
+  if (error instanceof RegimesError || !(error instanceof Error)) return error;
+  const code = (error as Error & { code?: string }).code;
+  if (code === undefined || !code.startsWith("E_")) return error;
+  return new RegimesError(code as ErrorCode, error.message, { cause: error });
+}

@@ -1,0 +1,89 @@
+// The addon's exports and its per-environment state. No mathematics here.
+#include <napi.h>
+
+#include <vector>
+
+#include "../dispatch.h"
+#include "arguments.h"
+#include "environment.h"
+#include "handles.h"
+#include "job.h"
+#include "operations.h"
+
+namespace regimes::bindings {
+namespace {
+
+Napi::Value backend(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const BackendChoice& choice = chosen_backend();
+  if (choice.backend == nullptr) throw status_error(env, choice.status);
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("chosen", choice.backend->name);
+  out.Set("reason", choice.reason);
+  Napi::Array available = Napi::Array::New(env);
+  for (size_t i = 0; i < choice.available.size(); ++i) available.Set(static_cast<uint32_t>(i), choice.available[i]);
+  out.Set("available", available);
+#if defined(__clang__)
+  out.Set("compiler", "clang " __clang_version__);
+#elif defined(__GNUC__)
+  out.Set("compiler", "g++ " __VERSION__);
+#else
+  out.Set("compiler", "unknown");
+#endif
+  return out;
+}
+
+// Stops and joins every job of this environment, before the process ends under their feet.
+Napi::Value cancel_all(const Napi::CallbackInfo& info) {
+  for (Job* job : environment(info.Env()).jobs) job->cancel();
+  for (Job* job : environment(info.Env()).jobs) job->join();
+  return info.Env().Undefined();
+}
+
+// No C++ exception may reach JavaScript's C frames.
+template <Napi::Value (*Function)(const Napi::CallbackInfo&)>
+Napi::Value guarded(const Napi::CallbackInfo& info) {
+  try {
+    return Function(info);
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (const std::bad_alloc&) {
+    throw coded_error(info.Env(), "E_OUT_OF_MEMORY", "the system refused more memory for this call");
+  } catch (const std::exception& error) {
+    throw coded_error(info.Env(), "E_INTERNAL", error.what());
+  }
+}
+
+template <Napi::Value (*Function)(const Napi::CallbackInfo&)>
+void add(Napi::Object exports, const char* name) {
+  exports.Set(name, Napi::Function::New(exports.Env(), guarded<Function>, name));
+}
+
+Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  auto* state = new Environment;
+  state->dataset_class = Napi::Persistent(DatasetHandle::define(env));
+  state->target_class = Napi::Persistent(TargetHandle::define(env));
+  env.SetInstanceData(state);
+  exports.Set("version", REGIMES_VERSION);
+  add<backend>(exports, "backend");
+  add<create_dataset>(exports, "createDataset");
+  add<rescaled_dataset>(exports, "rescaledDataset");
+  add<dataset_rows>(exports, "datasetRows");
+  add<dataset_statistics>(exports, "datasetStatistics");
+  add<create_empirical>(exports, "createEmpirical");
+  add<create_mixture>(exports, "createMixture");
+  add<posterior>(exports, "posterior");
+  add<sweep>(exports, "sweep");
+  add<sample>(exports, "sample");
+  add<spectrum>(exports, "spectrum");
+  add<project>(exports, "project");
+  add<symmetric_eigen>(exports, "symmetricEigen");
+  add<cancel_all>(exports, "cancelAll");
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(regimes, initialise)
+
+}  // namespace regimes::bindings

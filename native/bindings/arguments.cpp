@@ -1,0 +1,102 @@
+#include "arguments.h"
+
+#include <cmath>
+#include <cstring>
+
+namespace regimes::bindings {
+namespace {
+
+const char* code_name(Code code) {
+  switch (code) {
+    case Code::ok:
+    case Code::internal:
+      return "E_INTERNAL";
+    case Code::cancelled:
+      return "E_CANCELLED";
+    case Code::shape:
+      return "E_SHAPE";
+    case Code::domain:
+      return "E_DOMAIN";
+    case Code::nonfinite:
+      return "E_NONFINITE";
+    case Code::range:
+      return "E_RANGE";
+    case Code::weights:
+      return "E_WEIGHTS";
+    case Code::not_psd:
+      return "E_NOT_PSD";
+    case Code::out_of_memory:
+      return "E_OUT_OF_MEMORY";
+    case Code::backend:
+      return "E_BACKEND";
+  }
+  return "E_INTERNAL";
+}
+
+template <class Array, class Element>
+std::vector<Element> copy_of(const Napi::Value& value, napi_typedarray_type type, const char* name, int64_t count, bool optional) {
+  if (optional && (value.IsNull() || value.IsUndefined())) return {};
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) {
+    throw coded_error(value.Env(), "E_INTERNAL", std::string(name) + " has the wrong type");
+  }
+  const Array array = value.As<Array>();
+  if (static_cast<int64_t>(array.ElementLength()) != count) {
+    throw coded_error(value.Env(), "E_SHAPE",
+                      std::string(name) + " has " + std::to_string(array.ElementLength()) + " elements, need " + std::to_string(count));
+  }
+  std::vector<Element> copy(static_cast<size_t>(count));
+  if (count > 0) std::memcpy(copy.data(), array.Data(), copy.size() * sizeof(Element));
+  return copy;
+}
+
+}  // namespace
+
+Napi::Error coded_error(Napi::Env env, const char* code, const std::string& message) {
+  Napi::Error error = Napi::Error::New(env, message);
+  error.Set("code", Napi::String::New(env, code));
+  return error;
+}
+
+Napi::Error status_error(Napi::Env env, const Status& status) { return coded_error(env, code_name(status.code), status.detail); }
+
+double number(const Napi::Object& object, const char* name) {
+  const Napi::Value value = object.Get(name);
+  if (!value.IsNumber()) throw coded_error(object.Env(), "E_INTERNAL", std::string(name) + " is not a number");
+  return value.As<Napi::Number>().DoubleValue();
+}
+
+bool flag(const Napi::Object& object, const char* name) { return object.Get(name).ToBoolean().Value(); }
+
+int64_t whole(const Napi::Object& object, const char* name) {
+  const double value = number(object, name);
+  if (!(value >= 0 && value <= 0x1p53 && std::floor(value) == value)) {
+    throw coded_error(object.Env(), "E_INTERNAL", std::string(name) + " is not a whole number");
+  }
+  return static_cast<int64_t>(value);
+}
+
+uint64_t seed(const Napi::Object& object, const char* name) {
+  const Napi::Value value = object.Get(name);
+  if (!value.IsBigInt()) throw coded_error(object.Env(), "E_INTERNAL", std::string(name) + " is not a bigint");
+  bool lossless = false;
+  return value.As<Napi::BigInt>().Uint64Value(&lossless);
+}
+
+std::vector<std::string> names(const Napi::Object& object, const char* name) {
+  const Napi::Value value = object.Get(name);
+  if (!value.IsArray()) throw coded_error(object.Env(), "E_INTERNAL", std::string(name) + " is not an array");
+  const Napi::Array array = value.As<Napi::Array>();
+  std::vector<std::string> result;
+  for (uint32_t i = 0; i < array.Length(); ++i) result.push_back(array.Get(i).ToString().Utf8Value());
+  return result;
+}
+
+std::vector<double> doubles(const Napi::Value& value, const char* name, int64_t count, bool optional) {
+  return copy_of<Napi::Float64Array, double>(value, napi_float64_array, name, count, optional);
+}
+
+std::vector<int32_t> integers(const Napi::Value& value, const char* name, int64_t count, bool optional) {
+  return copy_of<Napi::Int32Array, int32_t>(value, napi_int32_array, name, count, optional);
+}
+
+}  // namespace regimes::bindings

@@ -1,0 +1,201 @@
+#include "handles.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "../core/prepare.h"
+#include "arguments.h"
+#include "environment.h"
+
+namespace regimes::bindings {
+namespace {
+
+constexpr napi_type_tag dataset_tag = {0x5d1a3c0e9b7f4e21u, 0x8c6b02f19d3e5a70u};
+constexpr napi_type_tag target_tag = {0x21e4f7b9e0c3a1d5u, 0x07a5e3d91f20b6c8u};
+
+
+Napi::Object tagged(Napi::Object object, const napi_type_tag& tag) {
+  object.TypeTag(&tag);
+  return object;
+}
+
+std::vector<double> logarithms(const std::vector<double>& weights) {
+  std::vector<double> logs(weights);
+  for (double& value : logs) value = value > 0 ? std::log(value) : no_weight;
+  return logs;
+}
+
+}  // namespace
+
+const Status& TargetMemory::prepare_once(const Execution& execution) {
+  std::call_once(prepared, [&] {
+    if (target.kind == Target::Kind::mixture) prepare_status = prepare(covariances, target.n, target.d, execution);
+  });
+  return prepare_status;
+}
+
+DatasetHandle::DatasetHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<DatasetHandle>(info) {}
+
+Napi::Function DatasetHandle::define(Napi::Env env) {
+  return DefineClass(env, "NativeDataset", {InstanceMethod<&DatasetHandle::dispose>("dispose")});
+}
+
+void DatasetHandle::release(Napi::Env env) {
+  if (memory && memory.use_count() == 1) Napi::MemoryManagement::AdjustExternalMemory(env, -static_cast<int64_t>(memory->bytes.size()));
+  memory.reset();
+}
+
+DataView DatasetHandle::view() const { return {memory->bytes.data(), memory->n, memory->d, memory->dtype, scale, shift}; }
+
+TargetHandle::TargetHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<TargetHandle>(info) {}
+
+Napi::Function TargetHandle::define(Napi::Env env) {
+  return DefineClass(env, "NativeTarget", {InstanceMethod<&TargetHandle::dispose>("dispose")});
+}
+
+DatasetHandle& dataset_of(const Napi::Value& value) {
+  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&dataset_tag)) {
+    throw coded_error(value.Env(), "E_INTERNAL", "not a native data set");
+  }
+  DatasetHandle& handle = *DatasetHandle::Unwrap(value.As<Napi::Object>());
+  if (!handle.memory) throw coded_error(value.Env(), "E_DISPOSED", "this data set was disposed of. Open it again");
+  return handle;
+}
+
+std::shared_ptr<TargetMemory> target_of(const Napi::Value& value) {
+  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&target_tag)) {
+    throw coded_error(value.Env(), "E_INTERNAL", "not a native target");
+  }
+  const TargetHandle& handle = *TargetHandle::Unwrap(value.As<Napi::Object>());
+  if (!handle.memory) throw coded_error(value.Env(), "E_DISPOSED", "this target was disposed of. Create it again");
+  return handle.memory;
+}
+
+Napi::Value create_dataset(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Napi::Object input = info[0].As<Napi::Object>();
+  auto memory = std::make_shared<DatasetMemory>();
+  memory->n = whole(input, "n");
+  memory->d = whole(input, "d");
+  const Napi::Value stored = input.Get("stored");
+  if (!stored.IsTypedArray()) throw coded_error(env, "E_INTERNAL", "stored is not a typed array");
+  const Napi::TypedArray array = stored.As<Napi::TypedArray>();
+  switch (array.TypedArrayType()) {
+    case napi_uint8_array:
+      memory->dtype = Dtype::u8;
+      break;
+    case napi_float32_array:
+      memory->dtype = Dtype::f32;
+      break;
+    case napi_float64_array:
+      memory->dtype = Dtype::f64;
+      break;
+    default:
+      throw coded_error(env, "E_DTYPE", "rows are stored as uint8, float32 or float64");
+  }
+  const auto elements = static_cast<int64_t>(array.ElementLength());
+  if (memory->n < 1 || memory->d < 1 || elements / memory->d != memory->n || elements % memory->d != 0) {
+    throw coded_error(env, "E_SHAPE", "the stored array does not have n d elements");
+  }
+  memory->bytes.resize(array.ByteLength());
+  // Through the typed-array view of its own type: an array buffer of a shared typed array cannot be asked for.
+  void* data = nullptr;
+  napi_get_typedarray_info(env, array, nullptr, nullptr, &data, nullptr, nullptr);
+  std::memcpy(memory->bytes.data(), data, memory->bytes.size());
+
+  const Napi::Object object = tagged(environment(env).dataset_class.New({}), dataset_tag);
+  DatasetHandle& handle = *DatasetHandle::Unwrap(object);
+  Napi::MemoryManagement::AdjustExternalMemory(env, static_cast<int64_t>(memory->bytes.size()));
+  handle.memory = std::move(memory);
+  handle.scale = number(input, "scale");
+  handle.shift = number(input, "shift");
+  return object;
+}
+
+Napi::Value rescaled_dataset(const Napi::CallbackInfo& info) {
+  const DatasetHandle& from = dataset_of(info[0]);
+  const Napi::Object object = tagged(environment(info.Env()).dataset_class.New({}), dataset_tag);
+  DatasetHandle& handle = *DatasetHandle::Unwrap(object);
+  handle.memory = from.memory;
+  handle.scale = info[1].ToNumber().DoubleValue();
+  handle.shift = info[2].ToNumber().DoubleValue();
+  return object;
+}
+
+Napi::Value dataset_rows(const Napi::CallbackInfo& info) {
+  const DatasetHandle& handle = dataset_of(info[0]);
+  const int64_t from = info[1].ToNumber().Int64Value(), to = info[2].ToNumber().Int64Value();
+  const DataView view = handle.view();
+  if (from < 0 || to < from || to > view.rows) throw coded_error(info.Env(), "E_SHAPE", "the range of rows lies outside the data set");
+  auto out = Napi::Float64Array::New(info.Env(), static_cast<size_t>((to - from) * view.columns));
+  double* values = out.Data();
+  for (int64_t i = from; i < to; ++i) {
+    for (int64_t j = 0; j < view.columns; ++j) *values++ = view.value(i, j);
+  }
+  return out;
+}
+
+Napi::Value create_empirical(const Napi::CallbackInfo& info) {
+  const DatasetHandle& dataset = dataset_of(info[0]);
+  auto memory = std::make_shared<TargetMemory>();
+  const DataView view = dataset.view();
+  memory->dataset = dataset.memory;
+  memory->log_weights = logarithms(doubles(info[1], "weights", view.rows, true));
+  memory->classes = integers(info[2], "labels", view.rows, true);
+  Target& target = memory->target;
+  target.kind = Target::Kind::points;
+  target.n = view.rows;
+  target.d = view.columns;
+  target.points = view;
+  target.class_count = info[3].ToNumber().Int32Value();
+  for (const int32_t label : memory->classes) {
+    if (label < 0 || label >= target.class_count) throw coded_error(info.Env(), "E_LABELS", "a label lies outside its classes");
+  }
+  if (!memory->log_weights.empty()) target.log_weights = memory->log_weights.data();
+  if (!memory->classes.empty()) target.classes = memory->classes.data();
+  const Napi::Object object = tagged(environment(info.Env()).target_class.New({}), target_tag);
+  TargetHandle::Unwrap(object)->memory = std::move(memory);
+  return object;
+}
+
+Napi::Value create_mixture(const Napi::CallbackInfo& info) {
+  const int64_t k = info[2].ToNumber().Int64Value(), d = info[3].ToNumber().Int64Value();
+  auto memory = std::make_shared<TargetMemory>();
+  memory->log_weights = logarithms(doubles(info[0], "weights", k));
+  memory->means = doubles(info[1], "means", k * d);
+  const Napi::Object covariance = info[4].As<Napi::Object>();
+  const std::string type = covariance.Get("type").ToString().Utf8Value();
+  Covariances& c = memory->covariances;
+  if (type == "spherical") {
+    c.type = Covariances::Type::spherical;
+    c.values = doubles(covariance.Get("variances"), "variances", k);
+  } else if (type == "diagonal") {
+    c.type = Covariances::Type::diagonal;
+    c.values = doubles(covariance.Get("variances"), "variances", k * d);
+  } else if (type == "full") {
+    c.type = Covariances::Type::full;
+    c.values = doubles(covariance.Get("matrices"), "matrices", k * d * d);
+  } else {
+    c.type = Covariances::Type::low_rank;
+    c.rank = whole(covariance, "rank");
+    c.values = doubles(covariance.Get("diagonals"), "diagonals", k * d);
+    c.factors = doubles(covariance.Get("factors"), "factors", k * d * c.rank);
+  }
+  Target& target = memory->target;
+  target.kind = Target::Kind::mixture;
+  target.n = k;
+  target.d = d;
+  target.means = {memory->means.data(), k, d};
+  target.covariances = &memory->covariances;
+  target.log_weights = memory->log_weights.data();
+  // Every Gaussian is a class of its own.
+  memory->classes.resize(static_cast<size_t>(k));
+  for (int64_t i = 0; i < k; ++i) memory->classes[i] = static_cast<int32_t>(i);
+  target.classes = memory->classes.data();
+  target.class_count = static_cast<int32_t>(k);
+  const Napi::Object object = tagged(environment(info.Env()).target_class.New({}), target_tag);
+  TargetHandle::Unwrap(object)->memory = std::move(memory);
+  return object;
+}
+
+}  // namespace regimes::bindings

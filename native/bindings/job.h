@@ -1,0 +1,71 @@
+// The one template of every long operation: a dispatcher thread of its own runs `work`, never libuv's pool and never the JavaScript
+// thread; a thread-safe function brings progress and the end back; the promise settles on the JavaScript thread.
+//
+// Outputs are array buffers made by JavaScript and held here until the end: nobody else can detach what a thread writes to.
+// Ending: normally in `finish`; worker.terminate() and natural exit run the cleanup hook (stop, join) before the thread-safe
+// function closes; process.exit() comes through cancel_all, called by an "exit" listener of lib/native.ts.
+#pragma once
+
+#include <napi.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "../core/operations.h"
+
+namespace regimes::bindings {
+
+class Job {
+ public:
+  using Work = std::function<Status(const Execution&)>;
+  using Finish = std::function<void(Napi::Env, Napi::Object result)>;
+
+  Job(Napi::Env env, int threads, const Napi::Value& progress);
+
+  // A buffer of `count` elements that becomes result[name]; valid for the life of the job.
+  double* real_output(const char* name, int64_t count);
+  int32_t* integer_output(const char* name, int64_t count);
+
+  // Starts the thread; returns {promise, cancel}. The job deletes itself. `finish` may add to the result object.
+  static Napi::Object start(std::unique_ptr<Job> job, Work work, Finish finish = nullptr);
+
+  void cancel() { stop_->store(true); }
+  void join();
+
+ private:
+  struct Output {
+    std::string name;
+    bool integer;
+    size_t count;
+    Napi::Reference<Napi::ArrayBuffer> buffer;
+  };
+
+  void* output(const char* name, bool integer, int64_t count);
+  void run();
+  void report(double fraction);
+  void settle(Napi::Env env);
+  static void call_javascript(napi_env env, napi_value, void* context, void* message);
+  static void finalize(napi_env env, void* data, void*);
+  static void cleanup(void* data);
+
+  Napi::Env env_;
+  int threads_;
+  Napi::FunctionReference progress_;
+  Napi::Promise::Deferred deferred_;
+  std::vector<Output> outputs_;
+  Work work_;
+  Finish finish_;
+  std::shared_ptr<std::atomic<bool>> stop_ = std::make_shared<std::atomic<bool>>(false);
+  std::atomic<double> fraction_{0};
+  std::atomic<bool> progress_pending_{false};
+  napi_threadsafe_function channel_ = nullptr;
+  std::thread thread_;
+  Status status_;
+  bool settled_ = false;
+};
+
+}  // namespace regimes::bindings

@@ -1,0 +1,238 @@
+#include "operations.h"
+
+#include <algorithm>
+
+#include "../core/draws.h"
+#include "../core/spectrum.h"
+#include "../core/statistics.h"
+#include "../core/symmetric_eigen.h"
+#include "../dispatch.h"
+#include "arguments.h"
+#include "handles.h"
+#include "job.h"
+
+namespace regimes::bindings {
+namespace {
+
+// The last two arguments of every operation: threads, progress.
+std::unique_ptr<Job> make_job(const Napi::CallbackInfo& info, size_t threads_at) {
+  return std::make_unique<Job>(info.Env(), std::max(1, info[threads_at].ToNumber().Int32Value()), info[threads_at + 1]);
+}
+
+const Backend& backend(Napi::Env env) {
+  const BackendChoice& choice = chosen_backend();
+  if (choice.backend == nullptr) throw status_error(env, choice.status);
+  return *choice.backend;
+}
+
+bool contains(const std::vector<std::string>& names, const char* name) { return std::find(names.begin(), names.end(), name) != names.end(); }
+
+// Runs `work` after the one-time preparation of the target.
+Job::Work prepared(std::shared_ptr<TargetMemory> target, Job::Work work) {
+  return [target = std::move(target), work = std::move(work)](const Execution& execution) {
+    const Status& status = target->prepare_once(execution);
+    return status.ok() ? work(execution) : status;
+  };
+}
+
+Napi::Float64Array to_array(Napi::Env env, const std::vector<double>& values) {
+  Napi::Float64Array array = Napi::Float64Array::New(env, values.size());
+  std::copy(values.begin(), values.end(), array.Data());
+  return array;
+}
+
+}  // namespace
+
+Napi::Value posterior(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto target = target_of(info[0]);
+  const Napi::Object request = info[1].As<Napi::Object>();
+  const int64_t batch = whole(request, "batch"), d = target->target.d, top = whole(request, "top");
+  if (top > target->target.n) throw coded_error(env, "E_SHAPE", "more components are asked for than there are");
+  const auto readings = names(request, "readings");
+  struct Inputs {
+    std::vector<double> x, vectors;
+    PosteriorRequest request;
+  };
+  const auto inputs = std::make_shared<Inputs>();
+  inputs->x = doubles(request.Get("x"), "x", batch * d);
+  inputs->vectors = doubles(request.Get("vectors"), "vectors", batch * d, true);
+
+  auto job = make_job(info, 2);
+  PosteriorRequest& r = inputs->request;
+  r.x = {inputs->x.data(), batch, d};
+  r.a = number(request, "a");
+  r.b = number(request, "b");
+  if (contains(readings, "logDensity")) r.log_density = job->real_output("logDensity", batch);
+  if (contains(readings, "denoised")) r.denoised = job->real_output("denoised", batch * d);
+  if (contains(readings, "score")) r.score = job->real_output("score", batch * d);
+  if (contains(readings, "entropy")) r.entropy = job->real_output("entropy", batch);
+  if (contains(readings, "sumSquares")) r.sum_squares = job->real_output("sumSquares", batch);
+  if (contains(readings, "nearest")) {
+    r.nearest_index = job->integer_output("nearestIndex", batch);
+    r.nearest_weight = job->real_output("nearestWeight", batch);
+  }
+  if (contains(readings, "classWeights")) {
+    if (target->target.class_count == 0) throw coded_error(env, "E_LABELS", "class weights need labels");
+    r.class_weights = job->real_output("classWeights", batch * target->target.class_count);
+  }
+  if (top > 0) {
+    r.top = top;
+    r.top_index = job->integer_output("topIndex", batch * top);
+    r.top_weight = job->real_output("topWeight", batch * top);
+  }
+  if (contains(readings, "covarianceTrace")) r.covariance_trace = job->real_output("covarianceTrace", batch);
+  if (contains(readings, "divergence")) r.divergence = job->real_output("divergence", batch);
+  const bool products = contains(readings, "covarianceProducts") || contains(readings, "jacobianProducts");
+  if (products) {
+    if (inputs->vectors.empty() && batch > 0) throw coded_error(env, "E_SHAPE", "products need vectors");
+    r.vectors = inputs->vectors.data();
+    if (contains(readings, "covarianceProducts")) r.covariance_products = job->real_output("covarianceProducts", batch * d);
+    if (contains(readings, "jacobianProducts")) r.jacobian_products = job->real_output("jacobianProducts", batch * d);
+  }
+  r.error_log_density = job->real_output("errorLogDensity", batch);
+  if (r.score || r.denoised) r.error_score = job->real_output("errorScore", batch);
+
+  const Backend& chosen = backend(env);
+  return Job::start(std::move(job), prepared(target, [target, inputs, &chosen](const Execution& execution) {
+    return chosen.posterior(target->target, inputs->request, execution);
+  }));
+}
+
+Napi::Value sweep(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto target = target_of(info[0]);
+  const Napi::Object request = info[1].As<Napi::Object>();
+  const Napi::Value a = request.Get("a");
+  const int64_t times = a.IsTypedArray() ? static_cast<int64_t>(a.As<Napi::TypedArray>().ElementLength()) : 0;
+  const auto readings = names(request, "readings");
+  struct Inputs {
+    std::vector<double> a, b;
+    SweepRequest request;
+  };
+  const auto inputs = std::make_shared<Inputs>();
+  inputs->a = doubles(a, "a", times);
+  inputs->b = doubles(request.Get("b"), "b", times);
+
+  auto job = make_job(info, 2);
+  SweepRequest& r = inputs->request;
+  r.a = inputs->a.data();
+  r.b = inputs->b.data();
+  r.times = times;
+  r.seed = seed(request, "seed");
+  r.first = static_cast<uint64_t>(whole(request, "first"));
+  r.count = whole(request, "count");
+  r.component = job->integer_output("component", r.count);
+  const bool classes = contains(readings, "classSquares") || contains(readings, "classEntropy");
+  if (classes && target->target.class_count == 0) throw coded_error(env, "E_LABELS", "class readings need labels");
+  const auto want = [&](const char* name) { return contains(readings, name) ? job->real_output(name, times * r.count) : nullptr; };
+  r.log_density = want("logDensity");
+  r.entropy = want("entropy");
+  r.sum_squares = want("sumSquares");
+  r.own_log_weight = want("ownLogWeight");
+  r.class_squares = want("classSquares");
+  r.class_entropy = want("classEntropy");
+
+  const Backend& chosen = backend(env);
+  return Job::start(std::move(job), prepared(target, [target, inputs, &chosen](const Execution& execution) {
+    return chosen.sweep(target->target, inputs->request, execution);
+  }));
+}
+
+Napi::Value sample(const Napi::CallbackInfo& info) {
+  const auto target = target_of(info[0]);
+  const Napi::Object request = info[1].As<Napi::Object>();
+  auto job = make_job(info, 2);
+  SampleRequest r;
+  r.a = number(request, "a");
+  r.b = number(request, "b");
+  r.seed = seed(request, "seed");
+  r.first = static_cast<uint64_t>(whole(request, "first"));
+  r.count = whole(request, "count");
+  r.x = job->real_output("x", r.count * target->target.d);
+  r.component = job->integer_output("component", r.count);
+  return Job::start(std::move(job),
+                    prepared(target, [target, r](const Execution& execution) { return regimes::sample(target->target, r, execution); }));
+}
+
+Napi::Value spectrum(const Napi::CallbackInfo& info) {
+  const auto target = target_of(info[0]);
+  const Napi::Object request = info[1].As<Napi::Object>();
+  SpectrumRequest r;
+  r.count = whole(request, "count");
+  r.tolerance = number(request, "tolerance");
+  r.within = flag(request, "within");
+  r.complete = flag(request, "complete");
+  r.class_means = flag(request, "classMeans");
+  const auto result = std::make_shared<SpectrumResult>();
+  auto job = make_job(info, 2);
+  return Job::start(
+      std::move(job),
+      prepared(target, [target, r, result](const Execution& execution) { return regimes::spectrum(target->target, r, execution, *result); }),
+      [result](Napi::Env env, Napi::Object out) {
+        out.Set("eigenvalues", to_array(env, result->eigenvalues));
+        out.Set("residuals", to_array(env, result->residuals));
+        out.Set("vectors", to_array(env, result->vectors));
+        out.Set("projectionDeviation", to_array(env, result->projection_deviation));
+        out.Set("trace", result->trace);
+        out.Set("mean", to_array(env, result->mean));
+        out.Set("ritzValues", to_array(env, result->ritz_values));
+        out.Set("classCoordinates", to_array(env, result->class_coordinates));
+        out.Set("ritzVectors", to_array(env, result->ritz_vectors));
+        out.Set("classFractions", to_array(env, result->class_fractions));
+      });
+}
+
+Napi::Value project(const Napi::CallbackInfo& info) {
+  const auto target = target_of(info[0]);
+  const Napi::Object request = info[1].As<Napi::Object>();
+  const int64_t count = whole(request, "count");
+  const auto vectors = std::make_shared<std::vector<double>>(doubles(request.Get("vectors"), "vectors", count * target->target.d));
+  const std::string centre = request.Get("centre").ToString().Utf8Value();
+  auto job = make_job(info, 2);
+  ProjectRequest r;
+  r.vectors = {vectors->data(), count, target->target.d};
+  r.centre = centre == "mean" ? ProjectRequest::Centre::mean : centre == "class" ? ProjectRequest::Centre::of_class : ProjectRequest::Centre::none;
+  r.out = job->real_output("projections", target->target.n * count);
+  return Job::start(std::move(job), prepared(target, [target, vectors, r](const Execution& execution) {
+    return regimes::project(target->target, r, execution);
+  }));
+}
+
+Napi::Value dataset_statistics(const Napi::CallbackInfo& info) {
+  const DatasetHandle& handle = dataset_of(info[0]);
+  const auto memory = handle.memory;
+  const DataView view = handle.view();
+  const auto result = std::make_shared<Statistics>();
+  auto job = make_job(info, 1);
+  return Job::start(
+      std::move(job), [memory, view, result](const Execution& execution) { return statistics(view, execution, *result); },
+      [result](Napi::Env env, Napi::Object out) {
+        out.Set("mean", result->mean);
+        out.Set("variance", result->variance);
+        out.Set("minimum", result->minimum);
+        out.Set("maximum", result->maximum);
+        out.Set("distinctRows", static_cast<double>(result->distinct_rows));
+        Napi::Object bad = Napi::Object::New(env);
+        bad.Set("count", static_cast<double>(result->nonfinite_count));
+        bad.Set("row", static_cast<double>(result->nonfinite_row));
+        bad.Set("column", static_cast<double>(result->nonfinite_column));
+        out.Set("nonfinite", bad);
+      });
+}
+
+Napi::Value symmetric_eigen(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int64_t n = info[1].ToNumber().Int64Value();
+  std::vector<double> matrix = doubles(info[0], "matrix", n * n);
+  Napi::Float64Array values = Napi::Float64Array::New(env, static_cast<size_t>(n));
+  Napi::Float64Array vectors = Napi::Float64Array::New(env, static_cast<size_t>(n * n));
+  const Status status = regimes::symmetric_eigen(std::move(matrix), n, values.Data(), vectors.Data());
+  if (!status.ok()) throw status_error(env, status);
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("values", values);
+  out.Set("vectors", vectors);
+  return out;
+}
+
+}  // namespace regimes::bindings

@@ -1,0 +1,168 @@
+// THE CONTRACT: the operations of a backend, their inputs, outputs, units and error budget. native/reference defines them, one
+// formula per line; every other backend is tested against it.
+//
+// Convention: x_t = a x_0 + b z with z ~ N(0, I_d), a >= 0, b > 0 given as float64 numbers that count as exact. All logarithms
+// are natural. A target is a weighted set of components i = 0 ... n-1 with weights pi_i (log_weights; null = uniform 1/n):
+//   points     p_0 = sum_i pi_i delta(y_i),        l_i(x) = log pi_i - |x - a y_i|^2 / (2 b^2)
+//   mixture    p_0 = sum_k pi_k N(m_k, C_k),       l_k(x) = log pi_k - 1/2 (x - a m_k)^T S_k^-1 (x - a m_k) - 1/2 log det(S_k / b^2),
+//                                                  S_k = a^2 C_k + b^2 I
+// so that log p_t(x) = logsumexp_i l_i(x) - d/2 log(2 pi b^2) for both, and w = softmax(l) are the posterior weights.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "status.h"
+#include "views.h"
+
+namespace regimes {
+
+// Covariances C_k of a mixture of K Gaussians in d dimensions. Symmetric positive semi-definite; zero is allowed.
+struct Covariances {
+  enum class Type { spherical, diagonal, full, low_rank };
+  Type type = Type::spherical;
+  // spherical: [K] variances. diagonal: [K, d] variances. full: [K, d, d] matrices. low_rank: [K, d] diagonals psi.
+  std::vector<double> values;
+  // low_rank: factors W [K, d, rank], C = diag(psi) + W W^T.
+  std::vector<double> factors;
+  int64_t rank = 0;
+  // full: eigenvalues [K, d] and eigenvectors [K, d, d] (rows are vectors), C = sum_r lambda_r u_r u_r^T; filled by prepare().
+  std::vector<double> eigenvalues;
+  std::vector<double> eigenvectors;
+};
+
+struct Target {
+  enum class Kind { points, mixture };
+  Kind kind = Kind::points;
+  int64_t n = 0;
+  int64_t d = 0;
+  DataView points;            // kind points: the rows y_i
+  MatrixView means;           // kind mixture: m_k
+  const Covariances* covariances = nullptr;
+  const double* log_weights = nullptr;  // [n], null = uniform; a zero weight is no_weight
+  const int32_t* classes = nullptr;     // [n] class of each component in [0, class_count), null = none
+  int32_t class_count = 0;
+};
+
+// log pi of a component that takes no part: finite, so that differences of logits stay finite; exp of it is 0.
+inline constexpr double no_weight = -2e307;
+
+// What every operation receives besides its inputs. Results never depend on it.
+struct Execution {
+  int threads = 1;
+  const std::atomic<bool>* stop = nullptr;             // polled per chunk; set: return Code::cancelled
+  std::function<void(double)> progress;                // fraction done, called from worker threads
+
+  bool cancelled() const { return stop != nullptr && stop->load(std::memory_order_relaxed); }
+};
+
+// Readings of the posterior at queries x [batch, d], one (a, b) for all. Outputs may be null (not wanted), none may alias.
+// Budget: error against reference::posterior in extended precision at most twice that of the plain float64 loop, and at most
+// error_log_density, error_score, which are rigorous for the float64 values given. Independent of threads and of the batch split.
+struct PosteriorRequest {
+  MatrixView x;
+  double a = 1;
+  double b = 1;
+  double* log_density = nullptr;      // [batch] log p_t(x), nats, total
+  double* denoised = nullptr;         // [batch, d] D = E[x_0 | x_t = x]
+  double* score = nullptr;            // [batch, d] grad log p_t(x) = (a D - x) / b^2 (Tweedie)
+  double* entropy = nullptr;          // [batch] H(w) = -sum w log w >= 0, nats
+  double* sum_squares = nullptr;      // [batch] sum w^2 in [1/n, 1]
+  int32_t* nearest_index = nullptr;   // [batch] heaviest component, the first of equals
+  double* nearest_weight = nullptr;   // [batch] its weight
+  double* class_weights = nullptr;    // [batch, class_count] sum of w over each class
+  int64_t top = 0;                    // number of heaviest components wanted, at most n
+  int32_t* top_index = nullptr;       // [batch, top] descending weight, ties by index
+  double* top_weight = nullptr;       // [batch, top]
+  double* covariance_trace = nullptr; // [batch] tr Cov(x_0 | x)
+  const double* vectors = nullptr;    // [batch, d] one vector u per query, for the products
+  double* covariance_products = nullptr;  // [batch, d] Cov(x_0 | x) u
+  double* jacobian_products = nullptr;    // [batch, d] (grad score) u = -u / b^2 + (a^2 / b^4) Cov u
+  double* divergence = nullptr;           // [batch] div score = -d / b^2 + (a^2 / b^4) tr Cov
+  double* error_log_density = nullptr;    // [batch] absolute bound
+  double* error_score = nullptr;          // [batch] bound on the Euclidean norm of the error
+};
+
+// The same readings on a whole grid of times for coupled forward draws x_t = a x_0 + b z, draw r = first ... first + count - 1:
+// component mu ~ pi, x_0 ~ its law and z ~ N(0, I) are functions of (seed, r) alone (draws.h), the same at every time.
+// Outputs are [times, count], null = not wanted. For points the inner products that fix all times are computed once.
+struct SweepRequest {
+  const double* a = nullptr;          // [times]
+  const double* b = nullptr;          // [times]
+  int64_t times = 0;
+  uint64_t seed = 0;
+  uint64_t first = 0;
+  int64_t count = 0;
+  int32_t* component = nullptr;       // [count] mu
+  double* log_density = nullptr;      // log p_t(x_t)
+  double* entropy = nullptr;          // H(w(x_t)); its average is d times the excess entropy per dimension
+  double* sum_squares = nullptr;      // its average is the collapse-cloning probability
+  double* own_log_weight = nullptr;   // log w_mu(x_t) <= 0
+  double* class_squares = nullptr;    // sum_c p(c | x_t)^2; its average is the speciation-cloning probability
+  double* class_entropy = nullptr;    // -sum_c p(c | x_t) log p(c | x_t), nats
+};
+
+// Forward draws x = a x_0 + b z, the same ones that `sweep` sees at (a, b): [count, d] and their components.
+struct SampleRequest {
+  double a = 1;
+  double b = 0;
+  uint64_t seed = 0;
+  uint64_t first = 0;
+  int64_t count = 0;
+  double* x = nullptr;
+  int32_t* component = nullptr;
+};
+
+// Leading eigenpairs of the covariance: points, centred per coordinate and unbiased, (1/(n-1)) sum (y-m)(y-m)^T (weights: see
+// spectrum.cpp); mixtures, sum_k pi_k (C_k + (m_k-m)(m_k-m)^T). `within` keeps only the part inside the classes. Eigenvalues are
+// within `residuals` of exact ones.
+struct SpectrumRequest {
+  int64_t count = 0;
+  double tolerance = 1e-10;    // relative to the leading eigenvalue
+  bool within = false;
+  bool complete = false;       // all eigenvalues, dense
+  bool class_means = false;    // start from the centred class means; return their coordinates
+};
+
+struct SpectrumResult {
+  std::vector<double> eigenvalues;       // descending
+  std::vector<double> residuals;         // |C u - lambda u|
+  std::vector<double> vectors;           // [count, d]
+  std::vector<double> projection_deviation;  // sd over rows of (u . (y - m))^2
+  double trace = 0;
+  std::vector<double> mean;              // [d]
+  std::vector<double> ritz_values;       // descending, all of the Krylov space
+  std::vector<double> class_coordinates; // [class_count, ritz_values] of m_c - m
+  std::vector<double> ritz_vectors;      // [ritz_values, d], with class_means
+  std::vector<double> class_fractions;   // [class_count]
+};
+
+// Products of the rows with vectors [count, d]: out [n, count] = (y_i - c) . v, c nothing, the mean, or the mean of the row's class.
+struct ProjectRequest {
+  enum class Centre { none, mean, of_class };
+  MatrixView vectors;
+  Centre centre = Centre::none;
+  double* out = nullptr;
+};
+
+struct Statistics {
+  double mean = 0;
+  double variance = 0;  // population
+  double minimum = 0;
+  double maximum = 0;
+  int64_t nonfinite_count = 0;
+  int64_t nonfinite_row = -1;
+  int64_t nonfinite_column = -1;
+  int64_t distinct_rows = 0;
+};
+
+// A backend computes the two operations that dominate; the others have one implementation each.
+struct Backend {
+  const char* name;
+  Status (*posterior)(const Target&, const PosteriorRequest&, const Execution&);
+  Status (*sweep)(const Target&, const SweepRequest&, const Execution&);
+};
+
+}  // namespace regimes

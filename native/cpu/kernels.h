@@ -1,0 +1,88 @@
+// The inner loops of the CPU backend, one table per instruction set, chosen once at run time (dispatch.h).
+//
+// Lanes: every kernel treats 8 queries (or draws) at once, one per lane, whatever the width of the registers; arrays "[n][8]" hold
+// 8 adjacent lanes per entry. Each lane's arithmetic is the same sequence of operations whoever its neighbours are.
+// Kernels neither allocate nor fail. -ffp-contract=off everywhere: fused multiply-adds stand where they are written.
+#pragma once
+
+#include <cstdint>
+
+#include "../core/gaussian.h"
+#include "../core/views.h"
+
+namespace regimes {
+
+inline constexpr int lanes = 8;
+
+// Sums over a block of rows for each lane, relative to the block's own maximum; log_sum_exp.h gives their meaning.
+struct LaneSums {
+  double max[lanes];
+  double index[lanes];  // row of the first maximum inside the block, a whole number
+  double rest[lanes];
+  double gap[lanes];
+  double gap_squared[lanes];
+  double squares[lanes];
+};
+
+struct Kernels {
+  const char* name;
+
+  // values[k] = stored * scale + shift for elements [first, first + count) of the data.
+  void (*convert)(const DataView& data, int64_t first, int64_t count, double* values);
+
+  // out[g][r][8] = |x - a y_r|^2 for `groups` (at most 4) groups of lanes x [g][d][8] against `rows` rows y [rows, d]; out has
+  // out_rows rows per group. Each difference is rounded once; sums of squares run in blocks of 32, then of 1024 coordinates.
+  void (*squared_distances)(const double* x, int groups, const double* y, int rows, int64_t d, double a, double* out,
+                            int64_t out_rows);
+
+  // q[r][8] = |o - y_r|^2 and v[r][8] = z . (o - y_r) for lanes o, z [d][8].
+  void (*pair_products)(const double* o, const double* z, const double* y, int rows, int64_t d, double* q, double* v);
+
+  // logits[r][8] = max(-q/(2 b^2), -1e307) + bias[r] in place of the squared distances; bias may be null.
+  void (*scale_distances)(double* logits, int rows, double inverse_twice_b2, const double* bias);
+
+  // logits[r][8] = -ratio (ratio/2 q + v) + bias[r], the logit of row r relative to |z|^2/2: ratio = a / b.
+  void (*pair_logits)(const double* q, const double* v, int rows, double ratio, const double* bias, double* logits);
+
+  // Sums of a block of logits [rows][8]; terms below the lane's `floor` count as zero. exponentials [rows][8], where not null,
+  // receives exp(logit - max). False, with only `max` written, when no lane reaches its floor.
+  bool (*block_sums)(const double* logits, int rows, const double* floor, LaneSums* sums, double* exponentials);
+
+  // sums[class][8] += exponentials[r][8].
+  void (*add_class_sums)(const double* exponentials, const int32_t* classes, int rows, double* sums);
+
+  // logits[r][8] -> exp(logit - max) * inverse, zero where logit < cutoff. active[r] = 1 where any lane is not zero.
+  void (*weights)(double* logits, int64_t rows, const double* max, const double* inverse, const double* cutoff, uint8_t* active);
+
+  // sums[q * columns + j] += w_q y_j for the 8 lanes q of w; lanes of weight 0 are left as they are.
+  void (*add_row)(const double* weights, const double* row, int64_t columns, double* sums);
+
+  // |y - m|^2 and (y - m) . u (u may be null) of one row.
+  void (*row_moments)(const double* row, const double* m, const double* u, int64_t d, double* square, double* product);
+
+  // sums[j] += w (y_j - m_j).
+  void (*add_difference)(double weight, const double* row, const double* m, int64_t d, double* sums);
+
+  // p [d][8] = S^-1 (x - a m), q [8] = (x - a m) . p. scratch [2 d + 2 rank][8].
+  void (*gaussian_solve)(const GaussianView& component, const double* x, double a, double b, double* p, double* q,
+                         double* scratch);
+
+  // p = S^-1 u for a vector without mean, likewise.
+  void (*gaussian_precision)(const GaussianView& component, const double* u, double a, double b, double* p, double* scratch);
+
+  // out = C p.
+  void (*gaussian_covariance)(const GaussianView& component, const double* p, double* out, double* scratch);
+
+  // y [d][8] += w [8] * (base[j] + scale * x[j]); base may be null (then 0).
+  void (*add_lanes)(const double* w, const double* base, double scale, const double* x, int64_t d, double* y);
+
+  // out [8] = sum_j (x_j - y_j) (u_j - v_j); y, v may be null (then 0).
+  void (*dot_lanes)(const double* x, const double* y, const double* u, const double* v, int64_t d, double* out);
+};
+
+// Null where the instruction set was not compiled or this machine lacks it.
+const Kernels* kernels_avx512();
+const Kernels* kernels_avx2();
+const Kernels* kernels_portable();
+
+}  // namespace regimes

@@ -1,0 +1,13 @@
+#include "lanes_portable.h"
+
+namespace {
+constexpr int distance_rows = 1, distance_groups = 1, pair_rows = 1;
+}
+
+#include "kernels_body.h"
+
+namespace {
+constexpr regimes::Kernels table = make_kernels("cpu-portable");
+}
+
+const regimes::Kernels* regimes::kernels_portable() { return &table; }

@@ -1,0 +1,38 @@
+// Eight float64 lanes in one AVX-512 register.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace {
+
+struct Lanes {
+  __m512d v;
+};
+using Mask = __mmask8;
+
+inline Lanes load(const double* p) { return {_mm512_loadu_pd(p)}; }
+inline void store(double* p, Lanes x) { _mm512_storeu_pd(p, x.v); }
+inline Lanes broadcast(double x) { return {_mm512_set1_pd(x)}; }
+inline Lanes operator+(Lanes x, Lanes y) { return {_mm512_add_pd(x.v, y.v)}; }
+inline Lanes operator-(Lanes x, Lanes y) { return {_mm512_sub_pd(x.v, y.v)}; }
+inline Lanes operator*(Lanes x, Lanes y) { return {_mm512_mul_pd(x.v, y.v)}; }
+inline Lanes operator/(Lanes x, Lanes y) { return {_mm512_div_pd(x.v, y.v)}; }
+inline Lanes max(Lanes x, Lanes y) { return {_mm512_max_pd(x.v, y.v)}; }
+// x y + z, rounded once.
+inline Lanes multiply_add(Lanes x, Lanes y, Lanes z) { return {_mm512_fmadd_pd(x.v, y.v, z.v)}; }
+// z - x y, rounded once.
+inline Lanes subtract_product(Lanes z, Lanes x, Lanes y) { return {_mm512_fnmadd_pd(x.v, y.v, z.v)}; }
+inline Mask less(Lanes x, Lanes y) { return _mm512_cmp_pd_mask(x.v, y.v, _CMP_LT_OQ); }
+inline Mask equal(Lanes x, Lanes y) { return _mm512_cmp_pd_mask(x.v, y.v, _CMP_EQ_OQ); }
+inline Lanes select(Mask m, Lanes yes, Lanes no) { return {_mm512_mask_blend_pd(m, no.v, yes.v)}; }
+inline bool any(Mask m) { return m != 0; }
+inline bool all(Mask m) { return m == 0xff; }
+inline double multiply_add(double x, double y, double z) { return __builtin_fma(x, y, z); }
+// x 2^n for the whole number n held in the low bits of `magic` = n + 1.5 * 2^52.
+inline Lanes scale_by_power(Lanes x, Lanes magic) {
+  return {_mm512_castsi512_pd(_mm512_add_epi64(_mm512_castpd_si512(x.v), _mm512_slli_epi64(_mm512_castpd_si512(magic.v), 52)))};
+}
+
+}  // namespace

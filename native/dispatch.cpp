@@ -1,0 +1,65 @@
+#include "dispatch.h"
+
+#include <cstdlib>
+
+#include "cpu/cpu.h"
+#include "reference/reference.h"
+
+namespace regimes {
+namespace {
+
+// A backend is a table of functions: one instance per table of kernels.
+template <const Kernels* (*Table)()>
+struct Cpu {
+  static Status posterior(const Target& target, const PosteriorRequest& request, const Execution& execution) {
+    return (target.kind == Target::Kind::points ? posterior_points : posterior_mixture)(*Table(), target, request, execution);
+  }
+  static Status sweep(const Target& target, const SweepRequest& request, const Execution& execution) {
+    return (target.kind == Target::Kind::points ? sweep_points : sweep_mixture)(*Table(), target, request, execution);
+  }
+  static const Backend* backend() {
+    if (Table() == nullptr) return nullptr;
+    static const Backend instance{Table()->name, posterior, sweep};
+    return &instance;
+  }
+};
+
+BackendChoice choose() {
+  BackendChoice choice;
+  std::vector<const Backend*> usable;
+  for (const Backend* backend : {
+#ifdef REGIMES_X86_KERNELS
+           Cpu<kernels_avx512>::backend(), Cpu<kernels_avx2>::backend(),
+#endif
+           Cpu<kernels_portable>::backend(), &reference_backend()}) {
+    if (backend == nullptr) continue;
+    usable.push_back(backend);
+    choice.available.emplace_back(backend->name);
+  }
+  const char* forced = std::getenv("DIFFUSION_REGIMES_BACKEND");
+  if (forced == nullptr || *forced == '\0' || std::string(forced) == "auto") {
+    choice.backend = usable.front();
+    choice.reason = "the widest instruction set of this processor";
+    return choice;
+  }
+  for (const Backend* backend : usable) {
+    if (backend->name == std::string(forced)) {
+      choice.backend = backend;
+      choice.reason = "forced by DIFFUSION_REGIMES_BACKEND";
+      return choice;
+    }
+  }
+  std::string names;
+  for (const std::string& name : choice.available) names += (names.empty() ? "" : ", ") + name;
+  choice.status = Status::failure(Code::backend, std::string("DIFFUSION_REGIMES_BACKEND=") + forced + " cannot run here; this machine runs " + names);
+  return choice;
+}
+
+}  // namespace
+
+const BackendChoice& chosen_backend() {
+  static const BackendChoice choice = choose();
+  return choice;
+}
+
+}  // namespace regimes
