@@ -38,10 +38,13 @@ void remove_direction(double* row, const double* unit, int64_t n) {
   for (int64_t k = 0; k < n; ++k) row[k] -= along * unit[k];
 }
 
-// Calls body(first, count) on ranges of `total` in parallel; ranges are multiples of block_grain.
+// Calls body(first, count) on ranges of `total` in parallel; ranges are multiples of block_grain. Nothing is done once cancelled:
+// append() then says so, and so must whoever uses results after the last append.
 template <class Body>
-void in_ranges(ThreadPool& pool, int64_t total, int64_t range, const Body& body) {
-  pool.run((total + range - 1) / range, [&](int64_t task, int) { body(task * range, std::min(range, total - task * range)); });
+void in_ranges(ThreadPool& pool, const Execution& execution, int64_t total, int64_t range, const Body& body) {
+  pool.run((total + range - 1) / range, [&](int64_t task, int) {
+    if (!execution.cancelled()) body(task * range, std::min(range, total - task * range));
+  });
 }
 
 }  // namespace
@@ -62,13 +65,13 @@ void KrylovSpace::remove_basis(std::vector<double>& rows, int64_t count) const {
   std::vector<double> block = to_columns(rows.data(), count, stride_);
   const int64_t columns = padded(count);
   std::vector<double> along(padded(size_) * columns, 0.0);
-  in_ranges(pool_, padded(size_), 32, [&](int64_t first, int64_t length) {
+  in_ranges(pool_, execution_, padded(size_), 32, [&](int64_t first, int64_t length) {
     multiply_add(length, stride_, columns, basis(first), stride_, block.data(), columns, along.data() + first * columns, columns);
   });
   // Rows of the basis beyond its size may hold old vectors.
   std::fill(along.begin() + size_ * columns, along.end(), 0.0);
   for (double& coefficient : along) coefficient = -coefficient;
-  in_ranges(pool_, stride_, 512, [&](int64_t first, int64_t length) {
+  in_ranges(pool_, execution_, stride_, 512, [&](int64_t first, int64_t length) {
     transposed_multiply_add(padded(size_), length, columns, basis(0) + first, stride_, along.data(), columns,
                             block.data() + first * columns, columns);
   });
@@ -109,7 +112,7 @@ int64_t KrylovSpace::orthonormalise(std::vector<double>& rows, int64_t count, do
 void KrylovSpace::fill_random(std::vector<double>& rows, int64_t kept, int64_t count) {
   constexpr uint64_t seed = 0;
   const int64_t d = covariance_.dimension();
-  while (kept < count) {
+  while (kept < count && !execution_.cancelled()) {
     std::vector<double> candidate(stride_, 0.0);
     normals(seed, random_vectors_++, step_krylov, d, candidate.data());
     double length = 0;
@@ -118,7 +121,7 @@ void KrylovSpace::fill_random(std::vector<double>& rows, int64_t kept, int64_t c
       remove_basis(candidate, 1);
       for (int64_t i = 0; i < kept; ++i) remove_direction(candidate.data(), rows.data() + i * stride_, stride_);
       length = norm(candidate.data(), stride_);
-      if (length == 0) break;
+      if (!(length > 0)) break;
       scale_row(candidate.data(), 1 / length, stride_);
     }
     if (length < 0.5) continue;
@@ -137,7 +140,7 @@ bool KrylovSpace::append(const std::vector<double>& rows, int64_t count) {
   to_rows(product, count, stride_, images_.data() + first * stride_);
   size_ += count;
   std::vector<double> along(padded(size_) * columns, 0.0);
-  in_ranges(pool_, padded(size_), 32, [&](int64_t begin, int64_t length) {
+  in_ranges(pool_, execution_, padded(size_), 32, [&](int64_t begin, int64_t length) {
     multiply_add(length, stride_, columns, basis(begin), stride_, product.data(), columns, along.data() + begin * columns, columns);
   });
   for (int64_t j = first; j < size_; ++j) {
@@ -169,7 +172,7 @@ std::vector<double> KrylovSpace::combine(const double* coefficients, int64_t cou
   for (int64_t i = 0; i < count; ++i) std::copy_n(coefficients + i * size_, size_, left.data() + i * depth);
   std::vector<double> out(padded(count) * stride_, 0.0);
   const double* source = images ? image(0) : basis(0);
-  in_ranges(pool_, stride_, 512, [&](int64_t first, int64_t length) {
+  in_ranges(pool_, execution_, stride_, 512, [&](int64_t first, int64_t length) {
     multiply_add(padded(count), depth, length, left.data(), depth, source + first, stride_, out.data() + first, stride_);
   });
   out.resize(count * stride_);

@@ -19,15 +19,10 @@ double largest_deviation(const Covariances& covariances) {
   return std::max(std::sqrt(largest(covariances.values)), largest(covariances.factors));
 }
 
-// Visits rows [begin, end) as (y - centre) gain in a scratch row of the worker.
+// Reads rows as (y - centre) gain into a scratch row of the worker.
 class RowReader {
  public:
   RowReader(const DataView& rows, int workers) : rows_(rows), scratch_(static_cast<size_t>(workers) * rows.columns) {}
-
-  template <class Visit>
-  void each(int64_t begin, int64_t end, int worker, const double* centre, double gain, Visit visit) {
-    for (int64_t i = begin; i < end; ++i) visit(i, read(i, worker, centre, gain));
-  }
 
   const double* read(int64_t i, int worker, const double* centre, double gain) {
     double* row = scratch_.data() + worker * rows_.columns;
@@ -162,7 +157,8 @@ Status compute_moments(const Target& target, bool within, ThreadPool& pool, cons
   std::vector<double> largest(pool.size(), points ? 0 : largest_deviation(*target.covariances));
   std::vector<double> sum(d + 1);
   bool done = ordered_sum(pool, execution, n, unit_rows, d, sum.data(), [&](int64_t begin, int64_t end, int worker, double* partial) {
-    reader.each(begin, end, worker, origin.data(), 1, [&](int64_t i, const double* row) {
+    for (int64_t i = begin; i < end && !execution.cancelled(); ++i) {
+      const double* row = reader.read(i, worker, origin.data(), 1);
       const double weight = moments.weight(i);
       double deviation = largest[worker];
       for (int64_t k = 0; k < d; ++k) {
@@ -170,7 +166,7 @@ Status compute_moments(const Target& target, bool within, ThreadPool& pool, cons
         deviation = std::max(deviation, std::abs(row[k]));
       }
       largest[worker] = deviation;
-    });
+    }
   });
   if (!done) return cancelled;
   const double spread = *std::max_element(largest.begin(), largest.end());
@@ -181,11 +177,12 @@ Status compute_moments(const Target& target, bool within, ThreadPool& pool, cons
 
   // Second pass: what rounding left of the mean, and the squares about it.
   done = ordered_sum(pool, execution, n, unit_rows, d + 1, sum.data(), [&](int64_t begin, int64_t end, int worker, double* partial) {
-    reader.each(begin, end, worker, moments.mean.data(), moments.gain, [&](int64_t i, const double* row) {
+    for (int64_t i = begin; i < end && !execution.cancelled(); ++i) {
+      const double* row = reader.read(i, worker, moments.mean.data(), moments.gain);
       const double weight = moments.weight(i);
       for (int64_t k = 0; k < d; ++k) partial[k] += weight * row[k];
       partial[d] += weight * dot(row, row, d);
-    });
+    }
   });
   if (!done) return cancelled;
   for (int64_t k = 0; k < d; ++k) moments.mean[k] += sum[k] / moments.total_weight / moments.gain;
@@ -198,7 +195,7 @@ Status compute_moments(const Target& target, bool within, ThreadPool& pool, cons
   if (!compute_classes(target, moments, reader, pool, execution)) return cancelled;
   if (within) {
     done = ordered_sum(pool, execution, n, unit_rows, 1, &moments.scatter, [&](int64_t begin, int64_t end, int worker, double* partial) {
-      for (int64_t i = begin; i < end; ++i) {
+      for (int64_t i = begin; i < end && !execution.cancelled(); ++i) {
         const double* row = reader.read(i, worker, moments.centre(i), moments.gain);
         partial[0] += moments.weight(i) * dot(row, row, d);
       }

@@ -55,12 +55,13 @@ double quadratic_form_error(const KrylovSpace& space, const Ritz& pairs, const s
   const int64_t stride = space.stride();
   const double shift = 1e-3 * pairs.values[0];
   if (!(shift > 0)) return 0;
-  const std::vector<double> ritz_vectors = space.combine(pairs.coefficients.data(), m, false);
   std::vector<double> solutions(count * m, 0.0);
   std::vector<double> forms(count, 0.0);
+  std::vector<double> coordinates(m);
   for (int64_t c = 0; c < count; ++c) {
+    for (int64_t i = 0; i < m; ++i) coordinates[i] = dot(space.basis(i), rows.data() + c * stride, stride);
     for (int64_t j = 0; j < m; ++j) {
-      const double along = dot(ritz_vectors.data() + j * stride, rows.data() + c * stride, stride);
+      const double along = dot(pairs.coefficients.data() + j * m, coordinates.data(), m);
       const double solved = along / (pairs.values[j] + shift);
       forms[c] += along * solved;
       for (int64_t i = 0; i < m; ++i) solutions[c * m + i] += solved * pairs.coefficients[j * m + i];
@@ -90,7 +91,7 @@ Status grow(const Task& task, KrylovSpace& space, Ritz& pairs, int64_t count) {
   const bool means = task.request.class_means;
   const int64_t d = task.target.d;
   const int64_t stride = space.stride();
-  const double tolerance = std::max(task.request.tolerance, 1e-13);
+  const double tolerance = task.request.tolerance > 1e-13 ? task.request.tolerance : 1e-13;
   const std::vector<double> offsets = means ? class_offset_rows(task.moments, stride) : std::vector<double>();
   const auto classes = static_cast<int64_t>(offsets.size()) / stride;
 
@@ -199,7 +200,7 @@ Status leading(const Task& task, SpectrumResult& result) {
   const bool means = task.request.class_means;
   const int64_t d = task.target.d;
   const auto classes = static_cast<int64_t>(task.moments.class_fractions.size());
-  int64_t count = std::min(task.request.count, d);
+  int64_t count = std::clamp<int64_t>(task.request.count, 0, d);
   if (count == 0 && !means) return {};
 
   // Capacity: at most about half a gigabyte of basis and products, but room for a restart.
@@ -286,6 +287,7 @@ Status spectrum(const Target& target, const SpectrumRequest& request, const Exec
   result.class_fractions = moments.class_fractions;
   if (!std::isfinite(result.trace)) return Status::failure(Code::range, "the variance of the rows exceeds float64; scale the data down");
   status = request.complete ? complete(task, result) : leading(task, result);
+  if (status.ok() && execution.cancelled()) return cancelled();
   if (status.ok()) task.report(1);
   return status;
 }
@@ -312,9 +314,8 @@ Status project(const Target& target, const ProjectRequest& request, const Execut
   std::vector<double> rows(pool.size() * d);
   constexpr int64_t grain = 64;
   pool.run((target.n + grain - 1) / grain, [&](int64_t task, int worker) {
-    if (execution.cancelled()) return;
     double* y = rows.data() + worker * d;
-    for (int64_t i = task * grain; i < std::min((task + 1) * grain, target.n); ++i) {
+    for (int64_t i = task * grain; i < std::min((task + 1) * grain, target.n) && !execution.cancelled(); ++i) {
       load_centred(moments.rows, i, 0, d, moments.centre(i), 1, y);
       for (int64_t j = 0; j < count; ++j) request.out[i * count + j] = dot(y, request.vectors.row(j), d);
     }

@@ -93,11 +93,12 @@ void accumulate(const std::vector<double>& matrix, int64_t n, const std::vector<
 }
 
 // Applies a batch of rotations to the rows of `vectors`, eight columns at a time so that they stay in cache.
-void rotate(const std::vector<Rotation>& rotations, int64_t n, double* vectors, ThreadPool& pool) {
+void rotate(const std::vector<Rotation>& rotations, int64_t n, double* vectors, ThreadPool& pool, const Execution& execution) {
   constexpr int64_t width = 8;
   const int64_t tasks = (n + width - 1) / width;
   std::vector<double> packed(static_cast<size_t>(pool.size()) * n * width, 0.0);
   pool.run(tasks, [&](int64_t task, int worker) {
+    if (execution.cancelled()) return;
     double* tile = packed.data() + worker * n * width;
     const int64_t first = task * width;
     const int64_t count = std::min(width, n - first);
@@ -189,16 +190,16 @@ Status symmetric_eigen(std::vector<double> matrix, int64_t n, double* values, do
     if (vectors == nullptr) return;
     rotations.push_back(rotation);
     if (static_cast<int64_t>(rotations.size()) >= 32 * n) {
-      rotate(rotations, n, vectors, pool);
+      rotate(rotations, n, vectors, pool, execution);
       rotations.clear();
     }
   });
+  if (vectors != nullptr) rotate(rotations, n, vectors, pool, execution);
   if (execution.cancelled()) return Status::failure(Code::cancelled, "");
   if (found < n) {
     return Status::failure(Code::internal, "the QL iteration found " + std::to_string(found) + " of " + std::to_string(n) +
                                                " eigenvalues and did not converge on the next");
   }
-  if (vectors != nullptr) rotate(rotations, n, vectors, pool);
 
   std::vector<int64_t> order(n);
   std::iota(order.begin(), order.end(), int64_t{0});

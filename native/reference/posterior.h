@@ -101,13 +101,14 @@ struct Component {
 
 template <class Real>
 Component<Real> component(const Target& target, int64_t i, const double* x, Real a, Real b) {
+  using std::fma;
   using std::log;
   const int64_t d = target.d;
   const Real b2 = b * b;
   Component<Real> c;
   std::vector<Real> m(d), difference(d);
   for (int64_t j = 0; j < d; ++j) m[j] = target.kind == Target::Kind::points ? Real(target.points.value(i, j)) : Real(target.means(i, j));
-  for (int64_t j = 0; j < d; ++j) difference[j] = a * m[j] - Real(x[j]);
+  for (int64_t j = 0; j < d; ++j) difference[j] = fma(a, m[j], Real(-x[j]));  // rounded once
   const Real log_weight = target.log_weights ? Real(target.log_weights[i]) : -log(Real(target.n));
   if (target.kind == Target::Kind::points) {
     c.logit = log_weight - dot(difference, difference) / (2 * b2);
