@@ -1,0 +1,61 @@
+/** `doctor`: what this machine offers and what is missing, each line with the command that adds it. */
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { availableParallelism, cpus, totalmem } from "node:os";
+import { binaryCandidates, native } from "../native.js";
+import { envelope, version } from "./envelope.js";
+import { exitCodes } from "./failure.js";
+import { table, type Terminal } from "./terminal.js";
+
+interface Check {
+  readonly name: string;
+  readonly state: "ok" | "missing" | "optional";
+  readonly detail: string;
+  readonly remedy?: string;
+}
+
+/** @returns 0, or the check code when something needed is missing. */
+export function doctor(terminal: Terminal): number {
+  const checks = [nodeCheck(), machineCheck(), addonCheck(), toolCheck("cmake", "CMake"), toolCheck(process.env["CXX"] || "c++", "C++ compiler"), dataCheck()];
+  const usable = checks.every((check) => check.state !== "missing");
+  terminal.result(envelope("doctor", { config: {}, result: { usable, checks } }), () => {
+    const rows = checks.map(({ name, state, detail }) => [state === "ok" ? "ok" : state === "missing" ? "MISSING" : "-", name, detail]);
+    const remedies = checks.flatMap(({ name, remedy }) => (remedy === undefined ? [] : [`${name}: ${remedy}`]));
+    return [`diffusion-regimes ${version}`, table(rows), ...remedies].join("\n");
+  });
+  return usable ? exitCodes.ok : exitCodes.check;
+}
+
+function nodeCheck(): Check {
+  const { node, napi } = process.versions;
+  return { name: "Node.js", state: "ok", detail: `${node}, Node-API ${napi}, ${process.platform}-${process.arch}` };
+}
+
+function machineCheck(): Check {
+  const model = cpus()[0]?.model.trim() ?? "unknown processor";
+  const gigabytes = (totalmem() / 1e9).toFixed(1);
+  return { name: "machine", state: "ok", detail: `${model}, ${availableParallelism()} threads, ${gigabytes} GB memory` };
+}
+
+function addonCheck(): Check {
+  try {
+    const { chosen, reason, available, compiler } = native().backend();
+    const path = binaryCandidates().find((candidate) => existsSync(candidate)) ?? "";
+    return { name: "native addon", state: "ok", detail: `${chosen} (${reason}); can run ${available.join(", ")}; built by ${compiler}; ${path}` };
+  } catch (error) {
+    return { name: "native addon", state: "missing", detail: (error as Error).message.split("\n")[0]!, remedy: "npx diffusion-regimes build" };
+  }
+}
+
+function toolCheck(command: string, name: string): Check {
+  const { status, stdout } = spawnSync(command, ["--version"], { encoding: "utf8" });
+  if (status === 0) return { name, state: "ok", detail: stdout.split("\n")[0]! };
+  return { name, state: "optional", detail: "not installed; only needed to build the addon", remedy: "apt-get install -y cmake g++ make" };
+}
+
+function dataCheck(): Check {
+  const name = "Fashion-MNIST";
+  const folder = "/usr/share/datasets/fashion-mnist";
+  if (existsSync(folder)) return { name, state: "ok", detail: folder };
+  return { name, state: "optional", detail: "not installed; used by an example", remedy: "apt-get install -y dataset-fashion-mnist" };
+}

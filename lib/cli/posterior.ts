@@ -1,0 +1,83 @@
+/** `posterior`: the exact log density, score and posterior weights at given points. */
+import { diffuse, openDataset, processByName, type NdArray, type Precision } from "../index.js";
+import { count, significant } from "../report/numbers.js";
+import { envelope } from "./envelope.js";
+import { openTarget, type DataFlags } from "./source.js";
+import { plain, table, type Terminal } from "./terminal.js";
+
+export interface PosteriorFlags extends DataFlags {
+  readonly queries: string;
+  readonly time: number;
+  readonly process: string;
+  readonly precision: Precision;
+  readonly threads?: number;
+}
+
+/** Rows shown without --json. */
+const shown = 20;
+
+export async function posterior(path: string, flags: PosteriorFlags, terminal: Terminal, signal: AbortSignal): Promise<void> {
+  const { threads, time: t, precision, queries } = flags;
+  const started = performance.now();
+  const target = await openTarget(path, flags, { signal, threads, onProgress: terminal.stage("reading") });
+  const process = processByName(flags.process);
+  using points = await openDataset(queries, { signal, threads });
+  const opened = performance.now();
+  const answer = await diffuse(target, process).posterior(points.rows(0, points.n), {
+    t,
+    precision,
+    readings: ["logDensity", "entropy", "effectiveCount", "nearest", "score", "denoised"],
+    signal,
+    threads,
+    onProgress: terminal.stage("posterior"),
+  });
+  const finished = performance.now();
+  const { logDensity, entropy, effectiveCount, nearest, score, denoised, errorBound } = answer;
+  const row = ({ data }: NdArray, q: number): Float64Array => data.subarray(q * target.d, (q + 1) * target.d);
+  const rows = (array: NdArray): number[][] => Array.from({ length: points.n }, (_, q) => Array.from(row(array, q)));
+  const warnings = [...(target.dataset?.warnings ?? []), ...points.warnings];
+  const value = envelope("posterior", {
+    config: {
+      source: path,
+      queries,
+      time: t,
+      ouTime: process.ouTime(t),
+      process: process.name,
+      scale: target.dataset?.scale ?? null,
+      precision,
+      threads: answer.meta.threads,
+      ...(flags.n === undefined ? {} : { n: flags.n, seed: String(flags.seed) }),
+    },
+    result: {
+      logDensity: Array.from(logDensity),
+      entropy: Array.from(entropy),
+      effectiveCount: Array.from(effectiveCount),
+      nearest: { index: Array.from(nearest.index), weight: Array.from(nearest.weight) },
+      score: rows(score),
+      denoised: rows(denoised),
+      errorBound: { logDensity: Array.from(errorBound.logDensity), score: Array.from(errorBound.score) },
+    },
+    warnings,
+    timing: { openMs: opened - started, posteriorMs: finished - opened, totalMs: finished - started },
+    meta: answer.meta,
+  });
+  terminal.result(value, () => {
+    const number = (x: number): string => plain(significant(x, 6));
+    const lines = Array.from({ length: Math.min(points.n, shown) }, (_, q) => [
+      String(q),
+      number(logDensity[q]!),
+      number(entropy[q]!),
+      number(effectiveCount[q]!),
+      `${nearest.index[q]!} (${number(nearest.weight[q]!)})`,
+      number(norm(row(score, q))),
+    ]);
+    const head = ["query", "log density (nats)", "entropy (nats)", "effective count", "nearest (weight)", "|score|"];
+    const rest = points.n > shown ? `\n... ${plain(count(points.n - shown))} more: --json has all queries, scores and denoised points` : "";
+    return table([head, ...lines]) + rest;
+  });
+  terminal.warnings(warnings);
+}
+
+function norm(vector: Float64Array): number {
+  return Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0));
+}

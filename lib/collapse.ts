@@ -1,0 +1,260 @@
+/**
+ * Collapse: the time below which a generated sample is bound to one datum (memorisation). Three criteria; each result names its own.
+ *   excess-entropy  E H(w(x_t)) = threshold * H(pi), threshold a stated fraction (default 0.05) of alpha = H(pi)/d
+ *   cloning         E sum_i w_i^2 = 1/2: half of the pairs of clones end on the same datum
+ *   population      f(t) = alpha - I(x_0; x_t)/d = 0 for the population the data were drawn from (Biroli et al. 2024, Eq. 5): a mixture, with
+ *                   the class information I(c; x_t) that the published curve drops; for data a Gaussian with their covariance
+ * The empirical excess entropy itself never vanishes at t > 0, hence the threshold.
+ */
+import type { NdArray } from "./array.js";
+import { RegimesError, checkChoice, checkOptionNames } from "./errors.js";
+import { crossing, exact, rounded, unavailable, withInterval, type Estimate } from "./estimate.js";
+import type { Field } from "./field.js";
+import { clocks } from "./process.js";
+import { monotoneRoot } from "./quadrature.js";
+import {
+  criticalTime,
+  curveOptionNames,
+  curvesFor,
+  noData,
+  oneRow,
+  processTimeAt,
+  timeGrid,
+  weightEntropy,
+  type CriticalTime,
+  type CurveOptions,
+} from "./regimes.js";
+import { symmetricEigen, type Mixture, type Target } from "./target.js";
+import { information, populationCollapseTime, surrogateCollapseTime, type Population } from "./theory.js";
+
+export type CollapseCriterion = "excess-entropy" | "cloning" | "population";
+
+export const collapseCriteria: readonly CollapseCriterion[] = ["excess-entropy", "cloning", "population"];
+
+/** All eigenvalues are computed densely up to this min(n, d). */
+export const largestDenseSpectrum = 4096;
+
+/** Options of `collapseTime`; draws and seed also serve "population" of a mixture without a closed form. */
+export interface CollapseOptions extends CurveOptions {
+  readonly criterion: CollapseCriterion;
+  /** "excess-entropy": fraction of alpha in (0, 1), default 0.05. */
+  readonly threshold?: number | undefined;
+  /** "population" of a mixture: how many data are drawn from it. */
+  readonly n?: number | undefined;
+  /** "population" of data: all eigenvalues of their covariance where they are at hand, to save computing them again. */
+  readonly eigenvalues?: Float64Array | undefined;
+}
+
+/**
+ * The collapse time in OU time by one of three criteria (head of this file). Without a transition there is no value and the status says
+ * why. Error bars of "excess-entropy" and "cloning" are over draws for the given data.
+ * @throws RegimesError E_DOMAIN for a threshold outside (0, 1) or n <= 0, E_OPTION for options that do not belong to the criterion and
+ * for curves of another target.
+ */
+export async function collapseTime(field: Field, options: CollapseOptions): Promise<CriticalTime> {
+  checkOptionNames("collapseTime", options, ["criterion", "threshold", "n", "eigenvalues", ...curveOptionNames]);
+  const { criterion, threshold, n } = options;
+  checkChoice("criterion", criterion, collapseCriteria);
+  if (threshold !== undefined && criterion !== "excess-entropy") {
+    throw new RegimesError("E_OPTION", `threshold belongs to criterion "excess-entropy", not to "${criterion}"`);
+  }
+  if (threshold !== undefined) checkThreshold(threshold);
+  if (n !== undefined && (criterion !== "population" || field.target.kind !== "mixture")) {
+    throw new RegimesError("E_OPTION", 'n belongs to criterion "population" of a mixture; data bring their own n');
+  }
+  if (criterion === "population") return population(field, options);
+  return measured(field, criterion, options);
+}
+
+/** Throws E_DOMAIN unless `threshold` is a fraction of alpha in (0, 1). */
+export function checkThreshold(threshold: number): void {
+  if (threshold > 0 && threshold < 1) return;
+  throw new RegimesError("E_DOMAIN", `threshold is ${threshold}, need a fraction of alpha in (0, 1)`);
+}
+
+/** Where a curve over the given data crosses a level. */
+async function measured(field: Field, criterion: "excess-entropy" | "cloning", options: CollapseOptions): Promise<CriticalTime> {
+  const entropic = criterion === "excess-entropy";
+  const threshold = entropic ? (options.threshold ?? 0.05) : 0.5;
+  const why = nothingToCollapse(field.target);
+  if (why !== null) return criticalTime(field.process, unavailable(why), { criterion, threshold, method: "not computed" });
+  const curves = await curvesFor(field, options);
+  const { estimate, count } = crossing(curves.ouTime, entropic ? curves.perDraw.entropy : curves.perDraw.sumSquares, {
+    level: threshold,
+    factor: entropic ? 1 / weightEntropy(field.target) : 1,
+    direction: entropic ? "rising" : "falling",
+    which: "largest",
+    quantity: entropic ? "the excess entropy over alpha" : "the collapse-cloning probability sum w^2",
+  });
+  const formula = entropic ? `mean posterior entropy rises through ${rounded(threshold)} H(pi)` : "mean of sum w^2 falls through 1/2";
+  const several = count > 1 ? `; the largest of ${count} crossings` : "";
+  const method = `${formula}, ${curves.draws} draws, standard error over draws for these data${several}${duplicates(field.target)}`;
+  return criticalTime(field.process, estimate, { criterion, threshold, method });
+}
+
+function nothingToCollapse(target: Target): string | null {
+  if (target.kind === "mixture") return noData;
+  if (target.n === 1) return oneRow;
+  return target.dataset?.distinctRows === 1 ? `all ${target.n} rows are equal: collapsed at every t` : null;
+}
+
+/** Duplicates keep the posterior entropy from vanishing: worth a word above 1 %. */
+function duplicates({ dataset }: Target): string {
+  if (dataset === null) return "";
+  const repeated = dataset.n - dataset.distinctRows;
+  return repeated > 0.01 * dataset.n ? `; ${repeated} of ${dataset.n} rows repeat another, which keeps the entropy up at small t` : "";
+}
+
+async function population(field: Field, options: CollapseOptions): Promise<CriticalTime> {
+  const { target } = field;
+  const { estimate, method } = target.kind === "mixture" ? await ofMixture(field, options) : await ofSurrogate(target, options);
+  return criticalTime(field.process, estimate, { criterion: "population", method });
+}
+
+interface Answer {
+  readonly estimate: Estimate;
+  readonly method: string;
+}
+
+async function ofSurrogate(target: Target, { eigenvalues, signal, onProgress, threads }: CollapseOptions): Promise<Answer> {
+  const method =
+    "Gaussian surrogate with the covariance of the data: the largest entropy for this covariance, so its excess entropy lies below and this " +
+    "time above those of the true population; standard error as for Gaussian rows";
+  if (target.n === 1) return { estimate: unavailable(oneRow), method };
+  const smaller = Math.min(target.n, target.d);
+  if (smaller > largestDenseSpectrum) {
+    const status = `needs all eigenvalues of the covariance: min(n, d) = ${smaller}, at most ${largestDenseSpectrum} are computed. Use fewer rows or columns`;
+    return { estimate: unavailable(status), method };
+  }
+  const variance = eigenvalues ?? (await target.allEigenvalues({ signal, onProgress, threads }));
+  const n = target.weights === null ? target.n : Math.exp(weightEntropy(target));
+  const time = surrogateCollapseTime({ n, d: target.d, variance });
+  if (time === null) return { estimate: unavailable("all eigenvalues of the covariance are 0: collapsed at every t"), method };
+  return { estimate: withInterval(time.value, time.standardError, { range: [0, Infinity] }), method };
+}
+
+async function ofMixture(field: Field, options: CollapseOptions): Promise<Answer> {
+  const { n } = options;
+  if (n === undefined) throw new RegimesError("E_OPTION", 'criterion "population" of a mixture needs n, the number of data drawn from it');
+  if (!(n > 0 && n < Infinity)) throw new RegimesError("E_DOMAIN", `n is ${n}, need a positive finite number`);
+  if (n <= 1) return { estimate: unavailable(oneRow), method: "not computed" };
+  const mixture = field.target.mixture!;
+  const closed = closedForm(mixture, field.target.d);
+  if (closed === null) return bySweep(field, n, options);
+  const time = populationCollapseTime({ ...closed, n });
+  const term = closed.halfSeparation === undefined ? "" : ", with the class term I(c; x_t)";
+  return {
+    estimate: time === null ? unavailable(`${rounded(n)} data from points repeat: no collapse of a population without width`) : exact(time),
+    method: `closed form, I(x_0; x_t) = log n with n = ${n}${term}`,
+  };
+}
+
+/** One Gaussian, or two of equal weight and equal spherical or diagonal covariance. */
+function closedForm(mixture: Mixture, d: number): Omit<Population, "n"> | null {
+  const { weights, means, covariances } = mixture;
+  const components = means.shape[0]!;
+  if (covariances.type !== "spherical" && covariances.type !== "diagonal") return null;
+  const spherical = covariances.type === "spherical";
+  const width = spherical ? 1 : d;
+  const first = covariances.variances.subarray(0, width);
+  const variance = spherical ? first[0]! : first;
+  if (components === 1) return { d, variance };
+  if (components !== 2 || (weights !== null && weights[0] !== weights[1])) return null;
+  if (!first.every((value, i) => value === covariances.variances[width + i])) return null;
+  const half = Float64Array.from({ length: d }, (_, i) => (means.data[d + i]! - means.data[i]!) / 2);
+  return { d, variance, halfSeparation: spherical ? Math.sqrt(half.reduce((sum, value) => sum + value * value, 0)) : half };
+}
+
+/**
+ * f(t) d = log n - 1/2 sum_k pi_k log det(I + C_k/sigma^2) - [H(pi) - E H(c|x_t)]: all but the last mean is exact, and that is
+ * averaged over coupled draws. Since 0 <= I(c; x_t), and since a Gaussian has the largest information for a given variance, the root lies
+ * between those of the first two terms and of the Gaussian with variance tr(C)/d in each direction.
+ */
+async function bySweep(field: Field, n: number, options: CollapseOptions): Promise<Answer> {
+  const { target, process } = field;
+  const { draws = 1000, seed = 1, precision, signal, onProgress, threads } = options;
+  const method = `I(x_0; x_t) = log n with n = ${n}: information inside the classes exact, I(c; x_t) averaged over ${draws} draws`;
+  const within = withinInformation(target.mixture!, target.d);
+  const { trace } = await target.spectrum({ count: 1, signal, threads });
+  const upper = populationCollapseTime({ n, d: target.d, variance: trace / target.d });
+  const prior = weightEntropy(target);
+  const zero = (logTime: number): number => Math.log(n) - within(Math.exp(logTime));
+  if (upper === null || zero(Math.log(upper) - 50) - prior > 0) {
+    return { estimate: unavailable(`${rounded(n)} data hold more information than the mixture at every t: no collapse`), method };
+  }
+  const lower = monotoneRoot(zero, Math.log(upper) - 50, Math.log(upper));
+  const low = lower === null ? upper * 1e-3 : Math.exp(lower);
+  const ouTimes = timeGrid({ from: low * 0.9, to: upper * 1.1, count: 24 });
+  const times = Array.from(ouTimes, (t) => processTimeAt(process, t));
+  if (times.includes(null)) {
+    const status = `the process does not reach all OU times from ${rounded(low)} to ${rounded(upper)}, where collapse is: use another process`;
+    return { estimate: unavailable(status), method };
+  }
+  const sweep = await field.sweep({
+    times: Float64Array.from(times as number[]),
+    draws,
+    seed,
+    readings: ["entropy"],
+    precision,
+    signal,
+    onProgress,
+    threads,
+  });
+  const excess = sweep.entropy!.data.slice();
+  ouTimes.forEach((t, j) => {
+    const known = Math.log(n) - within(t) - prior;
+    for (let r = 0; r < draws; r++) excess[j * draws + r]! += known;
+  });
+  const matrix: NdArray = { data: excess, shape: [ouTimes.length, draws] };
+  const { estimate } = crossing(ouTimes, matrix, { level: 0, direction: "rising", which: "largest", quantity: "the excess entropy" });
+  return { estimate, method };
+}
+
+/** t -> 1/2 sum_k pi_k log det(I + C_k / sigma^2), in nats. */
+function withinInformation(mixture: Mixture, d: number): (ouTime: number) => number {
+  const { weights, means, covariances } = mixture;
+  const components = means.shape[0]!;
+  const parts = Array.from({ length: components }, (_, k) => gaussianInformation(covariances, k, d));
+  return (ouTime) => parts.reduce((sum, part, k) => sum + (weights?.[k] ?? 1 / components) * part(ouTime), 0);
+}
+
+/** t -> 1/2 log det(I + C_k / sigma^2) of one covariance of a mixture. */
+function gaussianInformation(covariances: Mixture["covariances"], k: number, d: number): (ouTime: number) => number {
+  switch (covariances.type) {
+    case "spherical": {
+      const variance = covariances.variances[k]!;
+      return (ouTime) => information(ouTime, { d, variance });
+    }
+    case "diagonal": {
+      const variance = covariances.variances.subarray(k * d, (k + 1) * d);
+      return (ouTime) => information(ouTime, { d, variance });
+    }
+    case "full": {
+      const { values } = symmetricEigen(covariances.matrices.slice(k * d * d, (k + 1) * d * d), d);
+      const variance = nonNegative(values);
+      return (ouTime) => information(ouTime, { d, variance });
+    }
+    case "low-rank": {
+      // det(I + (psi + W W^T)/s) = det(I + psi/s) det(I_r + W^T (psi + s)^-1 W), s = sigma^2.
+      const { rank } = covariances;
+      const variance = covariances.diagonals.subarray(k * d, (k + 1) * d);
+      const factors = covariances.factors.subarray(k * d * rank, (k + 1) * d * rank);
+      return (ouTime) => {
+        const noise = clocks(ouTime).sigma ** 2;
+        const gram = new Float64Array(rank * rank);
+        for (let i = 0; i < d; i++) {
+          for (let r = 0; r < rank; r++) {
+            for (let q = 0; q < rank; q++) gram[r * rank + q]! += (factors[i * rank + r]! * factors[i * rank + q]!) / (variance[i]! + noise);
+          }
+        }
+        const excess = nonNegative(symmetricEigen(gram, rank).values).reduce((sum, value) => sum + Math.log1p(value), 0);
+        return information(ouTime, { d, variance }) + excess / 2;
+      };
+    }
+  }
+}
+
+/** A covariance has no negative eigenvalue; rounding puts some a little below 0. */
+function nonNegative(values: Float64Array): Float64Array {
+  return values.map((value) => Math.max(0, value));
+}

@@ -1,0 +1,336 @@
+/**
+ * The diffused field p_t of a target under a forward process, x_t = a x_0 + b z: exact readings of the posterior of the components
+ * given x_t = x, forward draws, and coupled draws at all times. Every reading follows from one pass over the components:
+ *   l_i(x) = log pi_i - |x - a y_i|^2 / (2 b^2),   w = softmax(l),   log p_t(x) = logsumexp(l) - d/2 log(2 pi b^2)
+ * (Gaussian components: with S_k = a^2 C_k + b^2 I in place of b^2 I).
+ */
+import { copyRows, type NdArray, type PointsInput } from "./array.js";
+import { RegimesError, checkChoice, checkOptionNames } from "./errors.js";
+import {
+  native,
+  runJob,
+  runOptionNames,
+  seedOf,
+  threadsOf,
+  type NativePosteriorReading,
+  type NativeSweepReading,
+  type RunOptions,
+} from "./native.js";
+import type { Marginal, Process } from "./process.js";
+import type { Target } from "./target.js";
+
+/**
+ * How exact a result has to be. "float64": every difference and sum in float64. "exact" (default): score within 1e-5 of
+ * (|x| + a |denoised|) / b^2, log density within 1e-4. "fast": labelled approximate, 1e-2. In this version all three are answered by the
+ * float64 path, which `meta.path` states; `errorBound` holds for what was done.
+ */
+export type Precision = "exact" | "float64" | "fast";
+
+const precisions: readonly Precision[] = ["exact", "float64", "fast"];
+
+/** What a result was made with. */
+export interface Meta {
+  readonly version: string;
+  /** Backend, e.g. "cpu-avx512", and why it was chosen. */
+  readonly backend: string;
+  readonly backendReason: string;
+  /** The precision asked for and the arithmetic that answered. */
+  readonly precision: Precision;
+  readonly path: "float64";
+  /** Decimal digits of the seed, null where nothing was drawn. */
+  readonly seed: string | null;
+  readonly threads: number;
+  readonly wallMs: number;
+}
+
+/** Readings of the posterior at x; D = E[x_0 | x_t = x]. */
+export type PosteriorReading =
+  /** log p_t(x), nats, total over dimensions: [batch]. */
+  | "logDensity"
+  /** D, in data units: [batch, d]. */
+  | "denoised"
+  /** grad log p_t(x) = (a D - x) / b^2 (Robbins and Tweedie): [batch, d]. */
+  | "score"
+  /** H(w) = -sum w log w, nats, in [0, log n]: [batch]. */
+  | "entropy"
+  /** sum w^2, in [1/n, 1]: [batch]. */
+  | "sumSquares"
+  /** 1 / sum w^2, in [1, n]: [batch]. */
+  | "effectiveCount"
+  /** Heaviest component, the first of equals: {index, weight}, each [batch]. */
+  | "nearest"
+  /** p(c | x) for every class: [batch, classes]. */
+  | "classWeights"
+  /** tr Cov(x_0 | x), squared data units, >= 0: [batch]. */
+  | "covarianceTrace"
+  /** Cov(x_0 | x) u for the given `vectors`: [batch, d]. */
+  | "covarianceProducts"
+  /** (grad score) u = -u / b^2 + (a^2 / b^4) Cov u: [batch, d]. */
+  | "scoreJacobianProducts"
+  /** div score = -d / b^2 + (a^2 / b^4) tr Cov: [batch]. */
+  | "divergence";
+
+const readingNames: readonly PosteriorReading[] = [
+  "logDensity",
+  "denoised",
+  "score",
+  "entropy",
+  "sumSquares",
+  "effectiveCount",
+  "nearest",
+  "classWeights",
+  "covarianceTrace",
+  "covarianceProducts",
+  "scoreJacobianProducts",
+  "divergence",
+];
+
+/** Options of `field.posterior`. */
+export interface PosteriorOptions extends RunOptions {
+  /** Time in the process's clock. */
+  readonly t: number;
+  /** Default ["logDensity", "score"]. */
+  readonly readings?: readonly PosteriorReading[] | undefined;
+  readonly precision?: Precision | undefined;
+  /** Also return the `top` heaviest components, at most n. */
+  readonly top?: number | undefined;
+  /** One vector per query for the products, [batch, d]. */
+  readonly vectors?: PointsInput | undefined;
+}
+
+/** Only the readings asked for are there; see `PosteriorReading` for shapes, units and ranges. */
+export interface Posterior {
+  readonly logDensity: Float64Array<ArrayBuffer>;
+  readonly denoised: NdArray;
+  readonly score: NdArray;
+  readonly entropy: Float64Array<ArrayBuffer>;
+  readonly sumSquares: Float64Array<ArrayBuffer>;
+  readonly effectiveCount: Float64Array<ArrayBuffer>;
+  readonly nearest: { readonly index: Int32Array<ArrayBuffer>; readonly weight: Float64Array<ArrayBuffer> };
+  readonly classWeights: NdArray;
+  readonly covarianceTrace: Float64Array<ArrayBuffer>;
+  readonly covarianceProducts: NdArray;
+  readonly scoreJacobianProducts: NdArray;
+  readonly divergence: Float64Array<ArrayBuffer>;
+  /** The `top` heaviest components, descending, ties by index: [batch, top] each. */
+  readonly top: { readonly index: NdArray<Int32Array<ArrayBuffer>>; readonly weight: NdArray };
+  /**
+   * Rigorous bounds on the rounding errors of this result, per query and absolute: nats for `logDensity`, Euclidean norm for `score`
+   * (there when score or denoised was asked for). The (a, b) of the process count as exact.
+   */
+  readonly errorBound: { readonly logDensity: Float64Array<ArrayBuffer>; readonly score: Float64Array<ArrayBuffer> };
+  readonly marginal: Marginal;
+  readonly meta: Meta;
+}
+
+/** Options of `field.sample`. */
+export interface SampleOptions extends RunOptions {
+  readonly count: number;
+  /** Same seed, same draws: draw r depends on (seed, r) alone. */
+  readonly seed: number | bigint;
+  /** Number of the first draw, default 0: draws can be made in parts. */
+  readonly first?: number | undefined;
+}
+
+/** Forward draws x_t = a x_0 + b z. */
+export interface Samples {
+  readonly data: Float64Array<ArrayBuffer>;
+  readonly shape: readonly [count: number, d: number];
+  /** The component each draw started from. */
+  readonly components: Int32Array<ArrayBuffer>;
+}
+
+/** Options of `field.sweep`. */
+export interface SweepOptions extends RunOptions {
+  /** In the process's clock. */
+  readonly times: ArrayLike<number>;
+  readonly draws: number;
+  readonly seed: number | bigint;
+  readonly first?: number | undefined;
+  readonly readings: readonly NativeSweepReading[];
+  readonly precision?: Precision | undefined;
+}
+
+/** Readings along coupled draws, each [times, draws]: column r has the same x_0 and z at every time. */
+export type Sweep = { readonly [reading in NativeSweepReading]?: NdArray } & {
+  readonly components: Int32Array<ArrayBuffer>;
+  readonly meta: Meta;
+};
+
+/** The diffused field of a target. Create one with `diffuse`. */
+export interface Field {
+  readonly target: Target;
+  readonly process: Process;
+  readonly n: number;
+  readonly d: number;
+  /** Forward draws at time t. @throws RegimesError E_DOMAIN, E_OPTION. */
+  sample(t: number, options: SampleOptions): Promise<Samples>;
+  /**
+   * Exact readings at queries x [batch, d]. Results have the same bits for any number of threads and any split of the batch.
+   * @throws RegimesError E_SHAPE, E_NONFINITE, E_RANGE, E_DETACHED for x; E_DOMAIN for t; E_OPTION; E_LABELS for class weights
+   * without classes; E_NOT_PSD for a mixture's covariance.
+   */
+  posterior<R extends PosteriorReading = "logDensity" | "score">(
+    x: PointsInput,
+    options: PosteriorOptions & { readonly readings?: readonly R[] | undefined },
+  ): Promise<Pick<Posterior, R | "top" | "errorBound" | "marginal" | "meta">>;
+  /**
+   * Readings along coupled forward draws at all times; for points the inner products that fix all times are computed once.
+   * @throws RegimesError E_DOMAIN, E_OPTION, E_LABELS.
+   */
+  sweep(options: SweepOptions): Promise<Sweep>;
+}
+
+/** The field of `target` under `process`. */
+export function diffuse(target: Target, process: Process): Field {
+  return new NativeField(target, process);
+}
+
+class NativeField implements Field {
+  readonly target: Target;
+  readonly process: Process;
+
+  constructor(target: Target, process: Process) {
+    this.target = target;
+    this.process = process;
+  }
+
+  get n(): number {
+    return this.target.n;
+  }
+
+  get d(): number {
+    return this.target.d;
+  }
+
+  async sample(t: number, options: SampleOptions): Promise<Samples> {
+    checkOptionNames("sample", options, ["count", "seed", "first", ...runOptionNames]);
+    const { a, b } = this.process.marginal(t);
+    const { count, first } = drawRange(options);
+    const request = { a, b, seed: seedOf(options.seed), first, count };
+    const result = await runJob(options, (addon, threads, progress) => addon.sample(this.target.handle, request, threads, progress));
+    return { data: result.x, shape: [count, this.d], components: result.component };
+  }
+
+  async posterior<R extends PosteriorReading = "logDensity" | "score">(
+    x: PointsInput,
+    options: PosteriorOptions & { readonly readings?: readonly R[] | undefined },
+  ): Promise<Pick<Posterior, R | "top" | "errorBound" | "marginal" | "meta">> {
+    checkOptionNames("posterior", options, ["t", "readings", "precision", "top", "vectors", ...runOptionNames]);
+    const started = performance.now();
+    const { target, d } = this;
+    const marginal = this.process.marginal(options.t);
+    const readings: readonly PosteriorReading[] = options.readings ?? ["logDensity", "score"];
+    for (const reading of readings) checkChoice("reading", reading, readingNames);
+    const precision = checkChoice("precision", options.precision ?? "exact", precisions);
+    const top = options.top ?? 0;
+    if (!Number.isSafeInteger(top) || top < 0 || top > target.n) {
+      throw new RegimesError("E_OPTION", `top is ${top}, need a whole number from 0 to n = ${target.n}`);
+    }
+    if (readings.includes("classWeights") && target.classes === 0) {
+      throw new RegimesError("E_LABELS", "classWeights needs classes: pass labels to openDataset");
+    }
+    const { data, rows: batch } = copyRows("x", x, d);
+    checkRange(data, target, marginal);
+    const result = await runJob(options, (addon, threads, progress) =>
+      addon.posterior(
+        target.handle,
+        { ...marginal, x: data, batch, readings: nativeReadings(readings), top, vectors: productVectors(readings, options, batch, d) },
+        threads,
+        progress,
+      ),
+    );
+    const rows = (values: Float64Array<ArrayBuffer> | undefined, columns = d): NdArray | undefined =>
+      values === undefined ? undefined : { data: values, shape: [batch, columns] };
+    const all = {
+      logDensity: result.logDensity,
+      denoised: rows(result.denoised),
+      score: rows(result.score),
+      entropy: result.entropy,
+      sumSquares: readings.includes("sumSquares") ? result.sumSquares : undefined,
+      effectiveCount: readings.includes("effectiveCount") ? result.sumSquares?.map((sum) => 1 / sum) : undefined,
+      nearest: result.nearestIndex === undefined ? undefined : { index: result.nearestIndex, weight: result.nearestWeight },
+      classWeights: rows(result.classWeights, target.classes),
+      covarianceTrace: result.covarianceTrace,
+      covarianceProducts: rows(result.covarianceProducts),
+      scoreJacobianProducts: rows(result.jacobianProducts),
+      divergence: result.divergence,
+      top: top === 0 ? undefined : { index: { data: result.topIndex, shape: [batch, top] }, weight: rows(result.topWeight, top) },
+      errorBound: { logDensity: result.errorLogDensity, ...(result.errorScore === undefined ? {} : { score: result.errorScore }) },
+      marginal,
+      meta: metaOf(started, options, precision, null),
+    };
+    const there = Object.entries(all).filter(([, value]) => value !== undefined);
+    return Object.fromEntries(there) as unknown as Pick<Posterior, R | "top" | "errorBound" | "marginal" | "meta">;
+  }
+
+  async sweep(options: SweepOptions): Promise<Sweep> {
+    checkOptionNames("sweep", options, ["times", "draws", "seed", "first", "readings", "precision", ...runOptionNames]);
+    const started = performance.now();
+    const precision = checkChoice("precision", options.precision ?? "exact", precisions);
+    const marginals = Array.from(options.times, (t) => this.process.marginal(t));
+    const { count, first } = drawRange({ count: options.draws, first: options.first });
+    const { readings } = options;
+    const ofClasses = readings.includes("classSquares") || readings.includes("classEntropy");
+    if (ofClasses && this.target.classes === 0) throw new RegimesError("E_LABELS", "class readings need classes: pass labels to openDataset");
+    const seed = seedOf(options.seed);
+    const request = {
+      a: Float64Array.from(marginals, ({ a }) => a),
+      b: Float64Array.from(marginals, ({ b }) => b),
+      seed,
+      first,
+      count,
+      readings,
+    };
+    const result = await runJob(options, (addon, threads, progress) => addon.sweep(this.target.handle, request, threads, progress));
+    const curves: { -readonly [reading in NativeSweepReading]?: NdArray } = {};
+    for (const reading of readings) curves[reading] = { data: result[reading]!, shape: [marginals.length, count] };
+    return { ...curves, components: result.component, meta: metaOf(started, options, precision, seed) };
+  }
+}
+
+function nativeReadings(readings: readonly PosteriorReading[]): readonly NativePosteriorReading[] {
+  return readings.map((reading) =>
+    reading === "effectiveCount" ? "sumSquares" : reading === "scoreJacobianProducts" ? "jacobianProducts" : reading,
+  );
+}
+
+function productVectors(readings: readonly PosteriorReading[], options: PosteriorOptions, batch: number, d: number): Float64Array | null {
+  const wanted = readings.filter((reading) => reading === "covarianceProducts" || reading === "scoreJacobianProducts");
+  if (wanted.length === 0) return null;
+  if (options.vectors === undefined) throw new RegimesError("E_OPTION", `${wanted[0]} needs vectors, one per query: [batch, d]`);
+  const { data, rows } = copyRows("vectors", options.vectors, d);
+  if (rows !== batch) throw new RegimesError("E_SHAPE", `vectors: ${rows} rows for ${batch} queries`);
+  return data;
+}
+
+/** Squared distances over 2 b^2 must stay finite for every pair of query and component. */
+function checkRange(x: Float64Array, { magnitude, d }: Target, { a, b }: Marginal): void {
+  let largest = 0;
+  for (const value of x) largest = Math.max(largest, Math.abs(value));
+  const reach = Math.log(largest + a * magnitude + b) * 2 + Math.log(d) - 2 * Math.log(b);
+  if (largest > 1e150 || reach > Math.log(1e306)) {
+    throw new RegimesError("E_RANGE", `queries up to ${largest} against components up to ${magnitude} overflow at noise b = ${b}. Rescale the data`);
+  }
+}
+
+function drawRange({ count, first = 0 }: { readonly count: number; readonly first?: number | undefined }): { count: number; first: number } {
+  if (!Number.isSafeInteger(count) || count < 1) throw new RegimesError("E_OPTION", `the number of draws is ${count}, need a whole number >= 1`);
+  if (!Number.isSafeInteger(first) || first < 0) throw new RegimesError("E_OPTION", `first is ${first}, need a whole number >= 0`);
+  return { count, first };
+}
+
+function metaOf(started: number, run: RunOptions, precision: Precision, seed: bigint | null): Meta {
+  const addon = native();
+  const { chosen, reason } = addon.backend();
+  return {
+    version: addon.version,
+    backend: chosen,
+    backendReason: reason,
+    precision,
+    path: "float64",
+    seed: seed === null ? null : String(seed),
+    threads: threadsOf(run),
+    wallMs: performance.now() - started,
+  };
+}

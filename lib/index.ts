@@ -1,0 +1,58 @@
+/** The public surface of diffusion-regimes: data -> target -> process -> field -> curves and critical times -> analysis -> report. */
+export type { NdArray, PointsInput, RealArray } from "./array.js";
+export { RegimesError, type ErrorCode } from "./errors.js";
+export type { Estimate, EstimateStatus } from "./estimate.js";
+export type { RunOptions } from "./native.js";
+export {
+  Dataset,
+  openDataset,
+  type DataInput,
+  type DatasetOptions,
+  type LabelSource,
+  type NumericArray,
+  type RowSelection,
+  type Scale,
+  type ScaleName,
+} from "./data.js";
+export {
+  empirical,
+  gaussianMixture,
+  sampleTarget,
+  type MixtureParameters,
+  type Spectrum,
+  type SpectrumOptions,
+  type Target,
+} from "./target.js";
+export {
+  clocks,
+  ddpm,
+  describeProcess,
+  edm,
+  edmSchedule,
+  firstStepBelow,
+  ornsteinUhlenbeck,
+  ouTimeFrom,
+  processByName,
+  processNames,
+  rectifiedFlow,
+  subVariancePreserving,
+  varianceExploding,
+  variancePreserving,
+  type Clocks,
+  type DdpmOptions,
+  type DiscreteProcess,
+  type EdmScheduleOptions,
+  type Marginal,
+  type Process,
+  type SubVariancePreservingOptions,
+  type VarianceExplodingOptions,
+  type VariancePreservingOptions,
+} from "./process.js";
+export { diffuse, type Field, type Meta, type Posterior, type PosteriorReading, type Precision, type Sweep } from "./field.js";
+export { defaultTimes, regimes, type CriticalTime, type RegimeCurves, type RegimesOptions, type TimesInput } from "./regimes.js";
+export { speciationCriteria, speciationTime, type SpeciationCriterion, type SpeciationOptions } from "./speciation.js";
+export { collapseCriteria, collapseTime, type CollapseCriterion, type CollapseOptions } from "./collapse.js";
+export * as theory from "./theory.js";
+export { analyze, type Analysis, type AnalysisOptions } from "./analysis.js";
+export { renderReport, type ReportOptions } from "./report.js";
+export { citationsFor, restsOn } from "./citations.js";

@@ -1,0 +1,57 @@
+/**
+ * Conformance: one script of calls, run in a process of its own for every backend this machine has, forced by
+ * DIFFUSION_REGIMES_BACKEND and verified to be the one that answered. Fast backends against the definition, and AVX2 against AVX-512.
+ */
+import { execFileSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it } from "vitest";
+import { native } from "../lib/native.js";
+
+interface Answer {
+  readonly backend: string;
+  readonly values: Record<string, number[]>;
+  readonly bounds: number[];
+}
+
+const script = fileURLToPath(new URL("./conformance_calls.mjs", import.meta.url));
+
+function run(backend: string, env: Record<string, string> = {}): Answer {
+  const out = execFileSync(process.execPath, [script], {
+    env: { ...process.env, DIFFUSION_REGIMES_BACKEND: backend, ...env },
+    encoding: "utf8",
+    maxBuffer: 1 << 28,
+  });
+  return JSON.parse(out) as Answer;
+}
+
+const available = native().backend().available;
+const reference = run("reference");
+
+describe("backends", () => {
+  it("the reference and the portable kernels are always there", () => {
+    expect(available).toContain("reference");
+    expect(available).toContain("cpu-portable");
+  });
+
+  it.each(available)("%s is the one that runs when forced, and agrees with the definition", (name) => {
+    const answer = run(name);
+    expect(answer.backend).toBe(name);
+    expect(Object.keys(answer.values)).toEqual(Object.keys(reference.values));
+    for (const [reading, values] of Object.entries(answer.values)) {
+      const wanted = reference.values[reading]!;
+      expect(values.length, reading).toBe(wanted.length);
+      // Relative to the largest of the reading: single entries of vectors may be differences of large terms.
+      const scale = wanted.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-3);
+      values.forEach((value, k) => expect(Math.abs(value - wanted[k]!) / scale, `${reading}[${k}]`).toBeLessThan(1e-9));
+    }
+    for (const bound of answer.bounds) expect(bound).toBeGreaterThan(0);
+  });
+
+  it.skipIf(!available.includes("cpu-avx512"))("AVX2 and AVX-512 give the same bits", () => {
+    expect(run("cpu-avx2").values).toEqual(run("cpu-avx512").values);
+  });
+
+  it("an unusable forced backend is an error that names the usable ones, never a silent fall-back", () => {
+    expect(() => run("cpu-riscv")).toThrow(/E_BACKEND.*cpu-portable/s);
+  });
+});
