@@ -178,7 +178,9 @@ export async function analyze(dataset: Dataset, options: AnalysisOptions = {}): 
       classFractions: curves.classFractions === null ? null : Array.from(curves.classFractions),
       imageShape: dataset.imageShape,
       spectrum: {
-        eigenvalues: Array.from(spectrum.eigenvalues, (value, k) => withInterval(value, spectrum.standardErrors[k]!, { range: [0, Infinity] })),
+        eigenvalues: Array.from(spectrum.eigenvalues, (value, k) => {
+          return withInterval(value, spectrum.standardErrors[k]!, { range: [0, Infinity] });
+        }),
         trace: spectrum.trace,
       },
       curves: {
@@ -229,7 +231,7 @@ function beware({ spectral, kappa }: Analysis["result"]["speciationTime"]): stri
   if (spectral.value === null || kappa === null || kappa.value === null) return [];
   if (Math.abs(spectral.value - kappa.value) <= 0.1 * kappa.value) return [];
   return [
-    `spectral speciation time ${rounded(spectral.value)} against ${rounded(kappa.value)} by kappa: the widest direction of the data is not that ` +
-      "of the classes, or is wide inside them too; the spectral value is a rough guide here",
+    `spectral speciation time ${rounded(spectral.value)} against ${rounded(kappa.value)} by kappa: the widest direction of the data is ` +
+      "not that of the classes, or is wide inside them too; the spectral value is a rough guide here",
   ];
 }

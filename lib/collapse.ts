@@ -2,8 +2,8 @@
  * Collapse: the time below which a generated sample is bound to one datum (memorisation). Three criteria; each result names its own.
  *   excess-entropy  E H(w(x_t)) = threshold * H(pi), threshold a stated fraction (default 0.05) of alpha = H(pi)/d
  *   cloning         E sum_i w_i^2 = 1/2: half of the pairs of clones end on the same datum
- *   population      f(t) = alpha - I(x_0; x_t)/d = 0 for the population the data were drawn from (Biroli et al. 2024, Eq. 5): a mixture, with
- *                   the class information I(c; x_t) that the published curve drops; for data a Gaussian with their covariance
+ *   population      f(t) = alpha - I(x_0; x_t)/d = 0 for the population the data were drawn from (Biroli et al. 2024, Eq. 5): a mixture,
+ *                   with the class information I(c; x_t) that the published curve drops; for data a Gaussian with their covariance
  * The empirical excess entropy itself never vanishes at t > 0, hence the threshold.
  */
 import type { NdArray } from "./array.js";
@@ -118,13 +118,13 @@ interface Answer {
 
 async function ofSurrogate(target: Target, { eigenvalues, signal, onProgress, threads }: CollapseOptions): Promise<Answer> {
   const method =
-    "Gaussian surrogate with the covariance of the data: the largest entropy for this covariance, so its excess entropy lies below and this " +
-    "time above those of the true population; standard error as for Gaussian rows";
+    "Gaussian surrogate with the covariance of the data: the largest entropy for this covariance, so its excess entropy lies below and " +
+    "this time above those of the true population; standard error as for Gaussian rows";
   if (target.n === 1) return { estimate: unavailable(oneRow), method };
   const smaller = Math.min(target.n, target.d);
   if (smaller > largestDenseSpectrum) {
-    const status = `needs all eigenvalues of the covariance: min(n, d) = ${smaller}, at most ${largestDenseSpectrum} are computed. Use fewer rows or columns`;
-    return { estimate: unavailable(status), method };
+    const found = `needs all eigenvalues of the covariance: min(n, d) = ${smaller}, at most ${largestDenseSpectrum} are computed`;
+    return { estimate: unavailable(`${found}. Use fewer rows or columns`), method };
   }
   const variance = eigenvalues ?? (await target.allEigenvalues({ signal, onProgress, threads }));
   const n = target.weights === null ? target.n : Math.exp(weightEntropy(target));
@@ -187,8 +187,8 @@ async function bySweep(field: Field, n: number, options: CollapseOptions): Promi
   const ouTimes = timeGrid({ from: low * 0.9, to: upper * 1.1, count: 24 });
   const times = Array.from(ouTimes, (t) => processTimeAt(process, t));
   if (times.includes(null)) {
-    const status = `the process does not reach all OU times from ${rounded(low)} to ${rounded(upper)}, where collapse is: use another process`;
-    return { estimate: unavailable(status), method };
+    const found = `the process does not reach all OU times from ${rounded(low)} to ${rounded(upper)}, where collapse is`;
+    return { estimate: unavailable(`${found}: use another process`), method };
   }
   const sweep = await field.sweep({
     times: Float64Array.from(times as number[]),
@@ -244,7 +244,8 @@ function gaussianInformation(covariances: Mixture["covariances"], k: number, d: 
         const gram = new Float64Array(rank * rank);
         for (let i = 0; i < d; i++) {
           for (let r = 0; r < rank; r++) {
-            for (let q = 0; q < rank; q++) gram[r * rank + q]! += (factors[i * rank + r]! * factors[i * rank + q]!) / (variance[i]! + noise);
+            const row = factors[i * rank + r]! / (variance[i]! + noise);
+            for (let q = 0; q < rank; q++) gram[r * rank + q]! += row * factors[i * rank + q]!;
           }
         }
         const excess = nonNegative(symmetricEigen(gram, rank).values).reduce((sum, value) => sum + Math.log1p(value), 0);

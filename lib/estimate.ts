@@ -69,22 +69,23 @@ export function withInterval(value: number, standardError: number, options: Inte
 /**
  * Mean of independent draws with sd/sqrt(N) and Student's interval, cut to `range` (the value is not).
  *
- * Draws of a bounded quantity that are all equal, as every sum w^2 = 1 deep in collapse, do not prove a width of zero: a rarer
- * value may have been missed. The interval then reaches 1 - 0.05^(1/N) (about 3/N) of the way to each end of `range`
- * ("rule of three", Hanley & Lippman-Hand 1983), and the standard error is its width over 2 * 1.96.
+ * When fewer than 5 draws carry the sample variance of a bounded quantity (participation ratio of the squared deviations), as deep in
+ * collapse where nearly every sum w^2 is 1, the variance rests on events too rare to be counted. The interval then also reaches
+ * 1 - 0.05^(1/N) (about 3/N) of the way to each end of `range`, what an event missed by N draws can be worth ("rule of three", Hanley
+ * and Lippman-Hand 1983), and the standard error is at least its width over 2 * 1.96.
  */
-export function meanEstimate(values: ArrayLike<number>, options: { readonly range?: readonly [number, number] } = {}): Estimate {
+export function meanEstimate(values: ArrayLike<number>, options: { readonly range?: readonly [low: number, high: number] } = {}): Estimate {
   const count = values.length;
   if (count < 2) return unavailable(`${count} draws: no error bar from fewer than 2; raise draws`);
-  const { mean, deviation, spread } = moments(values);
+  const { mean, deviation, carriers } = moments(values);
+  const student = withInterval(mean, deviation / Math.sqrt(count), { ...options, freedom: count - 1 });
   const { range } = options;
-  if (range !== undefined && spread <= 1e-12 * (range[1] - range[0])) {
-    const reach = -Math.expm1(Math.log(0.05) / count);
-    const low = mean - reach * Math.max(0, mean - range[0]);
-    const high = mean + reach * Math.max(0, range[1] - mean);
-    return { value: mean, standardError: (high - low) / (2 * studentQuantile(Infinity)), ci95: [low, high], status: "ok" };
-  }
-  return withInterval(mean, deviation / Math.sqrt(count), { ...options, freedom: count - 1 });
+  if (range === undefined || carriers >= 5) return student;
+  const reach = -Math.expm1(Math.log(0.05) / count);
+  const low = Math.min(student.ci95![0], mean - reach * Math.max(0, mean - range[0]));
+  const high = Math.max(student.ci95![1], mean + reach * Math.max(0, range[1] - mean));
+  const standardError = Math.max(student.standardError!, (high - low) / (2 * studentQuantile(Infinity)));
+  return { value: mean, standardError, ci95: [low, high], status: "ok" };
 }
 
 /** 1 / estimate by the delta method: standard error se/value^2; the interval is the reciprocal one, cut to `range`. */
@@ -102,22 +103,23 @@ export function scaled(estimate: Estimate, factor: number): Estimate {
   return { value: value * factor, standardError: standardError * factor, ci95: [ci95[0] * factor, ci95[1] * factor], status };
 }
 
-/** Mean, standard deviation (N - 1) and range of values; two passes, so that nearly equal values keep their digits. */
-export function moments(values: ArrayLike<number>): { mean: number; deviation: number; spread: number } {
+/**
+ * Mean, standard deviation (N - 1) and the number of values that carry the variance: q = (value - mean)^2, (sum q)^2 / sum q^2, from 1 to N
+ * (N/3 for normal values), 0 when all values are equal up to rounding. Two passes, so that nearly equal values keep their digits.
+ */
+export function moments(values: ArrayLike<number>): { mean: number; deviation: number; carriers: number } {
   const count = values.length;
   let sum = 0;
-  let low = Infinity;
-  let high = -Infinity;
-  for (let r = 0; r < count; r++) {
-    const value = values[r]!;
-    sum += value;
-    if (value < low) low = value;
-    if (value > high) high = value;
-  }
+  for (let r = 0; r < count; r++) sum += values[r]!;
   const mean = sum / count;
   let squares = 0;
   for (let r = 0; r < count; r++) squares += (values[r]! - mean) ** 2;
-  return { mean, deviation: count > 1 ? Math.sqrt(squares / (count - 1)) : 0, spread: high - low };
+  const deviation = count > 1 ? Math.sqrt(squares / (count - 1)) : 0;
+  // Equal values differ from their own mean by its rounding.
+  if (!(deviation > 1e-12 * Math.abs(mean))) return { mean, deviation, carriers: 0 };
+  let shares = 0;
+  for (let r = 0; r < count; r++) shares += ((values[r]! - mean) ** 2 / squares) ** 2;
+  return { mean, deviation, carriers: 1 / shares };
 }
 
 /** Row `j` of a matrix [times, draws]: one time, all draws (a view). */
@@ -222,7 +224,10 @@ export function rounded(value: number): string {
 }
 
 /** Lagrange basis of `nodes` and its derivative at `point`. */
-export function lagrange(nodes: ArrayLike<number>, point: number): { values: Float64Array<ArrayBuffer>; slopes: Float64Array<ArrayBuffer> } {
+export function lagrange(
+  nodes: ArrayLike<number>,
+  point: number,
+): { values: Float64Array<ArrayBuffer>; slopes: Float64Array<ArrayBuffer> } {
   const count = nodes.length;
   const values = new Float64Array(count);
   const slopes = new Float64Array(count);

@@ -18,11 +18,16 @@ export {
   empirical,
   gaussianMixture,
   sampleTarget,
+  type ClassSpectrum,
+  type EmpiricalOptions,
+  type Mixture,
   type MixtureParameters,
+  type SampleTargetOptions,
   type Spectrum,
   type SpectrumOptions,
   type Target,
 } from "./target.js";
+export type { CovarianceParameters } from "./components.js";
 export {
   clocks,
   ddpm,
@@ -48,11 +53,23 @@ export {
   type VarianceExplodingOptions,
   type VariancePreservingOptions,
 } from "./process.js";
-export { diffuse, type Field, type Meta, type Posterior, type PosteriorReading, type Precision, type Sweep } from "./field.js";
+export {
+  diffuse,
+  type Field,
+  type Meta,
+  type Posterior,
+  type PosteriorOptions,
+  type PosteriorReading,
+  type Precision,
+  type SampleOptions,
+  type Samples,
+  type Sweep,
+  type SweepOptions,
+} from "./field.js";
 export { defaultTimes, regimes, type CriticalTime, type RegimeCurves, type RegimesOptions, type TimesInput } from "./regimes.js";
 export { speciationCriteria, speciationTime, type SpeciationCriterion, type SpeciationOptions } from "./speciation.js";
 export { collapseCriteria, collapseTime, type CollapseCriterion, type CollapseOptions } from "./collapse.js";
 export * as theory from "./theory.js";
-export { analyze, type Analysis, type AnalysisOptions } from "./analysis.js";
+export { analyze, type Analysis, type AnalysisOptions, type AnalysisStage } from "./analysis.js";
 export { renderReport, type ReportOptions } from "./report.js";
-export { citationsFor, restsOn } from "./citations.js";
+export { citationKeys, citationsFor, restsOn, type CitationKey } from "./citations.js";

@@ -83,7 +83,7 @@ export const noData: string = "a mixture has no data to collapse onto: draw some
 /**
  * Excess entropy, collapse cloning, effective count and, with classes, speciation cloning and class entropy on a grid of times, from
  * one sweep over coupled draws (formulas in the head of this file).
- * @throws RegimesError E_DOMAIN for times that are not positive, increasing and inside the process's range; E_OPTION for other options.
+ * @throws RegimesError E_DOMAIN for times that do not increase or leave the process's range; E_OPTION for other options.
  */
 export async function regimes(field: Field, options: RegimesOptions): Promise<RegimeCurves> {
   checkOptionNames("regimes", options, ["times", "draws", "seed", "precision", ...runOptionNames]);
@@ -174,7 +174,8 @@ export function timeGrid(input: TimesInput): Float64Array {
     times.forEach((t, j) => {
       if (!Number.isFinite(t)) throw new RegimesError("E_DOMAIN", `times[${j}] is ${t}, need a finite number`);
       if (j > 0 && !(t > times[j - 1]!)) {
-        throw new RegimesError("E_DOMAIN", `times[${j}] = ${t} is not above times[${j - 1}] = ${times[j - 1]!}: sort them and drop repeats`);
+        const came = `times[${j}] = ${t} is not above times[${j - 1}] = ${times[j - 1]!}`;
+        throw new RegimesError("E_DOMAIN", `${came}: sort them and drop repeats`);
       }
     });
     return times;

@@ -192,7 +192,9 @@ async function kappaEstimate(field: Field, { signal, onProgress, threads }: RunO
   if (labels === null) return exact(time);
 
   const { vector } = leading(variance);
-  const direction = Float64Array.from(ritzValues, (theta, j) => weighted.reduce((sum, row, c) => sum + vector[c]! * row[j]!, 0) / (theta + variance));
+  const direction = ritzValues.map((theta, j) => {
+    return weighted.reduce((sum, row, c) => sum + vector[c]! * row[j]!, 0) / (theta + variance);
+  });
   const norm = Math.sqrt(direction.reduce((sum, value, j) => sum + value * value * (ritzValues[j]! + variance), 0));
   for (let j = 0; j < width; j++) direction[j]! /= norm;
   const standardError = await kappaError(field, { direction, ritzVectors, classCoordinates, labels }, { signal, threads });

@@ -5,7 +5,8 @@ import type { NdArray } from "../lib/array.js";
 import { openDataset } from "../lib/data.js";
 import { diffuse, type Field, type PosteriorReading } from "../lib/field.js";
 import { edm, ornsteinUhlenbeck } from "../lib/process.js";
-import { empirical, gaussianMixture, sampleTarget, type CovarianceParameters } from "../lib/target.js";
+import type { CovarianceParameters } from "../lib/components.js";
+import { empirical, gaussianMixture, sampleTarget } from "../lib/target.js";
 import { expectGolden, goldenCases, matrix, type GoldenCase } from "./golden_cases.js";
 
 const allReadings: readonly PosteriorReading[] = [

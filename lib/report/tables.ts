@@ -138,6 +138,11 @@ function numberOrStatus(estimate: Estimate): Markup {
 }
 
 /** The process's own clock where it is none of the columns already there. */
-function ownClock({ config }: Analysis): string | null {
-  return config.process === "ornstein-uhlenbeck" ? null : `${config.process} time`;
+function ownClock(analysis: Analysis): string | null {
+  const shown = ["ouTime", "sigma", "ddpmStep", "vpTime", "flowTime"] as const;
+  const same = (left: number | null, right: number | null): boolean =>
+    left === right || (left !== null && right !== null && Math.abs(left - right) <= 1e-9 * Math.abs(left));
+  const times = boundaries(analysis).map(({ time }) => time);
+  const told = shown.some((clock) => times.every(({ processTime, clocks }) => same(processTime, clocks?.[clock] ?? null)));
+  return told ? null : `${analysis.config.process} time`;
 }

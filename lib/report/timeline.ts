@@ -24,7 +24,7 @@ export function drawTimeline(top: Headline, times: readonly number[], layout: La
     const [left, right] = [x(regime.from), x(regime.to)];
     svg.appendChild(element("rect", { x: left, y: BAR.top, width: right - left, height: BAR.height, fill: paint(regime.colour) }));
     const middle = (left + right) / 2;
-    if (right - left > 16 + 4 * regime.numeral.length) centred(svg, middle, BAR.top + 24, regime.numeral, 16, "ink");
+    if (right - left > 10 + 4 * regime.numeral.length) centred(svg, middle, BAR.top + 24, regime.numeral, 16, "ink");
     if (right - left > regime.word.length * LETTER + 14)
       centred(svg, middle, BAR.top + (regime.numeral === "" ? 32 : 42), regime.word, 12.5, "soft");
   }
@@ -99,7 +99,7 @@ function boundaryMark(
   if (!right) node.setAttribute("text-anchor", "end");
   for (const [name, value] of Object.entries({
     stroke: paint("page"),
-    "stroke-width": "5",
+    "stroke-width": "7",
     "stroke-linejoin": "round",
     "paint-order": "stroke",
   })) {
