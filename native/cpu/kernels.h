@@ -54,8 +54,9 @@ struct Kernels {
   // logits[r][8] -> exp(logit - max) * inverse, zero where logit < cutoff. active[r] = 1 where any lane is not zero.
   void (*weights)(double* logits, int64_t rows, const double* max, const double* inverse, const double* cutoff, uint8_t* active);
 
-  // sums[q * columns + j] += w_q y_j for the 8 lanes q of w; lanes of weight 0 are left as they are.
-  void (*add_row)(const double* weights, const double* row, int64_t columns, double* sums);
+  // sums[q * columns + j] += sum_r w_rq y_rj, in the order of r, for `count` <= 4 rows [count, columns] and their weights, each 8
+  // lanes q; a weight of 0 leaves a sum as it is.
+  void (*add_rows)(const double* const* weights, const double* rows, int count, int64_t columns, double* sums);
 
   // |y - m|^2 and (y - m) . u (u may be null) of one row.
   void (*row_moments)(const double* row, const double* m, const double* u, int64_t d, double* square, double* product);

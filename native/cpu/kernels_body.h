@@ -264,15 +264,43 @@ void weights(double* logits, int64_t rows, const double* maximum, const double* 
   }
 }
 
-void add_row(const double* weights, const double* row, int64_t columns, double* sums) {
+template <int Count>
+inline void add_rows_of(const double* weight, const double* rows, int64_t columns, double* sum) {
+  int64_t j = 0;
+  for (; j + 8 <= columns; j += 8) {
+    Lanes total = load(sum + j);
+#pragma GCC unroll 4
+    for (int r = 0; r < Count; ++r) total = multiply_add(broadcast(weight[r]), load(rows + r * columns + j), total);
+    store(sum + j, total);
+  }
+  for (; j < columns; ++j) {
+    for (int r = 0; r < Count; ++r) sum[j] = multiply_add(weight[r], rows[r * columns + j], sum[j]);
+  }
+}
+
+void add_rows(const double* const* weights, const double* rows, int count, int64_t columns, double* sums) {
   for (int lane = 0; lane < 8; ++lane) {
-    const double weight = weights[lane];
-    if (weight == 0) continue;
+    double weight[4] = {0, 0, 0, 0};
+    bool any = false;
+    for (int r = 0; r < count; ++r) {
+      weight[r] = weights[r][lane];
+      any = any || weight[r] != 0;
+    }
+    if (!any) continue;
     double* sum = sums + lane * columns;
-    const Lanes factor = broadcast(weight);
-    int64_t j = 0;
-    for (; j + 8 <= columns; j += 8) store(sum + j, multiply_add(factor, load(row + j), load(sum + j)));
-    for (; j < columns; ++j) sum[j] = multiply_add(weight, row[j], sum[j]);
+    switch (count) {
+      case 1:
+        add_rows_of<1>(weight, rows, columns, sum);
+        break;
+      case 2:
+        add_rows_of<2>(weight, rows, columns, sum);
+        break;
+      case 3:
+        add_rows_of<3>(weight, rows, columns, sum);
+        break;
+      default:
+        add_rows_of<4>(weight, rows, columns, sum);
+    }
   }
 }
 
@@ -315,7 +343,7 @@ namespace {
 
 constexpr regimes::Kernels make_kernels(const char* name) {
   return {name,           convert,        squared_distances, pair_products,      scale_distances,     pair_logits,
-          block_sums,     add_class_sums, weights,           add_row,            row_moments,         add_difference,
+          block_sums,     add_class_sums, weights,           add_rows,            row_moments,         add_difference,
           gaussian_solve, gaussian_precision, gaussian_covariance, add_lanes, dot_lanes};
 }
 

@@ -13,7 +13,8 @@ namespace regimes {
 namespace {
 
 constexpr int groups_per_item = 4;           // lanes groups that share a converted tile
-constexpr int64_t column_block = 512;        // columns of the denoised mean per work item
+constexpr int64_t column_block = 256;        // columns of the denoised mean per work item
+constexpr int rows_at_once = 4;              // rows that enter the denoised mean together
 constexpr int64_t logit_bytes = int64_t{1} << 27;  // logits kept for stages 2 and 3
 
 class PointsPosterior {
@@ -142,26 +143,41 @@ class PointsPosterior {
 
   void find_denoised() {
     denoised_.resize(static_cast<size_t>(groups_ * lanes * d_));
-    const int64_t blocks = (d_ + column_block - 1) / column_block;
-    pool_.run(groups_ * blocks, [&](int64_t item, int) {
-      const int64_t g = item / blocks, column = (item % blocks) * column_block, columns = std::min(column_block, d_ - column);
-      std::vector<double> total(static_cast<size_t>(lanes * columns)), part(total.size()), row(static_cast<size_t>(columns));
-      for (int64_t block = 0; block < n_; block += block_rows) {
-        if (execution_.cancelled()) return;
-        bool any = false;
-        for (int64_t i = block; i < std::min(block + block_rows, n_); ++i) {
-          if (!active_[g * n_ + i]) continue;
-          if (!any) std::fill(part.begin(), part.end(), 0.0);
-          any = true;
-          kernels_.convert(target_.points, i * d_ + column, columns, row.data());
-          kernels_.add_row(logits_of(g) + i * lanes, row.data(), columns, part.data());
+    const int64_t blocks = (d_ + column_block - 1) / column_block, runs = (groups_ + groups_per_item - 1) / groups_per_item;
+    pool_.run(runs * blocks, [&](int64_t item, int) { denoised_columns(item / blocks * groups_per_item, item % blocks * column_block); });
+  }
+
+  // Columns [column, column + column_block) of the denoised means of a run of groups, which share the converted rows.
+  void denoised_columns(int64_t first_group, int64_t column) {
+    const int64_t groups = std::min<int64_t>(groups_per_item, groups_ - first_group), columns = std::min(column_block, d_ - column);
+    std::vector<double> total(static_cast<size_t>(groups * lanes * columns)), part(total.size()), rows(static_cast<size_t>(rows_at_once * columns));
+    const double* weights[groups_per_item][rows_at_once];
+    for (int64_t block = 0; block < n_; block += block_rows) {
+      if (execution_.cancelled()) return;
+      bool any = false;
+      int waiting = 0;
+      const auto add = [&] {
+        for (int64_t g = 0; waiting > 0 && g < groups; ++g) {
+          kernels_.add_rows(weights[g], rows.data(), waiting, columns, part.data() + g * lanes * columns);
         }
-        for (size_t k = 0; any && k < total.size(); ++k) total[k] += part[k];
+        waiting = 0;
+      };
+      for (int64_t i = block; i < std::min(block + block_rows, n_); ++i) {
+        bool active = false;
+        for (int64_t g = 0; g < groups; ++g) active = active || active_[(first_group + g) * n_ + i];
+        if (!active) continue;
+        if (!any) std::fill(part.begin(), part.end(), 0.0);
+        any = true;
+        for (int64_t g = 0; g < groups; ++g) weights[g][waiting] = logits_of(first_group + g) + i * lanes;
+        kernels_.convert(target_.points, i * d_ + column, columns, rows.data() + waiting * columns);
+        if (++waiting == rows_at_once) add();
       }
-      for (int lane = 0; lane < lanes; ++lane) {
-        std::copy_n(total.data() + lane * columns, columns, denoised_.data() + (g * lanes + lane) * d_ + column);
-      }
-    });
+      add();
+      for (size_t k = 0; any && k < total.size(); ++k) total[k] += part[k];
+    }
+    for (int64_t q = 0; q < groups * lanes; ++q) {
+      std::copy_n(total.data() + q * columns, columns, denoised_.data() + (first_group * lanes + q) * d_ + column);
+    }
   }
 
   int64_t active_count(int64_t q) {

@@ -168,7 +168,8 @@ struct Mixture {
 };
 
 void draws_of_mixtures_have_their_moments() {
-  for (const auto type : {Covariances::Type::spherical, Covariances::Type::diagonal, Covariances::Type::full, Covariances::Type::low_rank}) {
+  using Type = Covariances::Type;
+  for (const Type type : {Type::spherical, Type::diagonal, Type::full, Type::low_rank}) {
     Mixture mixture(type);
     CHECK(prepare(mixture.covariances, 2, 3, with_threads(1)).ok());
     const Target target = mixture.target();

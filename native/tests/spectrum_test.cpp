@@ -1,4 +1,5 @@
-// The symmetric eigensolver, spectrum, project and statistics, each against a naive sum or a known answer.
+// The symmetric eigensolver, spectrum and project, each against a naive sum or a known answer. Long, because all share the naive
+// covariance below.
 //   spectrum_test [digits.csv]     the unpacked digits (64 pixels and a label per row) add a check on real data
 #include <algorithm>
 #include <array>
@@ -10,7 +11,6 @@
 #include "../core/philox.h"
 #include "../core/prepare.h"
 #include "../core/spectrum.h"
-#include "../core/statistics.h"
 #include "../core/symmetric_eigen.h"
 #include "check.h"
 
@@ -101,6 +101,10 @@ void matrices_are_diagonalised() {
     }
     check_decomposition(graded, 20);
   }
+  // A row so small that its squares lose their digits.
+  Matrix faint = symmetric(4, 6);
+  for (int64_t j = 0; j < 5; ++j) faint[30 + j] = faint[6 * j + 5] = 1e-160 * (1 + 0.3 * static_cast<double>(j));
+  check_decomposition(faint, 6);
   // Wilkinson's W21+: pairs of eigenvalues that agree to 14 digits.
   Matrix wilkinson(21 * 21, 0.0);
   for (int64_t i = 0; i < 21; ++i) {
@@ -160,7 +164,8 @@ Matrix naive_covariance(const Rows& rows, const std::vector<long double>& weight
   for (int64_t i = 0; i < rows.n; ++i) {
     for (int64_t j = 0; j < d; ++j) {
       for (int64_t k = 0; k < d; ++k) {
-        sum[j * d + k] += weights[i] * (rows.values[i * d + j] - mean[group(i) * d + j]) * (rows.values[i * d + k] - mean[group(i) * d + k]);
+        const long double left = rows.values[i * d + j] - mean[group(i) * d + j];
+        sum[j * d + k] += weights[i] * left * (rows.values[i * d + k] - mean[group(i) * d + k]);
       }
     }
   }
@@ -291,6 +296,10 @@ void repeated_eigenvalues_are_all_found() {
   std::fill(many.begin() + 7, many.begin() + 30, 3.0);
   check(many, 25);
   check(many, 40);
+  // More copies than the block is wide: the space becomes invariant without all of them, and random directions go on.
+  Matrix copies(100, 3.0);
+  std::fill(copies.begin(), copies.begin() + 20, 1.0);
+  check(copies, 90);
   Matrix separate(40);
   for (size_t j = 0; j < 40; ++j) separate[j] = static_cast<double>(j < 36 ? 1 : 2 + j / 38);  // two pairs above a bulk
   check(separate, 5);
@@ -360,6 +369,42 @@ void extreme_scales_and_offsets_keep_their_digits() {
   CHECK(spectrum(wide.target(), leading(2), with_threads(1), result).code == Code::range);
 }
 
+// Nearly dependent rows, nearly in the space already: what is kept is orthonormal all the same.
+void krylov_bases_stay_orthonormal() {
+  const Rows rows = normal_rows(8, 100, 30);
+  const Execution execution = with_threads(2);
+  ThreadPool pool(2);
+  Moments moments;
+  CHECK(compute_moments(rows.target(), false, pool, execution, moments).ok());
+  const Target target = rows.target();
+  const Covariance covariance(target, moments, pool, execution);
+  KrylovSpace space(covariance, 20, pool, execution);
+  const int64_t stride = space.stride();
+  Matrix block(4 * stride);
+  space.fill_random(block, 0, 4);
+  CHECK(space.append(block, 4));
+  const Matrix noise = normal_matrix(81, 5, 30);
+  Matrix candidates(5 * stride, 0.0);
+  for (int64_t i = 0; i < 5; ++i) {
+    for (int64_t k = 0; k < 30; ++k) {
+      const double shared = noise[k] + 10 * space.basis(0)[k];
+      candidates[i * stride + k] = i == 4 ? 2 * shared : shared + (i == 0 ? 0 : 1e-9 * noise[30 * i + k]);
+    }
+  }
+  CHECK(space.orthonormalise(candidates, 5, 1e-13) == 4);  // the fifth is a multiple of the first
+  for (int64_t i = 0; i < 4; ++i) {
+    for (int64_t j = 0; j < 4; ++j) {
+      double inner = 0, with_basis = 0;
+      for (int64_t k = 0; k < stride; ++k) {
+        inner += candidates[i * stride + k] * candidates[j * stride + k];
+        with_basis += candidates[i * stride + k] * space.basis(j)[k];
+      }
+      CHECK_NEAR(inner, i == j ? 1 : 0, 1e-14);
+      CHECK_NEAR(with_basis, 0, 1e-14);
+    }
+  }
+}
+
 // ---- weights and classes
 
 Rows labelled_rows() {
@@ -393,6 +438,11 @@ void weights_act_as_reliabilities() {
   SpectrumRequest within = leading(6);
   within.within = true;
   check_against(rows.target(), within, naive_covariance(rows, weights, true, freedom));
+
+  Rows wide = normal_rows(10, 6, 20);
+  const std::vector<long double> few = {0.5L, 0.25L, 0.0625L, 0.0625L, 0.125L, 0};
+  for (const long double weight : few) wide.log_weights.push_back(weight > 0 ? std::log(static_cast<double>(weight)) : no_weight);
+  check_against(wide.target(), leading(6), naive_covariance(wide, few, false, 1 - 0.3359375L));
 
   // Equal weights are no weights.
   const SpectrumResult uniform = spectrum_of(labelled_rows().target(), leading(6));
@@ -575,7 +625,7 @@ void mixtures_have_the_covariance_of_their_law() {
   }
 }
 
-// ---- project and statistics
+// ---- project
 
 void projections_are_the_naive_products() {
   const Rows rows = labelled_rows();
@@ -610,70 +660,9 @@ void projections_are_the_naive_products() {
     CHECK(project(rows.target(), request, with_threads(1)).code == Code::shape);
   }
   Matrix out(10);
-  CHECK(project(normal_rows(1, 5, 6).target(), {{vectors.data(), 2, 6}, Centre::of_class, out.data()}, with_threads(1)).code == Code::shape);
-}
-
-template <class Stored>
-Statistics statistics_of(const std::vector<Stored>& values, int64_t columns, Dtype dtype, int threads = 2) {
-  Statistics result;
-  const auto rows = static_cast<int64_t>(values.size()) / columns;
-  CHECK(statistics({values.data(), rows, columns, dtype, 1, 0}, with_threads(threads), result).ok());
-  return result;
-}
-
-void statistics_of_small_sets_are_exact() {
-  const Statistics bytes = statistics_of(std::vector<uint8_t>{0, 1, 2, 3, 255, 5, 0, 1, 2}, 3, Dtype::u8);
-  CHECK(bytes.minimum == 0 && bytes.maximum == 255 && bytes.distinct_rows == 2);
-  CHECK_NEAR(bytes.mean, 269.0 / 9, 1e-13);
-  CHECK_NEAR(bytes.variance, 65069.0 / 9 - 269.0 * 269.0 / 81, 1e-11);
-  CHECK(bytes.nonfinite_count == 0 && bytes.nonfinite_row == -1 && bytes.nonfinite_column == -1);
-
-  const double nan = std::nan("");
-  const Statistics mixed = statistics_of(Matrix{1, 2, nan, 4, 5, HUGE_VAL, 1, 2, nan}, 3, Dtype::f64);
-  CHECK(mixed.nonfinite_count == 3 && mixed.nonfinite_row == 0 && mixed.nonfinite_column == 2);
-  CHECK(mixed.minimum == 1 && mixed.maximum == 5 && mixed.mean == 2.5 && mixed.distinct_rows == 2);
-  CHECK_NEAR(mixed.variance, 2.25, 1e-15);
-  const Statistics nothing = statistics_of(Matrix{nan, nan}, 1, Dtype::f64);
-  CHECK(nothing.nonfinite_count == 2 && nothing.mean == 0 && nothing.variance == 0 && nothing.minimum == 0);
-
-  CHECK(statistics_of(Matrix{0.0, -0.0, 1e-300}, 1, Dtype::f64).distinct_rows == 2);
-  CHECK(statistics_of(std::vector<float>{0.0f, 1.0f, -0.0f, 1.0f, 0.0f, -1.0f, 2, 3}, 2, Dtype::f32).distinct_rows == 3);
-  const Statistics constant = statistics_of(std::vector<float>(5000, 0.1f), 5, Dtype::f32);
-  CHECK(constant.mean == static_cast<double>(0.1f) && constant.variance == 0 && constant.distinct_rows == 1);
-}
-
-void statistics_survive_offsets_and_scales() {
-  Matrix values(4000);
-  for (size_t k = 0; k < values.size(); ++k) values[k] = static_cast<double>(k % 2);
-  for (const double offset : {0.0, 1e12, -1e15}) {
-    Matrix shifted = values;
-    for (double& value : shifted) value += offset;
-    const Statistics result = statistics_of(shifted, 4, Dtype::f64);
-    CHECK(result.mean == 0.5 + offset);
-    CHECK_NEAR(result.variance, 0.25, 1e-15);
-  }
-  for (const double scale : {1e-153, 1e153, 1e-170}) {
-    Matrix scaled = values;
-    for (double& value : scaled) value *= scale;
-    const Statistics result = statistics_of(scaled, 4, Dtype::f64);
-    CHECK_NEAR(result.mean / scale, 0.5, 1e-15);
-    // 4000 additions of 2^-53 each.
-    if (scale > 1e-160) CHECK_NEAR(result.variance / scale / scale, 0.25, 1e-13);
-  }
-  const Matrix huge = {-1.7e308, 1.7e308};
-  Statistics result;
-  CHECK(statistics({huge.data(), 1, 2, Dtype::f64, 1, 0}, with_threads(1), result).code == Code::range);
-  CHECK(result.minimum == -1.7e308 && result.maximum == 1.7e308);
-}
-
-void duplicates_are_counted_exactly() {
-  const int64_t n = 30000, d = 11;
-  std::vector<uint8_t> rows(n * d);
-  for (int64_t i = 0; i < n; ++i) {
-    const auto source = static_cast<uint32_t>(i % 3 == 0 ? i / 6 : 100000 + i);  // 5000 rows twice, 20000 once
-    for (int64_t k = 0; k < d; ++k) rows[i * d + k] = static_cast<uint8_t>(philox4x32({source, 0, 0, static_cast<uint32_t>(k)}, {1, 2})[0]);
-  }
-  CHECK(statistics_of(rows, d, Dtype::u8).distinct_rows == 25000);
+  const Rows unlabelled = normal_rows(1, 5, 6);
+  const ProjectRequest request{{vectors.data(), 2, 6}, Centre::of_class, out.data()};
+  CHECK(project(unlabelled.target(), request, with_threads(1)).code == Code::shape);
 }
 
 // ---- threads, cancellation, progress
@@ -700,11 +689,6 @@ void check_threads(const std::vector<Stored>& stored, int64_t n, int64_t d, Dtyp
       CHECK(one.ritz_vectors == other.ritz_vectors && one.class_fractions == other.class_fractions);
     }
   }
-  const Statistics one = statistics_of(stored, d, dtype, 1);
-  for (const int threads : {2, 3}) {
-    const Statistics other = statistics_of(stored, d, dtype, threads);
-    CHECK(one.mean == other.mean && one.variance == other.variance && one.distinct_rows == other.distinct_rows);
-  }
 }
 
 void bits_do_not_depend_on_threads() {
@@ -726,9 +710,8 @@ void jobs_stop_and_report() {
   CHECK(spectrum(rows.target(), leading(2), execution, result).code == Code::cancelled);
   CHECK(spectrum(rows.target(), complete(), execution, result).code == Code::cancelled);
   Matrix out(rows.n);
-  CHECK(project(rows.target(), {{rows.values.data(), 1, rows.d}, ProjectRequest::Centre::none, out.data()}, execution).code == Code::cancelled);
-  Statistics statistics_result;
-  CHECK(statistics(rows.target().points, execution, statistics_result).code == Code::cancelled);
+  const ProjectRequest request{{rows.values.data(), 1, rows.d}, ProjectRequest::Centre::none, out.data()};
+  CHECK(project(rows.target(), request, execution).code == Code::cancelled);
   CHECK(symmetric_eigen({2, 1, 1, 2}, 2, out.data(), nullptr, execution).code == Code::cancelled);
 
   // Stopped from a progress report in the middle.
@@ -771,13 +754,18 @@ void digits_have_their_spectrum(const char* path) {
   }
   std::fclose(file);
   CHECK(pixels.size() == 1797 * 64);
-  const Statistics stored = statistics_of(pixels, 64, Dtype::u8);
-  CHECK(stored.distinct_rows == 1797 && stored.minimum == 0 && stored.maximum == 16);
-  const double deviation = std::sqrt(stored.variance);
+  double sum = 0, squares = 0;  // integers: exact
+  for (const uint8_t pixel : pixels) {
+    sum += pixel;
+    squares += pixel * pixel;
+  }
+  const auto entries = static_cast<double>(pixels.size());
+  const double mean = sum / entries;
+  const double deviation = std::sqrt(squares / entries - mean * mean);
   Target target;
   target.n = 1797;
   target.d = 64;
-  target.points = {pixels.data(), 1797, 64, Dtype::u8, 1 / deviation, -stored.mean / deviation};
+  target.points = {pixels.data(), 1797, 64, Dtype::u8, 1 / deviation, -mean / deviation};
   const SpectrumResult result = spectrum_of(target, leading(3));
   CHECK_NEAR(result.eigenvalues[0], 4.94470618, 1e-8);
   CHECK_NEAR(result.eigenvalues[1], 4.52237327, 1e-8);
@@ -794,15 +782,13 @@ int main(int argc, char** argv) {
   restarts_reach_the_tolerance();
   degenerate_data_have_eigenvalue_zero();
   extreme_scales_and_offsets_keep_their_digits();
+  krylov_bases_stay_orthonormal();
   weights_act_as_reliabilities();
   within_class_covariance_is_pooled();
   class_means_span_an_accurate_space();
   projection_deviation_matches_its_definition();
   mixtures_have_the_covariance_of_their_law();
   projections_are_the_naive_products();
-  statistics_of_small_sets_are_exact();
-  statistics_survive_offsets_and_scales();
-  duplicates_are_counted_exactly();
   bits_do_not_depend_on_threads();
   jobs_stop_and_report();
   too_large_complete_spectra_are_refused();
