@@ -43,7 +43,8 @@ export function flat(what: string, values: Flexible, shape: readonly number[]): 
   const count = elementCount(what, shape);
   const fits = data?.length !== undefined && (carried === undefined || (carried.length === shape.length && carried.every((e, i) => e === shape[i])));
   if (!fits || (strides === undefined && data.length !== count)) {
-    throw new RegimesError("E_SHAPE", `${what}: shape [${carried?.join(", ") ?? data?.length ?? ""}], need [${shape.join(", ")}]`);
+    const got = `${carried === undefined ? "" : `shape [${carried.join(", ")}] with `}${data?.length ?? "no"} elements`;
+    throw new RegimesError("E_SHAPE", `${what}: ${got}, need [${shape.join(", ")}], ${count} elements`);
   }
   const copy = strides === undefined ? Float64Array.from(data) : strided(what, data, shape, strides, count);
   checkFinite(what, copy, shape[shape.length - 1]!);

@@ -19,6 +19,7 @@ function run(backend: string, env: Record<string, string> = {}): Answer {
   const out = execFileSync(process.execPath, [script], {
     env: { ...process.env, DIFFUSION_REGIMES_BACKEND: backend, ...env },
     encoding: "utf8",
+    stdio: ["ignore", "pipe", "pipe"],
     maxBuffer: 1 << 28,
   });
   return JSON.parse(out) as Answer;

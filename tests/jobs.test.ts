@@ -168,7 +168,7 @@ describe("bits", () => {
       const whole = await digits.posterior(x, { t, readings, threads: 1 });
       const wanted = hash(whole.logDensity, whole.score.data, whole.entropy, whole.sumSquares, whole.classWeights.data, whole.covarianceTrace);
       for (const [threads, part] of [[2, batch], [3, 37], [2, 1], [1, 128]] as const) {
-        const pieces = [];
+        const pieces: (typeof whole)[] = [];
         for (let first = 0; first < batch; first += part) {
           const count = Math.min(part, batch - first);
           const slice = { data: x.data.subarray(first * d, (first + count) * d), shape: [count, d] };

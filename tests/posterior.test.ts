@@ -352,6 +352,15 @@ describe("bad input", () => {
     expect(() => empirical(dataset, { weights })).toThrowError(expect.objectContaining({ code: "E_WEIGHTS" }));
   });
 
+  it("results that cannot be allocated are a typed error, and the process goes on", async () => {
+    const field = await empiricalField([[1, 2], [3, 4]]);
+    await expect(field.sample(1, { count: 1e13, seed: 1 })).rejects.toMatchObject({ code: "E_OUT_OF_MEMORY" });
+    await expect(field.sample(1, { count: Number.MAX_SAFE_INTEGER, seed: 1 })).rejects.toMatchObject({ code: "E_OUT_OF_MEMORY" });
+    const sweep = field.sweep({ times: [1, 2], draws: 1e13, seed: 1, readings: ["entropy"] });
+    await expect(sweep).rejects.toMatchObject({ code: "E_OUT_OF_MEMORY" });
+    expect((await field.sample(1, { count: 1, seed: 1 })).components.length).toBe(1);
+  });
+
   it("inputs are copied at the call: writing to them afterwards changes nothing", async () => {
     const field = await empiricalField([[1, 2], [3, 4]]);
     const x = { data: Float64Array.of(1, 1), shape: [1, 2] };

@@ -91,6 +91,28 @@ std::vector<std::string> names(const Napi::Object& object, const char* name) {
   return result;
 }
 
+Napi::ArrayBuffer new_buffer(Napi::Env env, int64_t count, size_t element_size) {
+  const double bytes = static_cast<double>(count) * static_cast<double>(element_size);
+  const std::string what = "a result of " + std::to_string(bytes / 1e9) + " GB does not fit. Ask for fewer queries, draws or readings at a time";
+  if (!(bytes <= 0x1p53)) throw coded_error(env, "E_OUT_OF_MEMORY", what);
+  try {
+    const Napi::Function constructor = env.Global().Get("ArrayBuffer").As<Napi::Function>();
+    return constructor.New({Napi::Number::New(env, bytes)}).As<Napi::ArrayBuffer>();
+  } catch (const Napi::Error&) {
+    throw coded_error(env, "E_OUT_OF_MEMORY", what);
+  }
+}
+
+Napi::Float64Array new_doubles(Napi::Env env, int64_t count) {
+  return Napi::Float64Array::New(env, static_cast<size_t>(count), new_buffer(env, count, sizeof(double)), 0);
+}
+
+Napi::Float64Array to_array(Napi::Env env, const std::vector<double>& values) {
+  Napi::Float64Array array = new_doubles(env, static_cast<int64_t>(values.size()));
+  if (!values.empty()) std::memcpy(array.Data(), values.data(), values.size() * sizeof(double));
+  return array;
+}
+
 std::vector<double> doubles(const Napi::Value& value, const char* name, int64_t count, bool optional) {
   return copy_of<Napi::Float64Array, double>(value, napi_float64_array, name, count, optional);
 }

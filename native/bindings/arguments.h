@@ -21,6 +21,11 @@ int64_t whole(const Napi::Object& object, const char* name);  // in [0, 2^53]
 uint64_t seed(const Napi::Object& object, const char* name);  // a bigint, modulo 2^64
 std::vector<std::string> names(const Napi::Object& object, const char* name);
 
+// A new array of `count` elements, made by the JavaScript constructor: that one throws E_OUT_OF_MEMORY where Node-API would abort.
+Napi::ArrayBuffer new_buffer(Napi::Env env, int64_t count, size_t element_size);
+Napi::Float64Array new_doubles(Napi::Env env, int64_t count);
+Napi::Float64Array to_array(Napi::Env env, const std::vector<double>& values);
+
 // Copies of typed arrays of exactly `count` elements; null and undefined give an empty vector where `optional`.
 std::vector<double> doubles(const Napi::Value& value, const char* name, int64_t count, bool optional = false);
 std::vector<int32_t> integers(const Napi::Value& value, const char* name, int64_t count, bool optional = false);

@@ -127,7 +127,7 @@ Napi::Value dataset_rows(const Napi::CallbackInfo& info) {
   const int64_t from = info[1].ToNumber().Int64Value(), to = info[2].ToNumber().Int64Value();
   const DataView view = handle.view();
   if (from < 0 || to < from || to > view.rows) throw coded_error(info.Env(), "E_SHAPE", "the range of rows lies outside the data set");
-  auto out = Napi::Float64Array::New(info.Env(), static_cast<size_t>((to - from) * view.columns));
+  Napi::Float64Array out = new_doubles(info.Env(), (to - from) * view.columns);
   double* values = out.Data();
   for (int64_t i = from; i < to; ++i) {
     for (int64_t j = 0; j < view.columns; ++j) *values++ = view.value(i, j);

@@ -19,7 +19,7 @@ Job::Job(Napi::Env env, int threads, const Napi::Value& progress)
 
 void* Job::output(const char* name, bool integer, int64_t count) {
   const size_t size = integer ? sizeof(int32_t) : sizeof(double);
-  Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env_, static_cast<size_t>(count) * size);
+  Napi::ArrayBuffer buffer = new_buffer(env_, count, size);
   outputs_.push_back({name, integer, static_cast<size_t>(count), Napi::Persistent(buffer)});
   return buffer.Data();
 }

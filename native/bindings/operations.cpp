@@ -35,12 +35,6 @@ Job::Work prepared(std::shared_ptr<TargetMemory> target, Job::Work work) {
   };
 }
 
-Napi::Float64Array to_array(Napi::Env env, const std::vector<double>& values) {
-  Napi::Float64Array array = Napi::Float64Array::New(env, values.size());
-  std::copy(values.begin(), values.end(), array.Data());
-  return array;
-}
-
 }  // namespace
 
 Napi::Value posterior(const Napi::CallbackInfo& info) {
@@ -225,8 +219,8 @@ Napi::Value symmetric_eigen(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const int64_t n = info[1].ToNumber().Int64Value();
   std::vector<double> matrix = doubles(info[0], "matrix", n * n);
-  Napi::Float64Array values = Napi::Float64Array::New(env, static_cast<size_t>(n));
-  Napi::Float64Array vectors = Napi::Float64Array::New(env, static_cast<size_t>(n * n));
+  Napi::Float64Array values = new_doubles(env, n);
+  Napi::Float64Array vectors = new_doubles(env, n * n);
   const Status status = regimes::symmetric_eigen(std::move(matrix), n, values.Data(), vectors.Data());
   if (!status.ok()) throw status_error(env, status);
   Napi::Object out = Napi::Object::New(env);
