@@ -1,5 +1,6 @@
 /** `posterior`: the exact log density, score and posterior weights at given points. */
 import { diffuse, openDataset, processByName, type NdArray, type Precision } from "../index.js";
+import { RegimesError } from "../errors.js";
 import { count, significant } from "../report/numbers.js";
 import { envelope } from "./envelope.js";
 import { openTarget, type DataFlags } from "./source.js";
@@ -15,6 +16,8 @@ export interface PosteriorFlags extends DataFlags {
 
 /** Rows shown without --json. */
 const shown = 20;
+/** Numbers that fit into one JSON text: V8 ends strings at 2^29 characters, a number takes up to 25. */
+const largestJson = 2e7;
 
 export async function posterior(path: string, flags: PosteriorFlags, terminal: Terminal, signal: AbortSignal): Promise<void> {
   const { threads, time: t, precision, queries } = flags;
@@ -22,6 +25,10 @@ export async function posterior(path: string, flags: PosteriorFlags, terminal: T
   const target = await openTarget(path, flags, { signal, threads, onProgress: terminal.stage("reading") });
   const process = processByName(flags.process);
   using points = await openDataset(queries, { signal, threads });
+  if (terminal.json && 2 * points.n * points.d > largestJson) {
+    const advice = `Split ${queries} into parts of ${Math.max(1, Math.floor(largestJson / (2 * points.d)))} rows, or use the library`;
+    throw new RegimesError("E_OPTION", `scores of ${points.n} queries in ${points.d} dimensions do not fit into one JSON object. ${advice}`);
+  }
   const opened = performance.now();
   const answer = await diffuse(target, process).posterior(points.rows(0, points.n), {
     t,

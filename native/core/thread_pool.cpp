@@ -18,6 +18,10 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::run(int64_t count, const std::function<void(int64_t, int)>& body) {
+  if (workers_.empty() || count <= 1) {
+    for (int64_t index = 0; index < count; ++index) body(index, 0);
+    return;
+  }
   {
     std::lock_guard lock(mutex_);
     body_ = &body;
