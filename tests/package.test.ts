@@ -27,6 +27,7 @@ describe("npm pack", () => {
       "CHANGELOG.md",
       "CITATION.cff",
       "CMakeLists.txt",
+      "binding.gyp",
       "package.json",
       "dist/index.js",
       "dist/index.d.ts",
@@ -43,7 +44,7 @@ describe("npm pack", () => {
 
   it("holds nothing else", () => {
     const expected = [
-      /^(LICENSE|README\.md|CHANGELOG\.md|CITATION\.cff|CMakeLists\.txt|package\.json)$/,
+      /^(LICENSE|README\.md|CHANGELOG\.md|CITATION\.cff|CMakeLists\.txt|binding\.gyp|package\.json)$/,
       /^dist\/[a-z/-]+\.(js|d\.ts)$/,
       /^native\/(?!tests\/)[a-z0-9_/-]+\.(cpp|h)$/,
       /^native\/README\.md$/,
