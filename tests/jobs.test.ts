@@ -9,7 +9,7 @@ import { openDataset } from "../lib/data.js";
 import { diffuse, type Field } from "../lib/field.js";
 import { ornsteinUhlenbeck } from "../lib/process.js";
 import { regimes } from "../lib/regimes.js";
-import { empirical } from "../lib/target.js";
+import { empirical, gaussianMixture } from "../lib/target.js";
 
 /** Calls that take many seconds unless stopped. */
 const endless = { times: Float64Array.from({ length: 60 }, (_, k) => 0.1 + k / 30), draws: 200_000, seed: 1, readings: ["entropy"] as const };
@@ -93,6 +93,20 @@ describe("a running call", () => {
     expect((await running).entropy!.data.every((value) => value >= 0)).toBe(true);
     await expect(field.sweep({ ...endless, draws: 8 })).rejects.toMatchObject({ code: "E_DISPOSED" });
     expect(() => empirical(data)).toThrowError(expect.objectContaining({ code: "E_DISPOSED" }));
+  });
+
+  it("aborted while it decomposes a covariance leaves the target usable", async () => {
+    const d = 300;
+    const matrices = Float64Array.from({ length: 2 * d * d }, (_, k) => (k % (d * d)) % (d + 1) === 0 ? 1 + (k % 7) : 0);
+    const means = { data: Float64Array.from({ length: 2 * d }, (_, k) => Math.sin(k)), shape: [2, d] };
+    const field = diffuse(gaussianMixture({ means, covariances: { type: "full", matrices } }), ornsteinUhlenbeck());
+    const x = { data: means.data.slice(0, d), shape: [1, d] };
+    const stop = new AbortController();
+    const first = field.posterior(x, { t: 1, signal: stop.signal });
+    const waiting = field.posterior(x, { t: 1 });
+    stop.abort(new Error("changed my mind"));
+    await expect(first).rejects.toThrow("changed my mind");
+    expect((await waiting).logDensity[0]).toBe((await field.posterior(x, { t: 1 })).logDensity[0]);
   });
 
   it("runs beside others on one target", async () => {

@@ -1,5 +1,6 @@
 #include "handles.h"
 
+#include <chrono>
 #include <cmath>
 #include <cstring>
 
@@ -27,10 +28,18 @@ std::vector<double> logarithms(const std::vector<double>& weights) {
 
 }  // namespace
 
-const Status& TargetMemory::prepare_once(const Execution& execution) {
-  std::call_once(prepared, [&] {
-    if (target.kind == Target::Kind::mixture) prepare_status = prepare(covariances, target.n, target.d, execution);
-  });
+Status TargetMemory::prepare_once(const Execution& execution) {
+  // Another job may be at it for seconds: a waiting one must still notice its own abort.
+  while (!preparing.try_lock_for(std::chrono::milliseconds(10))) {
+    if (execution.cancelled()) return Status::failure(Code::cancelled, "cancelled");
+  }
+  const std::lock_guard lock(preparing, std::adopt_lock);
+  if (!prepared && target.kind == Target::Kind::mixture) {
+    const Status status = prepare(covariances, target.n, target.d, execution);
+    if (status.code == Code::cancelled) return status;
+    prepare_status = status;
+  }
+  prepared = true;
   return prepare_status;
 }
 

@@ -25,11 +25,12 @@ struct TargetMemory {
   std::vector<int32_t> classes;
   Covariances covariances;
   Target target;
-  std::once_flag prepared;
+  std::timed_mutex preparing;
+  bool prepared = false;
   Status prepare_status;
 
-  // Decomposes full covariances once; later calls return the first answer.
-  const Status& prepare_once(const Execution& execution);
+  // Decomposes full covariances once; later calls return the first answer, unless the first was cancelled.
+  Status prepare_once(const Execution& execution);
 };
 
 class DatasetHandle : public Napi::ObjectWrap<DatasetHandle> {

@@ -30,7 +30,7 @@ bool contains(const std::vector<std::string>& names, const char* name) { return 
 // Runs `work` after the one-time preparation of the target.
 Job::Work prepared(std::shared_ptr<TargetMemory> target, Job::Work work) {
   return [target = std::move(target), work = std::move(work)](const Execution& execution) {
-    const Status& status = target->prepare_once(execution);
+    const Status status = target->prepare_once(execution);
     return status.ok() ? work(execution) : status;
   };
 }
