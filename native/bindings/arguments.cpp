@@ -1,7 +1,10 @@
 #include "arguments.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
 
 namespace regimes::bindings {
 namespace {
@@ -49,6 +52,23 @@ std::vector<Element> copy_of(const Napi::Value& value, napi_typedarray_type type
   return copy;
 }
 
+// Bytes that can still be taken without swapping or waking the out-of-memory killer; infinite where the system does not say.
+double available_bytes() {
+  std::ifstream meminfo("/proc/meminfo");
+  std::string name, unit;
+  double kilobytes = 0;
+  while (meminfo >> name >> kilobytes >> unit) {
+    if (name == "MemAvailable:") return kilobytes * 1024;
+  }
+  return INFINITY;
+}
+
+std::string gigabytes(double bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3g GB", bytes / 1e9);
+  return text;
+}
+
 }  // namespace
 
 Napi::Error coded_error(Napi::Env env, const char* code, const std::string& message) {
@@ -93,13 +113,18 @@ std::vector<std::string> names(const Napi::Object& object, const char* name) {
 
 Napi::ArrayBuffer new_buffer(Napi::Env env, int64_t count, size_t element_size) {
   const double bytes = static_cast<double>(count) * static_cast<double>(element_size);
-  const std::string what = "a result of " + std::to_string(bytes / 1e9) + " GB does not fit. Ask for fewer queries, draws or readings at a time";
-  if (!(bytes <= 0x1p53)) throw coded_error(env, "E_OUT_OF_MEMORY", what);
+  // Pages are only taken when they are written, so an allocation succeeds that would later have the process killed.
+  const double available = bytes > 0x1p28 ? available_bytes() : INFINITY;
+  const auto refusal = [&] {
+    const std::string there = std::isfinite(available) ? ", " + gigabytes(available) + " are available" : "";
+    return coded_error(env, "E_OUT_OF_MEMORY", "a result needs " + gigabytes(bytes) + there + ". Ask for fewer queries, draws or readings at a time");
+  };
+  if (!(bytes <= std::min(available, 0x1p53))) throw refusal();
   try {
     const Napi::Function constructor = env.Global().Get("ArrayBuffer").As<Napi::Function>();
     return constructor.New({Napi::Number::New(env, bytes)}).As<Napi::ArrayBuffer>();
   } catch (const Napi::Error&) {
-    throw coded_error(env, "E_OUT_OF_MEMORY", what);
+    throw refusal();
   }
 }
 
