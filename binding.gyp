@@ -28,6 +28,7 @@
       ],
       "defines": [
         "NAPI_VERSION=9", "NODE_ADDON_API_CPP_EXCEPTIONS", "NODE_API_NO_EXTERNAL_BUFFERS_ALLOWED",
+        "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS",
         "REGIMES_VERSION=\"<!(node -p \"require('./package.json').version\")\""
       ],
       "conditions": [

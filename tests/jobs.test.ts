@@ -140,6 +140,27 @@ describe("ending in mid-job", () => {
     expect((await digits.sweep({ ...endless, draws: 8 })).components.length).toBe(8);
   });
 
+  it("worker.terminate() may also hit a call that is just starting", async () => {
+    const library = JSON.stringify(import.meta.resolve("../dist/index.js"));
+    const source = `
+      import { parentPort } from "node:worker_threads";
+      import { openDataset, empirical, diffuse, ornsteinUhlenbeck } from ${library};
+      parentPort.postMessage("ready");
+      const data = { data: new Float64Array(60), shape: [20, 3] };
+      const x = { data: new Float64Array(3), shape: [1, 3] };
+      for (;;) {
+        const field = diffuse(empirical(await openDataset(data)), ornsteinUhlenbeck());
+        await Promise.all(Array.from({ length: 20 }, () => field.posterior(x, { t: 1, readings: ["score", "entropy", "nearest"], threads: 1 })));
+      }
+    `;
+    for (let cycle = 0; cycle < 30; cycle++) {
+      const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(source)}`));
+      await new Promise((resolve, reject) => worker.once("message", resolve).once("error", reject));
+      await new Promise((resolve) => setTimeout(resolve, (cycle * 7) % 40));
+      await worker.terminate();
+    }
+  });
+
   it.each([
     ["process.exit(7)", `setTimeout(() => process.exit(7), 50);`, 7],
     ["an uncaught error", `running.catch(() => {}); setTimeout(() => { throw new Error("boom"); }, 50);`, 1],
