@@ -58,7 +58,8 @@ function isDetached(buffer: ArrayBufferLike): boolean {
  * @returns the copy and its shape.
  */
 export function copyRows(what: string, input: PointsInput, columns?: number): { data: Float64Array<ArrayBuffer>; rows: number; columns: number } {
-  if (input === null || typeof input !== "object" || !ArrayBuffer.isView(input.data) || !Array.isArray(input.shape)) {
+  const numeric = ArrayBuffer.isView(input?.data) && "length" in input.data && typeof input.data[0] !== "bigint";
+  if (!numeric || !Array.isArray(input.shape)) {
     throw new RegimesError("E_SHAPE", `${what}: expected {data: Float64Array or Float32Array, shape: [rows, d]}`);
   }
   checkAttached(what, input.data);
@@ -74,9 +75,11 @@ export function copyRows(what: string, input: PointsInput, columns?: number): { 
   const strides = input.strides ?? (input.shape.length === 1 ? [1] : [width, 1]);
   const rowStride = strides.length === 1 ? 0 : strides[0]!;
   const columnStride = strides[strides.length - 1]!;
-  const last = (rows - 1) * rowStride + (width - 1) * columnStride;
-  if (count > 0 && (last >= input.data.length || last < 0)) {
-    throw new RegimesError("E_SHAPE", `${what}: shape [${input.shape.join(", ")}] needs ${last + 1} elements, data has ${input.data.length}`);
+  const reach = [(rows - 1) * rowStride, (width - 1) * columnStride];
+  const last = reach.reduce((sum, part) => sum + Math.max(part, 0), 0);
+  if (count > 0 && (last >= input.data.length || reach.some((part) => part < 0))) {
+    const layout = `shape [${input.shape.join(", ")}] with strides [${strides.join(", ")}]`;
+    throw new RegimesError("E_SHAPE", `${what}: ${layout} leaves its data of ${input.data.length} elements. Strides are in elements, >= 0`);
   }
   if (input.strides === undefined && input.data.length !== count) {
     throw new RegimesError("E_SHAPE", `${what}: shape [${input.shape.join(", ")}] needs ${count} elements, data has ${input.data.length}`);

@@ -89,6 +89,9 @@ function editDistance(left: string, right: string): number {
 
 /** Throws E_OPTION for the first key of `options` that is not in `known`, naming the nearest known one. */
 export function checkOptionNames(call: string, options: object, known: readonly string[]): void {
+  if (options === null || typeof options !== "object") {
+    throw new RegimesError("E_OPTION", `${call} needs options, an object with some of ${known.join(", ")}; got ${String(options)}`);
+  }
   for (const key of Object.keys(options)) {
     if (known.includes(key)) continue;
     const near = nearestWord(key, known);

@@ -114,14 +114,22 @@ export interface Posterior {
   readonly divergence: Float64Array<ArrayBuffer>;
   /** The `top` heaviest components, descending, ties by index: [batch, top] each. */
   readonly top: { readonly index: NdArray<Int32Array<ArrayBuffer>>; readonly weight: NdArray };
-  /**
-   * Rigorous bounds on the rounding errors of this result, per query and absolute: nats for `logDensity`, Euclidean norm for `score`
-   * (there when score or denoised was asked for). The (a, b) of the process count as exact.
-   */
-  readonly errorBound: { readonly logDensity: Float64Array<ArrayBuffer>; readonly score: Float64Array<ArrayBuffer> };
   readonly marginal: Marginal;
   readonly meta: Meta;
 }
+
+/**
+ * Rigorous bounds on the rounding errors of a result, per query and absolute: nats for `logDensity`, Euclidean norm for `score`, which
+ * is there when score or denoised was asked for. The (a, b) of the process count as exact.
+ */
+export type ErrorBound<R extends PosteriorReading> = { readonly logDensity: Float64Array<ArrayBuffer> } & ([
+  Extract<R, "score" | "denoised">,
+] extends [never]
+  ? unknown
+  : { readonly score: Float64Array<ArrayBuffer> });
+
+/** What `field.posterior` returns: the readings asked for, the bounds, and what they were made with. */
+export type PosteriorOf<R extends PosteriorReading> = Pick<Posterior, R | "top" | "marginal" | "meta"> & { readonly errorBound: ErrorBound<R> };
 
 /** Options of `field.sample`. */
 export interface SampleOptions extends RunOptions {
@@ -173,7 +181,7 @@ export interface Field {
   posterior<R extends PosteriorReading = "logDensity" | "score">(
     x: PointsInput,
     options: PosteriorOptions & { readonly readings?: readonly R[] | undefined },
-  ): Promise<Pick<Posterior, R | "top" | "errorBound" | "marginal" | "meta">>;
+  ): Promise<PosteriorOf<R>>;
   /**
    * Readings along coupled forward draws at all times; for points the inner products that fix all times are computed once.
    * @throws RegimesError E_DOMAIN, E_OPTION, E_LABELS.
@@ -181,8 +189,14 @@ export interface Field {
   sweep(options: SweepOptions): Promise<Sweep>;
 }
 
-/** The field of `target` under `process`. */
+/** The field of `target` under `process`. @throws RegimesError E_OPTION for what is not a target or not a process. */
 export function diffuse(target: Target, process: Process): Field {
+  if (target?.kind !== "points" && target?.kind !== "mixture") {
+    throw new RegimesError("E_OPTION", "diffuse needs a target: empirical(dataset) or gaussianMixture({...})");
+  }
+  if (typeof process?.marginal !== "function") {
+    throw new RegimesError("E_OPTION", "diffuse needs a process as its second argument, such as ornsteinUhlenbeck()");
+  }
   return new NativeField(target, process);
 }
 
@@ -215,7 +229,7 @@ class NativeField implements Field {
   async posterior<R extends PosteriorReading = "logDensity" | "score">(
     x: PointsInput,
     options: PosteriorOptions & { readonly readings?: readonly R[] | undefined },
-  ): Promise<Pick<Posterior, R | "top" | "errorBound" | "marginal" | "meta">> {
+  ): Promise<PosteriorOf<R>> {
     checkOptionNames("posterior", options, ["t", "readings", "precision", "top", "vectors", ...runOptionNames]);
     const started = performance.now();
     const { target, d } = this;
@@ -261,7 +275,7 @@ class NativeField implements Field {
       meta: metaOf(started, options, precision, null),
     };
     const there = Object.entries(all).filter(([, value]) => value !== undefined);
-    return Object.fromEntries(there) as unknown as Pick<Posterior, R | "top" | "errorBound" | "marginal" | "meta">;
+    return Object.fromEntries(there) as unknown as PosteriorOf<R>;
   }
 
   async sweep(options: SweepOptions): Promise<Sweep> {

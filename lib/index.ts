@@ -55,10 +55,12 @@ export {
 } from "./process.js";
 export {
   diffuse,
+  type ErrorBound,
   type Field,
   type Meta,
   type Posterior,
   type PosteriorOptions,
+  type PosteriorOf,
   type PosteriorReading,
   type Precision,
   type SampleOptions,

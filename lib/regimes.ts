@@ -202,17 +202,24 @@ export function timeGrid(input: TimesInput): Float64Array {
  * process never reaches are left out.
  */
 export async function defaultTimes(field: Field, options: { readonly count?: number } & RunOptions = {}): Promise<Float64Array> {
-  const { count = 24, ...run } = options;
+  const { count, ...run } = options;
   checkOptionNames("defaultTimes", run, runOptionNames);
   const reached = Array.from(timeGrid({ from: 1e-16, to: 32, count: 80 })).filter((t) => processTimeAt(field.process, t) !== null);
   if (reached.length < 2) {
     throw new RegimesError("E_DOMAIN", `${field.process.name} reaches fewer than 2 of the OU times 1e-16 ... 32: give times`);
   }
   const pilot = Float64Array.from(reached, (t) => processTimeAt(field.process, t)!);
-  const sweep = await field.sweep({ times: pilot, draws: 32, seed: 1, readings: ["entropy"], ...run });
-  const means = reached.map((_, j) => drawsAt(sweep.entropy!, j).reduce((sum, value) => sum + value, 0) / 32);
-  const [low, high] = transitionRange(reached, means, weightEntropy(field.target));
-  const grid = timeGrid({ from: low, to: high, count });
+  const withClasses = field.target.kind === "points" && field.target.classes > 1;
+  const readings = withClasses ? (["entropy", "classEntropy"] as const) : (["entropy"] as const);
+  const sweep = await field.sweep({ times: pilot, draws: 32, seed: 1, readings, ...run });
+  const meansOf = (curve: NdArray): number[] => reached.map((_, j) => drawsAt(curve, j).reduce((sum, value) => sum + value, 0) / 32);
+  let [low, high] = transitionRange(reached, meansOf(sweep.entropy!), weightEntropy(field.target));
+  if (withClasses) {
+    const ofClasses = transitionRange(reached, meansOf(sweep.classEntropy!), priorEntropy(field.target));
+    low = Math.min(low, ofClasses[0]);
+    high = Math.max(high, ofClasses[1]);
+  }
+  const grid = timeGrid({ from: low, to: high, count: count ?? Math.max(24, Math.ceil(8 * Math.log10(high / low))) });
   return grid.map((t) => field.process.timeAt(t));
 }
 

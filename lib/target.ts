@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { elementCount, type NdArray, type RealArray } from "./array.js";
 import { checkWeights, flat, flatCovariances, type CovarianceParameters } from "./components.js";
-import { openDataset, type Dataset } from "./data.js";
+import { Dataset, openDataset } from "./data.js";
 import { RegimesError, checkChoice, checkOptionNames } from "./errors.js";
 import {
   native,
@@ -125,6 +125,7 @@ export interface EmpiricalOptions {
  */
 export function empirical(dataset: Dataset, options: EmpiricalOptions = {}): Target {
   checkOptionNames("empirical", options, ["weights", "normalize"]);
+  if (!(dataset instanceof Dataset)) throw new RegimesError("E_OPTION", "empirical needs a Dataset: await openDataset(...) first");
   const { n, d, labels, classValues } = dataset;
   const weights = options.weights === undefined ? null : checkWeights(options.weights, n, options.normalize ?? false);
   const classes = classValues?.length ?? 0;

@@ -44,13 +44,15 @@ describe("npm pack", () => {
 
   it("holds nothing else", () => {
     const expected = [
-      /^(LICENSE|README\.md|CHANGELOG\.md|CITATION\.cff|CMakeLists\.txt|binding\.gyp|package\.json)$/,
+      /^(CONTRIBUTING\.md|SECURITY\.md|LICENSE|README\.md|CHANGELOG\.md|CITATION\.cff|CMakeLists\.txt|binding\.gyp|package\.json)$/,
       /^dist\/[a-z/-]+\.(js|d\.ts)$/,
       /^native\/(?!tests\/)[a-z0-9_/-]+\.(cpp|h)$/,
       /^native\/README\.md$/,
       /^data\/(digits\.csv\.gz|README\.md)$/,
       /^schema\/analyze\.schema\.json$/,
       /^scripts\/(build|install)\.mjs$/,
+      /^docs\/([a-z-]+\.md|figures\/[a-z-]+\.svg)$/,
+      /^examples\/([a-z-]+\.ts|README\.md)$/,
     ];
     expect(files.filter((path) => !expected.some((pattern) => pattern.test(path)))).toEqual([]);
   });

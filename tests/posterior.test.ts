@@ -329,6 +329,24 @@ describe("bad input", () => {
     await expect(field.posterior(x as never, options as never)).rejects.toMatchObject({ name: "RegimesError", code });
   });
 
+  it.each([
+    ["a data set where a target belongs", (data: never) => diffuse(data, ornsteinUhlenbeck()), "E_OPTION"],
+    ["a process that was not called", (data: never) => diffuse(empirical(data), ornsteinUhlenbeck as never), "E_OPTION"],
+    ["nothing where a data set belongs", () => empirical(undefined as never), "E_OPTION"],
+  ])("%s gives a typed error", async (_, call, code) => {
+    const dataset = (await openDataset(matrix([[1, 2]]))) as never;
+    expect(() => call(dataset)).toThrowError(expect.objectContaining({ code }));
+  });
+
+  it.each([
+    ["no options", { data: new Float64Array(2), shape: [1, 2] }, undefined, "E_OPTION"],
+    ["big integers", { data: new BigInt64Array(2), shape: [1, 2] }, { t: 1 }, "E_SHAPE"],
+    ["strides that leave the data", { data: new Float64Array(8), shape: [2, 2], strides: [4, -1] }, { t: 1 }, "E_SHAPE"],
+  ])("%s gives a typed error", async (_, x, options, code) => {
+    const field = await empiricalField([[1, 2], [3, 4]]);
+    await expect(field.posterior(x as never, options as never)).rejects.toMatchObject({ name: "RegimesError", code });
+  });
+
   it("a transferred buffer is told apart from an empty one", async () => {
     const field = await empiricalField([[1, 2], [3, 4]]);
     const data = new Float64Array(2);
