@@ -7,7 +7,7 @@ import { checkOptionNames } from "./errors.js";
 import { rounded, withInterval, type Estimate } from "./estimate.js";
 import { diffuse, type Field, type Precision } from "./field.js";
 import { runOptionNames, type RunOptions } from "./native.js";
-import { ornsteinUhlenbeck, type Process } from "./process.js";
+import { describeProcess, ornsteinUhlenbeck, type Process } from "./process.js";
 import { defaultTimes, regimes, timeGrid, type CriticalTime, type RegimeCurves, type TimesInput } from "./regimes.js";
 import { checkThreshold, collapseTime, largestDenseSpectrum } from "./collapse.js";
 import { speciationTime } from "./speciation.js";
@@ -41,7 +41,9 @@ export interface AnalysisOptions extends Omit<RunOptions, "onProgress"> {
 export interface Analysis {
   readonly config: {
     readonly source: string;
+    /** Name of the process; with `processParameters` what `processByName` takes, unless its schedule is the caller's own. */
     readonly process: string;
+    readonly processParameters: Readonly<Record<string, number | string>>;
     readonly scale: Dataset["scale"]["name"];
     /** Process clock. */
     readonly times: number[];
@@ -158,6 +160,7 @@ export async function analyze(dataset: Dataset, options: AnalysisOptions = {}): 
     config: {
       source: dataset.name,
       process: process.name,
+      processParameters: describeProcess(process).parameters,
       scale: dataset.scale.name,
       times: Array.from(times),
       draws,
@@ -195,7 +198,7 @@ export async function analyze(dataset: Dataset, options: AnalysisOptions = {}): 
       speciationTime: speciation,
       collapseTime: collapse,
     },
-    warnings: [...dataset.warnings, ...beware(speciation)],
+    warnings: [...dataset.warnings, ...beware(speciation), ...bewareOfCollapse(speciation, collapse)],
     timing: {
       spectrumMs: spectrumDone - started,
       sweepMs: sweepDone - sweepStarted,
@@ -224,6 +227,16 @@ async function leadingSpectrum({ target }: Field, run: RunOptions): Promise<Spec
 /** f(t)/alpha of the Gaussian with these covariance eigenvalues. */
 function surrogateCurve({ n, d, alpha, ouTime }: RegimeCurves, variance: Float64Array): number[] {
   return Array.from(ouTime, (t) => excessEntropyPerDimension(t, { n, d, variance }) / alpha);
+}
+
+/** The class entropy of the data also falls where they collapse: a peak of its rate there says nothing about the classes. */
+function bewareOfCollapse(
+  { "entropy-rate": rate }: Analysis["result"]["speciationTime"],
+  { cloning }: Analysis["result"]["collapseTime"],
+): string[] {
+  if (rate === null || rate.value === null || cloning.value === null || rate.value > cloning.value) return [];
+  const times = `t = ${rate.value.toFixed(2)} is not above the collapse time by cloning, ${cloning.value.toFixed(2)}`;
+  return [`speciation by entropy-rate, ${times}: the class entropy may be falling because the data collapse. Trust cloning and kappa`];
 }
 
 /** Where criteria of speciation disagree for a known reason. */

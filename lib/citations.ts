@@ -73,7 +73,8 @@ const works: Readonly<Record<CitationKey, Work>> = {
     type: "misc",
     fields: {
       author: "Neklyudov, Kirill",
-      howpublished: "Recorded lecture, Perimeter Institute for Theoretical Physics, PIRSA:23030113",
+      howpublished: "Recorded lecture, Perimeter Institute for Theoretical Physics",
+      note: "PIRSA 23030113",
       year: "2023",
       url: "https://pirsa.org/23030113",
     },

@@ -199,7 +199,7 @@ async function open(source: string | DataInput, options: DatasetOptions): Promis
   const whole = typeof source === "string" ? await readTable(digits ? digitsPath : source, reading) : copyTable(source, reading.flatten);
   const { table, labels: allLabels, column } = await splitLabels(whole, labelSource, { ...reading, onProgress: undefined });
 
-  const warnings: string[] = [];
+  const warnings = [...table.warnings];
   let kept = chooseRows(table, selection, allLabels, options.classes);
   if (options.nonfinite === "drop") {
     const { rows, dropped } = dropNonfinite(table, kept);

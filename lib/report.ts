@@ -203,7 +203,7 @@ ${list("Data", [
   ["fingerprint", html`<code>${result.fingerprint}</code>`],
 ])}
 ${list("Settings", [
-  ["process", config.process],
+  ["process", processWords(config)],
   [
     "times",
     `${count(config.times.length)}, from ${short(config.times[0] ?? Number.NaN, 4)} to ${short(config.times.at(-1) ?? Number.NaN, 4)}`,
@@ -230,6 +230,11 @@ ${list("Time taken", [
 </div>`;
 }
 
+function processWords({ process, processParameters }: Analysis["config"]): string {
+  const told = Object.entries(processParameters).map(([name, value]) => `${name} ${typeof value === "number" ? short(value, 6) : value}`);
+  return told.length === 0 ? process : `${process} (${told.join(", ")})`;
+}
+
 function scaleWords(scale: Analysis["result"]["scale"]): string {
   if (scale.name === "none") return "none: values as they are stored";
   const shift = scale.shift === 0 ? "" : ` ${scale.shift < 0 ? "\u2212" : "+"}\u00a0${short(Math.abs(scale.shift), 6)}`;
@@ -238,7 +243,8 @@ function scaleWords(scale: Analysis["result"]["scale"]): string {
 
 /** The works behind the criteria, the score, the draws, the process and the embedded data. */
 function sources({ config }: Analysis): Markup {
-  const parts = ["speciation", "collapse", "score", "random numbers", config.process, config.source].filter((part) =>
+  const schedule = `${config.processParameters["schedule"]} schedule`;
+  const parts = ["speciation", "collapse", "score", "random numbers", config.process, schedule, config.source].filter((part) =>
     Object.hasOwn(restsOn, part),
   );
   const bibtex = citationsFor(parts.flatMap((part) => restsOn[part as keyof typeof restsOn]));

@@ -69,6 +69,8 @@ describe("analyze on the digits", () => {
     const ou = await analyze(data, { times: ouTimes, draws: 50 });
     const vp = await analyze(data, { process, times: ouTimes.map((t) => process.timeAt(t)), draws: 50 });
     expect(vp.config.process).toBe("variance-preserving");
+    expect(vp.config.processParameters).toEqual(process.parameters);
+    expect(vp.config.processParameters["schedule"]).toBe("linear");
     const [a, b] = [vp, ou].map(({ result }) => result.collapseTime.cloning);
     expect(a!.value).toBeCloseTo(b!.value!, 9);
     expect(process.ouTime(a!.processTime!)).toBeCloseTo(b!.value!, 9);

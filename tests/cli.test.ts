@@ -168,7 +168,33 @@ describe("analyze", () => {
     const value = parse(stdout);
     valid(value);
     expect(value["result"]).toMatchObject({ n: 40, classValues: [0, 2], classFractions: [0.5, 0.5] });
-    expect(value["config"].classes).toEqual([0, 2]);
+    expect(value["config"]).toMatchObject({ classes: [0, 2], labels, rows: null, maximum: null, nonfinite: null, flatten: null, tensor: null, n: null });
+  });
+
+  it("records the rows, the scale's maximum and the schedule asked for, and tells times in the process's clock", () => {
+    const args = ["analyze", "digits", "--rows", "0:200", "--scale", "unit", "--nonfinite", "drop", "--process", "ddpm-cosine", "--draws", "20"];
+    const asked = join(folder, "asked");
+    const { stdout, status } = cli([...args, "--times", "100,300,500", "--out", asked]);
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^boundary .*OU time .*ddpm time +sigma +DDPM step \(linear\)$/m);
+    const value = parse(readFileSync(join(asked, "result.json"), "utf8"));
+    valid(value);
+    expect(value["config"]).toMatchObject({
+      rows: { from: 0, to: 200 },
+      nonfinite: "drop",
+      process: "ddpm",
+      processParameters: { schedule: "cosine", steps: 1000, s: 0.008 },
+    });
+  });
+
+  it("says no more than was looked at: reasons below the table, no time of theory as if it were measured", () => {
+    const args = ["analyze", "digits", "--scale", "standardize", "--times", "0.4,0.8", "--draws", "100", "--out", join(folder, "narrow")];
+    const { stdout } = cli(args);
+    expect(stdout).toMatch(/^collapse {3}t_C {2}excess-entropy {2}no value$/m);
+    expect(stdout).toMatch(/^t_C excess-entropy: .* stays above 0\.05 on \[0\.4, 0\.8\]/m);
+    expect(stdout).toMatch(/choose their class near t = 0\.\d\d, and fall onto single data below t = 0\.4, the smallest time looked at\.$/m);
+    const constant = npy("constant.npy", [5, 2], new Float64Array(10).fill(3));
+    expect(cli(["analyze", constant, "--draws", "10", "--out", join(folder, "constant")]).stdout).toMatch(/at every t, since all rows are equal\.$/m);
   });
 
   it("the same seed gives the same numbers, whatever the threads", () => {
@@ -208,6 +234,7 @@ describe("analyze", () => {
     const value = parse(stdout);
     valid(value);
     expect(value["result"]).toMatchObject({ n: 500, d: 2 });
+    expect(value["config"].n).toBe(500);
     // 1/2 log(|m|^2 + v) = 1/2 log 4.25, for the covariance of 500 draws: relative s.e. of an eigenvalue below sqrt(2/n).
     expect(Math.abs(value["result"].speciationTime.spectral.value - 0.5 * Math.log(4.25))).toBeLessThan(4 * 0.5 * Math.sqrt(2 / 500));
     expect(value["result"].speciationTime.kappa.value).not.toBeNull();
@@ -268,17 +295,38 @@ describe("posterior", () => {
     expect(drawn["result"].logDensity[0]).toBeCloseTo(exact.logDensity[0], 0);
   });
 
+  it("takes queries that repeat, and names their file when they do not fit", () => {
+    npy("same.npy", [3, 2], new Float64Array(6).fill(1));
+    const args = ["posterior", "points.npy", "--time", "300", "--process", "ddpm-cosine", "--json", "--queries"];
+    const { stdout, stderr } = cli([...args, "same.npy", "--no-progress"]);
+    expect(stderr).toBe("");
+    expect(parse(stdout)["warnings"]).toEqual([]);
+    expect(parse(stdout)["config"]).toMatchObject({ process: "ddpm", processParameters: { schedule: "cosine" } });
+    npy("wide.npy", [2, 3], new Float64Array(6));
+    const refused = cli([...args, "wide.npy"]);
+    expect(refused.stderr).toMatch(/E_SHAPE wide\.npy: shape \[2, 3\], need \[batch, 2\]: points\.npy has d = 2/);
+    expect(refused.status).toBe(3);
+  });
+
   it("prints a table for people", () => {
     const { stdout } = cli(["posterior", "points.npy", "--queries", "queries.npy", "--time", "0.5"]);
     expect(stdout.split("\n")[0]).toMatch(/^query {2,}log density/);
     expect(stdout.trim().split("\n")).toHaveLength(3);
   });
 
+  it("refuses an unusable --out before it computes anything", () => {
+    for (const [out, code, message] of [["", 2, /E_OPTION/], ["/proc/x", 4, /E_OUTPUT/]] as const) {
+      const { status, stderr } = cli(["analyze", "digits", "--scale", "standardize", "--out", out]);
+      expect(stderr).toMatch(message);
+      expect(status).toBe(code);
+    }
+  });
+
   it.each([
     [{ means: [[1, 2], [3]], covariances: { type: "spherical", variances: [1, 1] } }, 3, /E_SHAPE .*means/],
     [{ means: [["1"]], covariances: { type: "spherical", variances: [1] } }, 3, /E_PARSE .*"1" is not a number/],
-    [{ means: [[1]], covariances: { type: "spheric", variances: [1] } }, 2, /E_OPTION .*Did you mean "spherical"\?/],
-    [{ means: [[1]], covariance: {} }, 2, /E_OPTION .*Did you mean "covariances"\?/],
+    [{ means: [[1]], covariances: { type: "spheric", variances: [1] } }, 3, /E_PARSE .*Did you mean "spherical"\?/],
+    [{ means: [[1]], covariance: {} }, 3, /E_PARSE .*Did you mean "covariances"\?/],
     [{ means: [[1]], weights: [-1], covariances: { type: "spherical", variances: [1] } }, 3, /E_WEIGHTS/],
     [[1, 2], 3, /E_PARSE .*expected an object/],
   ])("refuses the mixture %j", (value, code, message) => {

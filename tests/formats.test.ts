@@ -267,7 +267,11 @@ describe("safetensors", () => {
     ["F32", Float32Array.of(0.5, -2), [0.5, -2]],
     ["F16", Uint16Array.of(0x3c00, 0xc000), [1, -2]],
     ["BF16", Uint16Array.of(0x3f80, 0xc000), [1, -2]],
+    ["BOOL", Uint8Array.of(1, 0), [1, 0]],
     ["U8", Uint8Array.of(1, 255), [1, 255]],
+    ["U16", Uint16Array.of(1, 65535), [1, 65535]],
+    ["U32", Uint32Array.of(1, 4294967295), [1, 4294967295]],
+    ["U64", BigUint64Array.of(1n, 4294967297n), [1, 4294967297]],
     ["I8", Int8Array.of(1, -1), [1, -1]],
     ["I16", Int16Array.of(1, -300), [1, -300]],
     ["I32", Int32Array.of(1, -16777217), [1, -16777217]],
@@ -279,11 +283,11 @@ describe("safetensors", () => {
 
   it("refuses other dtypes only when they are asked for", () => {
     const file = safetensorsFile(
-      { mask: { dtype: "BOOL", shape: [4], data_offsets: [0, 4] }, a: { dtype: "U8", shape: [1, 1], data_offsets: [4, 5] } },
+      { mask: { dtype: "F8_E5M2", shape: [4], data_offsets: [0, 4] }, a: { dtype: "U8", shape: [1, 1], data_offsets: [4, 5] } },
       new Uint8Array(5),
     );
     expect(parseSafetensors(file, "x").shape).toEqual([1, 1]);
-    expect(refusal(() => parseSafetensors(file, "x", "mask"))).toMatch(/^E_DTYPE .*BOOL/);
+    expect(refusal(() => parseSafetensors(file, "x", "mask"))).toMatch(/^E_DTYPE .*F8_E5M2/);
   });
 
   const u8 = (shape: number[], begin: number, end: number): object => ({ dtype: "U8", shape, data_offsets: [begin, end] });
@@ -330,9 +334,11 @@ describe("safetensors", () => {
 });
 
 describe("CSV and TSV", () => {
-  const read = (content: string): { values: number[]; shape: readonly number[]; names: readonly string[] | null; stored: string } => {
-    const { stored, shape, columnNames } = parseDelimited(text(content), "t.csv");
-    return { values: Array.from(stored), shape, names: columnNames, stored: stored.constructor.name };
+  const read = (
+    content: string,
+  ): { values: number[]; shape: readonly number[]; names: readonly string[] | null; stored: string; warnings: readonly string[] } => {
+    const { stored, shape, columnNames, warnings } = parseDelimited(text(content), "t.csv");
+    return { values: Array.from(stored), shape, names: columnNames, stored: stored.constructor.name, warnings };
   };
 
   it.each([
@@ -340,19 +346,51 @@ describe("CSV and TSV", () => {
     ["semicolons", "1;2\n3;4"],
     ["tabs", "1\t2\n3\t4\n"],
     ["CRLF", "1,2\r\n3,4\r\n\r\n"],
+    ["CR", "1,2\r3,4\r"],
     ["spaces around", " 1 , 2 \n3 ,4  \n"],
     ["quotes", '"1","2"\n3,"4"\n'],
     ["a byte order mark", "\ufeff1,2\n3,4"],
   ])("reads tables with %s", (_, content) => {
-    expect(read(content)).toEqual({ values: [1, 2, 3, 4], shape: [2, 2], names: null, stored: "Uint8Array" });
+    expect(read(content)).toEqual({ values: [1, 2, 3, 4], shape: [2, 2], names: null, stored: "Uint8Array", warnings: [] });
   });
 
   it("takes a first row that is not all numbers for column names", () => {
     expect(read("x,y\n1,2\n").names).toEqual(["x", "y"]);
     expect(read('"a, b";"say ""y"""\n1;2\n').names).toEqual(["a, b", 'say "y"']);
     expect(read("# x,y\n1,2\n").names).toEqual(["x", "y"]);
-    expect(read("1,label\n1,2\n")).toEqual({ values: [1, 2], shape: [1, 2], names: ["1", "label"], stored: "Uint8Array" });
+    expect(read("1,label\n1,2\n")).toMatchObject({ values: [1, 2], shape: [1, 2], names: ["1", "label"] });
     expect(read("x\n").shape).toEqual([0, 1]);
+    expect(read(",a\n1,2\n").names).toEqual(["", "a"]);
+    expect(read("label,NA\n1,2\n").warnings).toEqual([]);
+  });
+
+  it("warns where numbers count the columns of a header, and where a header has no name", () => {
+    expect(read("label,0,1,2\n1,2,3,4\n")).toMatchObject({
+      values: [1, 2, 3, 4],
+      names: ["label", "0", "1", "2"],
+      warnings: ["row 1 of t.csv taken as the header: label, 0, 1, 2"],
+    });
+    expect(read("1,2,3,4,5,class\n1,2,3,4,5,6\n").warnings).toEqual(["row 1 of t.csv taken as the header: 1, 2, 3, 4, 5, ..."]);
+    expect(read("1.0e5x\n2\n").warnings).toEqual(["row 1 of t.csv taken as the header: 1.0e5x"]);
+  });
+
+  it.each([
+    ["NA,2.5\n3,4\n", 1, "NA"],
+    ["NA,1\n3,4\n", 1, "NA"],
+    ["label,0,None\n3,4,5\n", 3, "None"],
+    ["1.0e5x,2,3\n4,5,6\n", 1, "1.0e5x"],
+    ["1,2,1.0e5x\n4,5,6\n", 3, "1.0e5x"],
+    ["0.5,abc\n4,5\n", 2, "abc"],
+    ["label,0,2\n4,5,6\n", 1, "label"],
+    ["label,0,1.0\n4,5,6\n", 1, "label"],
+    ["nan,x\n4,5\n", 2, "x"],
+    ["NA,null\n4,5\n", 1, "NA"],
+  ])("does not lose a spoiled first row as a header: %j", (content, column, cell) => {
+    expect(refusal(() => read(content))).toContain(`E_PARSE t.csv: row 1, column ${column}: "${cell}" is not a number`);
+  });
+
+  it("refuses an empty cell among the numbers of the first row", () => {
+    expect(refusal(() => read(",0,1\n1,2,3\n"))).toMatch(/^E_PARSE t\.csv: row 1, column 1: an empty cell/);
   });
 
   it("stores the smallest type that is exact", () => {
@@ -401,6 +439,7 @@ describe("CSV and TSV", () => {
     ["a decimal comma", "1,5;2,5\n3,5;4,5\n", /row 1, column 1.*write 1\.5, not 1,5/],
     ["a decimal comma below a header", "a;b\n1;2,5\n", /row 2, column 2.*Decimal commas/],
     ["columns of spaces", "1 2\n3 4\n", /row 2, column 1.*delimiter=","/],
+    ["CR among LF", "1,2\r3,4\n5,6\n", /row 1.*\\u\{d\}/],
     ["an open quote", '1\n"2\n', /does not close/],
     ["text after a quote", '1\n"2"3\n', /after a closing quote/],
     ["nothing", "\n", /no row/],

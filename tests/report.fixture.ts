@@ -102,6 +102,7 @@ export function digitsLike(change: (analysis: Analysis) => Analysis = (analysis)
     config: {
       source: "digits",
       process: "ornstein-uhlenbeck",
+      processParameters: {},
       scale: "standardize",
       times: TIMES,
       draws: DRAWS,

@@ -210,7 +210,7 @@ describe("renderReport", () => {
     const document = open(renderReport(withoutValues()));
     expect(document.querySelector(".clocks")!.textContent).toContain("top eigenvalue 0.83 \u2264 1: no speciation");
     expect(document.getElementById("figure-excess-entropy")!.textContent).toContain("one row: collapsed at every t");
-    expect(document.querySelector(".lede")!.textContent).toContain("neither");
+    expect(document.querySelector(".lede")!.textContent).toContain("bound to the same datum at every t");
     expect(document.getElementById("figure-regimes")!.querySelectorAll("svg").length).toBe(2);
   });
 
@@ -258,6 +258,96 @@ describe("renderReport", () => {
     const top = headline(unlabelled());
     expect(top.speciationTime!.criterion).toBe("spectral");
     expect(headline(digitsLike()).speciationTime!.criterion).toBe("cloning");
+  });
+
+  it("says that a boundary lies beyond the times looked at, and does not put theory in its place", () => {
+    const kept = (analysis: Analysis, from: number, to: number): Analysis => {
+      const { result } = analysis;
+      const cut = <T>(values: readonly T[] | null): T[] => values!.slice(from, to);
+      const { curves } = result;
+      const none = { value: null, standardError: null, ci95: null, status: "stays on one side", clocks: null, processTime: null };
+      return {
+        ...analysis,
+        result: {
+          ...result,
+          curves: {
+            ouTime: cut(curves.ouTime),
+            excessEntropyOverAlpha: cut(curves.excessEntropyOverAlpha),
+            collapseCloning: cut(curves.collapseCloning),
+            effectiveCount: cut(curves.effectiveCount),
+            speciationCloning: cut(curves.speciationCloning),
+            classEntropyOverPrior: cut(curves.classEntropyOverPrior),
+          },
+          theory: { excessEntropyOverAlpha: cut(result.theory.excessEntropyOverAlpha) },
+          speciationTime: { ...result.speciationTime, cloning: { ...result.speciationTime.cloning!, ...none } },
+          collapseTime: {
+            ...result.collapseTime,
+            "excess-entropy": { ...result.collapseTime["excess-entropy"], ...none },
+            cloning: { ...result.collapseTime.cloning, ...none },
+          },
+        },
+      };
+    };
+    const { ouTime } = digitsLike().result.curves;
+    const late = headline(kept(digitsLike(), 20, 24));
+    const first = short(ouTime[20]!, 4);
+    expect([late.speciationTime, late.collapseTime]).toEqual([null, null]);
+    expect(late.sentence).toContain(`choose their class below t = ${first}, the smallest time looked at, and fall onto single data below t = ${first}`);
+    expect(late.regimes.map(({ word, from, to }) => [word, from, to])).toEqual([
+      ["not looked at", 0, ouTime[20]],
+      ["noise", ouTime[20], Infinity],
+    ]);
+    const early = headline(kept(digitsLike(), 0, 4));
+    const last = short(ouTime[3]!, 4);
+    expect(early.sentence).toContain(`choose their class above t = ${last}, the largest time looked at, and fall onto single data above t = ${last}`);
+    expect(early.regimes.map(({ word }) => word)).toEqual(["memory", "not looked at"]);
+    // Where rows repeat, the entropy may stay up for ever.
+    const repeated = kept(withResult(() => ({ distinctRows: 900 })), 20, 24);
+    expect(headline(repeated).sentence).toContain("no time was found at which they fall onto single data");
+    expect(renderReport(repeated)).toContain("</html>");
+  });
+
+  it("names theory where it stands in for a measurement that says nothing", () => {
+    const { sentence } = headline(
+      withResult(({ collapseTime }) => ({
+        collapseTime: {
+          ...collapseTime,
+          "excess-entropy": without("excess-entropy", "the slope is not resolved"),
+          cloning: without("cloning", "the slope is not resolved"),
+        },
+      })),
+    );
+    expect(sentence).toMatch(/fall onto single data below t = 0\.\d\d \(by theory\)\.$/);
+  });
+
+  it("speaks of classes only where there are two, and of one datum where all rows are one", () => {
+    const one = withResult(({ speciationTime }) => ({
+      classValues: [3],
+      classFractions: [1],
+      speciationTime: {
+        spectral: speciationTime.spectral,
+        cloning: without("cloning", "one class: there is nothing to choose between"),
+        kappa: without("kappa", "one class: there is nothing to choose between"),
+        "entropy-rate": without("entropy-rate", "one class: there is nothing to choose between"),
+      },
+    }));
+    expect(headline(one).sentence).toContain("commit to the main direction of the data near t = 0.80 (by theory)");
+    expect(headline(withoutValues()).sentence).toMatch(/bound to the same datum at every t, since the data are one row\.$/);
+    const silent = withoutValues();
+    const { sentence } = headline({ ...silent, result: { ...silent.result, n: 5, distinctRows: 5 } });
+    expect(sentence).toMatch(/neither a time at which samples choose their class nor one at which they fall onto single data was found\.$/);
+    const equal = headline(withResult(() => ({ distinctRows: 1 })));
+    expect(equal.sentence).toMatch(/at every t, since all rows are equal\.$/);
+    expect(equal.regimes).toMatchObject([{ word: "memory", from: 0, to: Infinity }]);
+  });
+
+  it("cites what the schedule rests on, and tells it", () => {
+    const page = (processParameters: Record<string, string | number>): string =>
+      renderReport(digitsLike((analysis) => ({ ...analysis, config: { ...analysis.config, process: "ddpm", processParameters } })));
+    const cosine = page({ schedule: "cosine", steps: 1000, s: 0.008 });
+    expect(saved(open(cosine), "sources.bib")).toMatch(/\{ho2020,[\s\S]*\{nichol2021,/);
+    expect(cosine).toContain("ddpm (schedule cosine, steps 1000, s 0.008)");
+    expect(saved(open(page({ schedule: "linear", steps: 1000 })), "sources.bib")).not.toContain("nichol2021");
   });
 
   it("offers drawings and numbers that are complete files", () => {

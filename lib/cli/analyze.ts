@@ -1,5 +1,6 @@
 /** `analyze` and `demo`: the analysis of a data set as a table, as JSON, and as a folder with a report. */
 import { basename, join } from "node:path";
+import { printable } from "../errors.js";
 import { analyze, processByName, renderReport, type Analysis, type Precision, type TimesInput } from "../index.js";
 import { boundaries, headline } from "../report/headline.js";
 import { csv } from "../report/markup.js";
@@ -48,7 +49,7 @@ export async function analyzeVerb(command: string, path: string, flags: AnalyzeF
     onProgress: terminal.stages(),
   });
   const { meta, warnings, result } = analysis;
-  const config = { data: path, ...analysis.config };
+  const config = { data: path, ...asked(flags), ...analysis.config };
   const timing = { openMs, ...analysis.timing, totalMs: performance.now() - started };
   const answer = { ...envelope("analyze", { config, result, warnings, timing, meta }), command };
   await writeFolder(folder, {
@@ -62,22 +63,36 @@ export async function analyzeVerb(command: string, path: string, flags: AnalyzeF
   if (command === "demo") terminal.note("next:   npx diffusion-regimes analyze your.npy");
 }
 
+/** What was asked for about the data, null where it was not; the scale and the classes are in the analysis. */
+function asked({ labels, rows, maximum, nonfinite, flatten, tensor, n }: DataFlags): object {
+  const given = { labels, rows, maximum, nonfinite, flatten, tensor, n };
+  return Object.fromEntries(Object.entries(given).map(([name, value]) => [name, value ?? null]));
+}
+
 function summary(analysis: Analysis, title: string): string {
   const { n, d, alpha, classValues } = analysis.result;
-  const classes = classValues === null ? "no labels" : `${classValues.length} classes`;
-  const rows = boundaries(analysis).map(({ symbol, time }) => [
+  const { process } = analysis.config;
+  const classes = classValues === null ? "no labels" : `${classValues.length} ${classValues.length === 1 ? "class" : "classes"}`;
+  const own = process !== "ornstein-uhlenbeck";
+  const times = boundaries(analysis);
+  const number = (value: number | null | undefined): string => (value == null ? "" : plain(significant(value, 4)));
+  const rows = times.map(({ symbol, time }) => [
     symbol === "t_S" ? "speciation t_S" : "collapse   t_C",
     time.criterion,
-    plain(estimateText(time)),
+    time.value === null ? "no value" : plain(estimateText(time)),
     plain(intervalText(time)),
-    time.clocks === null ? "" : plain(significant(time.clocks.sigma, 4)),
+    ...(own ? [number(time.processTime)] : []),
+    number(time.clocks?.sigma),
     time.clocks?.ddpmStep == null ? "" : time.clocks.ddpmStep.toFixed(1),
   ]);
+  const head = ["boundary", "criterion", "OU time", "95 % interval", ...(own ? [`${process} time`] : []), "sigma", "DDPM step (linear)"];
+  const reasons = times.flatMap(({ symbol, time }) => (time.value === null ? [`${symbol} ${time.criterion}: ${time.status}`] : []));
   return [
-    `${title}: n = ${plain(count(n))}, d = ${plain(count(d))}, alpha = log(n)/d = ${plain(significant(alpha, 4))}, ${classes}, scale ${analysis.result.scale.name}`,
+    `${printable(title)}: n = ${plain(count(n))}, d = ${plain(count(d))}, alpha = log(n)/d = ${plain(significant(alpha, 4))}, ${classes}, scale ${analysis.result.scale.name}`,
     `${analysis.meta.backend}, ${analysis.meta.threads} threads, seed ${analysis.config.seed}, ${plain(count(analysis.config.draws))} draws at ${analysis.config.times.length} times`,
     "",
-    table([["boundary", "criterion", "OU time", "95 % interval", "sigma", "DDPM step"], ...rows]),
+    table([head, ...rows]),
+    ...(reasons.length === 0 ? [] : ["", ...reasons]),
     "",
     headline(analysis).sentence,
   ].join("\n");

@@ -9,30 +9,44 @@ import type { NdArray } from "../array.js";
 import { RegimesError, checkChoice, checkOptionNames, printable } from "../errors.js";
 import { gaussianMixture, type MixtureParameters, type Target } from "../index.js";
 
-/** Reads the file and makes the mixture. @throws RegimesError E_FILE, E_PARSE, E_SHAPE, E_OPTION and those of `gaussianMixture`. */
+/**
+ * Reads the file and makes the mixture. @throws RegimesError E_FILE, E_PARSE (also for keys, types and numbers outside the formulas: what
+ * a file holds is data, not usage), E_SHAPE and those of `gaussianMixture`, each with the name of the file.
+ */
 export async function readMixture(path: string): Promise<Target> {
-  const what = printable(path);
   const text = await readFile(path, "utf8").catch((cause: NodeJS.ErrnoException) => {
-    throw new RegimesError("E_FILE", `${what}: ${cause.code === "ENOENT" ? "no such file" : cause.message}`, { cause });
+    throw new RegimesError("E_FILE", `${printable(path)}: ${cause.code === "ENOENT" ? "no such file" : printable(cause.message)}`, { cause });
   });
-  let value: unknown;
   try {
-    value = JSON.parse(text);
+    return mixtureOf(parseJson(text));
   } catch (cause) {
-    throw new RegimesError("E_PARSE", `${what}: ${(cause as Error).message}`, { cause });
+    if (!(cause instanceof RegimesError)) throw cause;
+    const code = cause.code === "E_OPTION" || cause.code === "E_DOMAIN" ? "E_PARSE" : cause.code;
+    throw new RegimesError(code, printable(`${path}: ${cause.message.slice(cause.code.length + 1)}`), { cause });
   }
-  const parameters = record(what, value);
-  checkOptionNames(what, parameters, ["weights", "means", "covariances"]);
-  const weights = parameters["weights"] === undefined ? {} : { weights: nested(`${what}: weights`, parameters["weights"], 1).data };
-  const means = nested(`${what}: means`, parameters["means"], 2);
-  return gaussianMixture({ ...weights, means, covariances: covariances(what, parameters["covariances"]) });
 }
 
-function covariances(what: string, value: unknown): MixtureParameters["covariances"] {
-  const fields = record(`${what}: covariances`, value);
-  const array = (name: string, depth: number): NdArray => nested(`${what}: covariances.${name}`, fields[name], depth);
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new RegimesError("E_PARSE", (cause as Error).message, { cause });
+  }
+}
+
+function mixtureOf(value: unknown): Target {
+  const parameters = record("the mixture", value);
+  checkOptionNames("the mixture", parameters, ["weights", "means", "covariances"]);
+  const weights = parameters["weights"] === undefined ? {} : { weights: nested("weights", parameters["weights"], 1).data };
+  const means = nested("means", parameters["means"], 2);
+  return gaussianMixture({ ...weights, means, covariances: covariances(parameters["covariances"]) });
+}
+
+function covariances(value: unknown): MixtureParameters["covariances"] {
+  const fields = record("covariances", value);
+  const array = (name: string, depth: number): NdArray => nested(`covariances.${name}`, fields[name], depth);
   const types = ["spherical", "diagonal", "full", "low-rank"] as const;
-  const type = checkChoice(`${what}: covariances.type`, fields["type"] as (typeof types)[number], types);
+  const type = checkChoice("covariances.type", fields["type"] as (typeof types)[number], types);
   switch (type) {
     case "spherical":
       return { type, variances: array("variances", 1).data };

@@ -1,6 +1,6 @@
 /** `posterior`: the exact log density, score and posterior weights at given points. */
-import { diffuse, openDataset, processByName, type NdArray, type Precision } from "../index.js";
-import { RegimesError } from "../errors.js";
+import { describeProcess, diffuse, openDataset, processByName, type NdArray, type Precision } from "../index.js";
+import { RegimesError, printable } from "../errors.js";
 import { count, significant } from "../report/numbers.js";
 import { envelope } from "./envelope.js";
 import { openTarget, type DataFlags } from "./source.js";
@@ -25,6 +25,10 @@ export async function posterior(path: string, flags: PosteriorFlags, terminal: T
   const target = await openTarget(path, flags, { signal, threads, onProgress: terminal.stage("reading") });
   const process = processByName(flags.process);
   using points = await openDataset(queries, { signal, threads });
+  if (points.d !== target.d) {
+    const found = `shape [${points.n}, ${points.d}]`;
+    throw new RegimesError("E_SHAPE", `${printable(queries)}: ${found}, need [batch, ${target.d}]: ${printable(path)} has d = ${target.d}`);
+  }
   if (terminal.json && 2 * points.n * points.d > largestJson) {
     const advice = `Split ${queries} into parts of ${Math.max(1, Math.floor(largestJson / (2 * points.d)))} rows, or use the library`;
     throw new RegimesError("E_OPTION", `scores of ${points.n} queries in ${points.d} dimensions do not fit into one JSON object. ${advice}`);
@@ -42,7 +46,8 @@ export async function posterior(path: string, flags: PosteriorFlags, terminal: T
   const { logDensity, entropy, effectiveCount, nearest, score, denoised, errorBound } = answer;
   const row = ({ data }: NdArray, q: number): Float64Array => data.subarray(q * target.d, (q + 1) * target.d);
   const rows = (array: NdArray): number[][] => Array.from({ length: points.n }, (_, q) => Array.from(row(array, q)));
-  const warnings = [...(target.dataset?.warnings ?? []), ...points.warnings];
+  // Those of the queries are about repeated rows, which mean nothing there.
+  const warnings = target.dataset?.warnings ?? [];
   const value = envelope("posterior", {
     config: {
       source: path,
@@ -50,6 +55,7 @@ export async function posterior(path: string, flags: PosteriorFlags, terminal: T
       time: t,
       ouTime: process.ouTime(t),
       process: process.name,
+      processParameters: describeProcess(process).parameters,
       scale: target.dataset?.scale ?? null,
       precision,
       threads: answer.meta.threads,

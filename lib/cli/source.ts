@@ -1,5 +1,5 @@
 /** What DATA may be: the word "digits", a data file, or the JSON of a Gaussian mixture, from which data are drawn. */
-import { RegimesError } from "../errors.js";
+import { RegimesError, printable } from "../errors.js";
 import { empirical, openDataset, sampleTarget, type Dataset, type DatasetOptions, type Target } from "../index.js";
 import { readMixture } from "./mixture-file.js";
 
@@ -31,10 +31,10 @@ export const isMixture = (path: string): boolean => path.toLowerCase().endsWith(
 /** The data set that DATA and its flags mean. @throws RegimesError E_OPTION for flags that do not fit the kind of DATA. */
 export async function openData(path: string, flags: DataFlags, run: Run): Promise<Dataset> {
   if (!isMixture(path)) {
-    if (flags.n !== undefined) throw new RegimesError("E_OPTION", `--n draws rows from a mixture's JSON, ${path} is data. Use --rows 0:${flags.n}`);
+    if (flags.n !== undefined) throw new RegimesError("E_OPTION", `--n draws rows from a mixture's JSON, ${printable(path)} is data. Use --rows 0:${flags.n}`);
     return openDataset(path, { ...Object.fromEntries(fileFlags.map((name) => [name, flags[name]])), ...run });
   }
-  if (flags.n === undefined) throw new RegimesError("E_OPTION", `${path} is a mixture: say how many rows to draw from it, as in --n 20000`);
+  if (flags.n === undefined) throw new RegimesError("E_OPTION", `${printable(path)} is a mixture: say how many rows to draw from it, as in --n 20000`);
   const mixture = await openMixture(path, flags);
   return sampleTarget(mixture, flags.n, { seed: flags.seed ?? 1, ...run });
 }
@@ -46,6 +46,6 @@ export async function openTarget(path: string, flags: DataFlags, run: Run): Prom
 
 function openMixture(path: string, flags: DataFlags): Promise<Target> {
   const stray = fileFlags.find((name) => flags[name] !== undefined);
-  if (stray !== undefined) throw new RegimesError("E_OPTION", `--${stray} is for data files, ${path} is a mixture`);
+  if (stray !== undefined) throw new RegimesError("E_OPTION", `--${stray} is for data files, ${printable(path)} is a mixture`);
   return readMixture(path);
 }

@@ -5,21 +5,36 @@
 import { stdout, stderr } from "node:process";
 import { printable } from "../errors.js";
 
-/** Control and direction characters are escaped, so that a hostile file name cannot drive the terminal. */
+/**
+ * Control and direction characters are escaped, so that a hostile file name cannot drive the terminal. Line feeds pass: who puts a name
+ * into a text of several lines makes it `printable` there, or it could forge a line.
+ */
 function visibleLines(text: string): string {
   return text.split("\n").map(printable).join("\n");
 }
 
-/** A number formatted for the page, in characters that every terminal shows and every program reads. */
+/** A number formatted for the page, in characters that every terminal shows and every program reads: 7.56e-6, 1 797, 0.8 +- 0.1. */
 export function plain(text: string): string {
-  return text.replaceAll(/[\u00a0\u202f]/g, " ").replaceAll("\u2212", "-").replaceAll("\u00b1", "+-");
+  return text
+    .replaceAll(/\s?\u00d7\s?10([\u207b\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+)/g, (_, power: string) => `e${asciiPower(power)}`)
+    .replaceAll(/[\u00a0\u2009\u202f]/g, " ")
+    .replaceAll("\u00d7", "x")
+    .replaceAll("\u2212", "-")
+    .replaceAll("\u00b1", "+-");
+}
+
+const superscripts = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079";
+
+function asciiPower(power: string): string {
+  return Array.from(power, (sign) => (sign === "\u207b" ? "-" : superscripts.indexOf(sign))).join("");
 }
 
 /** A table of left-aligned text columns, two spaces apart, without trailing spaces. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths: number[] = [];
-  for (const row of rows) row.forEach((cell, j) => (widths[j] = Math.max(widths[j] ?? 0, cell.length)));
-  return rows.map((row) => row.map((cell, j) => cell.padEnd(widths[j]!)).join("  ").trimEnd()).join("\n");
+  const cells = rows.map((row) => row.map(printable));
+  for (const row of cells) row.forEach((cell, j) => (widths[j] = Math.max(widths[j] ?? 0, cell.length)));
+  return cells.map((row) => row.map((cell, j) => cell.padEnd(widths[j]!)).join("  ").trimEnd()).join("\n");
 }
 
 /** What the flags of the same names say; `progress` is false after --no-progress. */
@@ -52,11 +67,11 @@ export class Terminal {
     stdout.write(this.json ? `${JSON.stringify(value)}\n` : `${visibleLines(text())}\n`);
   }
 
-  /** A remark on stderr, silent under --quiet. */
+  /** A remark of one line on stderr, silent under --quiet. */
   note(text: string): void {
     if (this.#quiet) return;
     this.#clear();
-    stderr.write(`${visibleLines(text)}\n`);
+    stderr.write(`${printable(text)}\n`);
   }
 
   /** Each distinct warning once, with its count. */
@@ -81,7 +96,7 @@ export class Terminal {
       const now = performance.now();
       if (now - last < (this.#rewrites ? drawPeriodMs : linePeriodMs)) return;
       last = now;
-      const line = progressLine(label, fraction, now - started);
+      const line = progressLine(label, fraction, now - started, this.#rewrites ? 16 : 24);
       if (!this.#rewrites) {
         stderr.write(`${line}\n`);
         return;
@@ -108,9 +123,11 @@ export class Terminal {
   }
 }
 
-/** An estimate of the time left is given only after 3 %, where it begins to mean something. */
-function progressLine(label: string, fraction: number, elapsedMs: number): string {
-  const width = 24;
+/**
+ * An estimate of the time left is given only after 3 %, where it begins to mean something. With a bar of 16 the line fits into 79
+ * characters up to 99999 s.
+ */
+function progressLine(label: string, fraction: number, elapsedMs: number, width: number): string {
   const filled = Math.round(fraction * width);
   const bar = "#".repeat(filled) + ".".repeat(width - filled);
   const left = fraction > 0.03 ? `, about ${seconds((elapsedMs * (1 - fraction)) / fraction)} left` : "";

@@ -38,7 +38,7 @@ export function theory({ n, d, separation, variance }: TheoryFlags, terminal: Te
     return [
       `two classes N(+-m, v I), |m|^2 = ${plain(significant(halfSeparation ** 2, 5))}, v = ${variance}, d = ${d}, n = ${n}, alpha = ${plain(significant(result.alpha, 4))}`,
       table([
-        ["boundary", "OU time", "sigma", "DDPM step", "how"],
+        ["boundary", "OU time", "sigma", "DDPM step (linear)", "how"],
         row("speciation t_S", speciationTime.spectral, "spectral: 1/2 log of the top eigenvalue v + |m|^2"),
         row("speciation t_S", speciationTime.cloning, "cloning: kappa = 1, where clones end in one class with probability 0.7752"),
         row("collapse t_C", collapseTime.population, "zero of the population's excess entropy, class term included"),

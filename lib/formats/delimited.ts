@@ -15,6 +15,8 @@ const mostColumns = 4_000_000;
 
 export interface ParsedTable extends ParsedArray {
   readonly columnNames: readonly string[] | null;
+  /** What the caller should know, one sentence each. */
+  readonly warnings: readonly string[];
 }
 
 interface Cell {
@@ -24,7 +26,8 @@ interface Cell {
 
 /**
  * The table as [rows, columns], dtype "text"; stored in the smallest of uint8, float32, float64 that holds every number exactly.
- * The first row is a header when one of its cells is not a number. Fields may be quoted; lines end in LF or CRLF.
+ * The first row is a header when none of its cells is a number, or, with a warning, when it has names and its numbers count the other
+ * columns (0, 1, 2, ... or 1, 2, 3, ..., as pandas writes them). Fields may be quoted; lines end in LF, CRLF or, throughout, CR.
  * @throws RegimesError E_PARSE with row and column, both counted from 1, the header included.
  */
 export function parseDelimited(bytes: Uint8Array, what: string): ParsedTable {
@@ -41,7 +44,7 @@ class TableReader {
 
   constructor(bytes: Uint8Array, what: string) {
     this.what = what;
-    this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.bytes = withLineFeeds(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
     if ((bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff)) {
       throw new RegimesError("E_PARSE", `${what}: UTF-16 text; save it as UTF-8`);
     }
@@ -56,9 +59,9 @@ class TableReader {
     const start = this.position;
     this.delimiter = this.findDelimiter();
     const first = this.readTexts();
-    const header = first.some((text) => !isNumeric(text));
-    const comma = header ? first.findIndex(isDecimalComma) : -1;
-    if (comma >= 0) this.refuse(first[comma]!, comma);
+    const header = this.isHeader(first);
+    const warnings: string[] = [];
+    if (header && (first.some(isNumeric) || !first.some(isName))) warnings.push(`row 1 of ${this.what} taken as the header: ${listed(first)}`);
     if (header) this.row++;
     else this.position = start;
     const columns = first.length;
@@ -68,7 +71,25 @@ class TableReader {
       shape: [values.length / columns, columns],
       dtype: "text",
       columnNames: header ? first.map((text) => text.replace(/^#\s*/, "")) : null,
+      warnings,
     };
+  }
+
+  /** A row of data that is spoiled in a cell must not pass for column names: it would be lost. */
+  private isHeader(first: readonly string[]): boolean {
+    const word = first.findIndex((text) => !isNumeric(text));
+    if (word < 0) return false;
+    const comma = first.findIndex(isDecimalComma);
+    if (comma >= 0) this.refuse(first[comma]!, comma);
+    const numbers = first.filter(isNumeric);
+    if (numbers.length === 0) {
+      if (first.every(isMissing)) this.refuse(first[0]!, 0);
+      return true;
+    }
+    const stray = first.findIndex((text) => !isNumeric(text) && !isName(text));
+    if (stray >= 0) this.refuse(first[stray]!, stray);
+    if (numbers.every((text, k) => text === String(k)) || numbers.every((text, k) => text === String(k + 1))) return true;
+    return this.refuse(first[word]!, word, `"${shortened(first[word]!)}" is not a number, and the row is no header: it has numbers`);
   }
 
   private findDelimiter(): number {
@@ -154,11 +175,10 @@ class TableReader {
   }
 
   private refuse(text: string, column: number, problem?: string): never {
-    const shown = printable(text.length > 40 ? `${text.slice(0, 40)}...` : text);
     let hint = "";
     if (isDecimalComma(text)) hint = ". Decimal commas are not read: write 1.5, not 1,5";
     else if (/^\S+[ \t]+\S/.test(text)) hint = `. Columns are separated by commas, semicolons or tabs: np.savetxt(..., delimiter=",")`;
-    const found = problem ?? (text === "" ? "an empty cell" : `"${shown}" is not a number`);
+    const found = problem ?? (text === "" ? "an empty cell" : `"${shortened(text)}" is not a number`);
     throw new RegimesError("E_PARSE", `${this.what}: row ${this.row}, column ${column + 1}: ${found}${hint}`);
   }
 }
@@ -225,6 +245,31 @@ function toNumber(text: string): number {
 
 function isDecimalComma(text: string): boolean {
   return /^[+-]?\d+,\d+(?:[eE][+-]?\d+)?$/.test(text);
+}
+
+/** How tables write that a value is missing. */
+function isMissing(text: string): boolean {
+  return /^(?:|#?n\/?a|[+-]?nan|null|none|nil|missing|[+-]?inf(?:inity)?)$/i.test(text);
+}
+
+function isName(text: string): boolean {
+  return /^[#\p{L}_]/u.test(text) && !isMissing(text);
+}
+
+function shortened(text: string): string {
+  return printable(text.length > 40 ? `${text.slice(0, 40)}...` : text);
+}
+
+function listed(cells: readonly string[]): string {
+  return cells.slice(0, 5).map(shortened).join(", ") + (cells.length > 5 ? ", ..." : "");
+}
+
+/** The lines of a file that ends them all in CR, ended in LF; any other file as it is. */
+function withLineFeeds(bytes: Buffer): Buffer {
+  if (bytes.includes(newline) || !bytes.includes(carriageReturn)) return bytes;
+  const copy = Buffer.from(bytes);
+  for (let k = copy.indexOf(carriageReturn); k >= 0; k = copy.indexOf(carriageReturn, k + 1)) copy[k] = newline;
+  return copy;
 }
 
 /** The same numbers in the smallest stored type that holds each exactly. */

@@ -14,10 +14,14 @@ const typeOf: Readonly<Record<string, Exclude<ElementType, "text">>> = {
   F32: "float32",
   F16: "float16",
   BF16: "bfloat16",
+  BOOL: "bool",
   U8: "uint8",
   I8: "int8",
+  U16: "uint16",
   I16: "int16",
+  U32: "uint32",
   I32: "int32",
+  U64: "uint64",
   I64: "int64",
 };
 

@@ -5,7 +5,7 @@
 import { basename } from "node:path";
 import { checkAttached, elementCount, type NdArray } from "../array.js";
 import { RegimesError } from "../errors.js";
-import { parseDelimited } from "./delimited.js";
+import { parseDelimited, type ParsedTable } from "./delimited.js";
 import { decodeElements, hostLittleEndian, toRowMajor, type ElementType, type ParsedArray, type Stored } from "./elements.js";
 import { readDataFile, type FileContents, type ReadOptions } from "./file.js";
 import { parseIdx } from "./idx.js";
@@ -44,6 +44,8 @@ export interface Table {
   readonly d: number;
   readonly dtype: ElementType;
   readonly columnNames: readonly string[] | null;
+  /** What reading it gave occasion to say, one sentence each. */
+  readonly warnings: readonly string[];
   readonly imageShape: readonly [height: number, width: number] | null;
 }
 
@@ -56,7 +58,8 @@ export async function readTable(path: string, options: TableOptions): Promise<Ta
   }
   const parsed = parseFile(file, options.tensor, 2);
   const rows = asRows(what, parsed, options.flatten || (file.format === "idx" && parsed.shape.length === 3));
-  return { what, name: basename(path), columnNames: "columnNames" in parsed ? parsed.columnNames : null, ...rows };
+  const { columnNames, warnings } = "columnNames" in parsed ? parsed : { columnNames: null, warnings: [] };
+  return { what, name: basename(path), columnNames, warnings, ...rows };
 }
 
 /** The array in a file; `dimensions` decides between the tensors of a safetensors file. */
@@ -64,7 +67,7 @@ export function parseFile(
   { format, bytes, what }: FileContents,
   tensor: string | undefined,
   dimensions: number,
-): ParsedArray | (ParsedArray & { readonly columnNames: readonly string[] | null }) {
+): ParsedArray | ParsedTable {
   switch (format) {
     case "npy":
       return parseNpy(bytes, what);
@@ -110,10 +113,11 @@ export function copyTable(input: DataInput, flatten: boolean): Table {
     if (stored.length !== count) {
       throw new RegimesError("E_SHAPE", `${what}: shape (${shape.join(", ")}) needs ${count} elements, data has ${stored.length}`);
     }
-    return { what, name: what, columnNames: null, ...asRows(what, { stored, shape, dtype }, flatten) };
+    return { what, name: what, columnNames: null, warnings: [], ...asRows(what, { stored, shape, dtype }, flatten) };
   }
   checkStrides(what, shape, strides, stored.length);
-  return { what, name: what, columnNames: null, ...asRows(what, { stored: toRowMajor(stored, shape, strides), shape, dtype }, flatten) };
+  const ordered = toRowMajor(stored, shape, strides);
+  return { what, name: what, columnNames: null, warnings: [], ...asRows(what, { stored: ordered, shape, dtype }, flatten) };
 }
 
 function checkStrides(what: string, shape: readonly number[], strides: readonly number[], length: number): void {

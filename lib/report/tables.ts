@@ -11,6 +11,10 @@ export function scrolling(label: string, table: Markup): Markup {
   return html`<div class="scroll" role="region" aria-label="${label}" tabindex="0">${table}</div>`;
 }
 
+/** The clocks of fixed schedules: linear, with the default rates. */
+const ddpmTitle = "DDPM step (linear, 1000)";
+const vpTitle = "VP time (linear)";
+
 /** The two boundaries: theory beside measurement, and how each came about. */
 export function boundaryTable(top: Headline): Markup {
   const told = (time: Boundary): Markup => html`${cell(time)}<small>${prose(time.method)}</small>`;
@@ -44,8 +48,8 @@ export function clockTable(analysis: Analysis): Markup {
       ${own === null ? "" : told(own, time.processTime)}
       ${told("\u03c3 = b/a", clocks?.sigma)}
       ${told("log SNR", clocks?.logSnr)}
-      ${told("DDPM step", clocks?.ddpmStep)}
-      ${told("VP time", clocks?.vpTime)}
+      ${told(ddpmTitle, clocks?.ddpmStep)}
+      ${told(vpTitle, clocks?.vpTime)}
       ${told("flow time", clocks?.flowTime)}
     </tr>
     <tr class="how"><td colspan="${own === null ? "7" : "8"}">${prose(time.method)}</td></tr>`;
@@ -54,7 +58,7 @@ export function clockTable(analysis: Analysis): Markup {
     <caption>Every criterion in every clock; intervals in OU time</caption>
     <thead><tr>
       <th scope="col">criterion</th><th scope="col">OU time, 95 % interval</th>${own === null ? "" : column(own)}
-      <th scope="col">\u03c3 = <i>b</i>/<i>a</i></th>${["log SNR", "DDPM step", "VP time", "flow time"].map(column)}
+      <th scope="col">\u03c3 = <i>b</i>/<i>a</i></th>${["log SNR", ddpmTitle, vpTitle, "flow time"].map(column)}
     </tr></thead>
     <tbody>${rows}</tbody>
   </table>`;
