@@ -27,6 +27,7 @@ export function checkWeights(given: ArrayLike<number>, n: number, normalize: boo
   const bad = weights.findIndex((weight) => !(weight >= 0 && weight < Infinity));
   if (bad >= 0) throw new RegimesError("E_WEIGHTS", `weights[${bad}] is ${weights[bad]}, need finite numbers >= 0`);
   const sum = weights.reduce((total, weight) => total + weight, 0);
+  if (sum === Infinity) throw new RegimesError("E_WEIGHTS", "the sum of the weights exceeds float64. Scale them down");
   if (!(sum > 0)) throw new RegimesError("E_WEIGHTS", "all weights are zero");
   if (normalize) return weights.map((weight) => weight / sum);
   if (Math.abs(sum - 1) > 1e-9) {

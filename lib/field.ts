@@ -85,6 +85,8 @@ const readingNames: readonly PosteriorReading[] = [
   "divergence",
 ];
 
+const sweepReadingNames: readonly NativeSweepReading[] = ["logDensity", "entropy", "sumSquares", "ownLogWeight", "classSquares", "classEntropy"];
+
 /** Options of `field.posterior`. */
 export interface PosteriorOptions extends RunOptions {
   /** Time in the process's clock. */
@@ -282,9 +284,12 @@ class NativeField implements Field {
     checkOptionNames("sweep", options, ["times", "draws", "seed", "first", "readings", "precision", ...runOptionNames]);
     const started = performance.now();
     const precision = checkChoice("precision", options.precision ?? "exact", precisions);
-    const marginals = Array.from(options.times, (t) => this.process.marginal(t));
+    const marginals = Array.from(options.times ?? [], (t) => this.process.marginal(t));
+    if (marginals.length === 0) throw new RegimesError("E_DOMAIN", "sweep needs times: an array of at least one");
+    for (const marginal of marginals) checkRange(new Float64Array(0), this.target, marginal);
     const { count, first } = drawRange({ count: options.draws, first: options.first });
-    const { readings } = options;
+    const readings = options.readings ?? [];
+    for (const reading of readings) checkChoice("reading", reading, sweepReadingNames);
     const ofClasses = readings.includes("classSquares") || readings.includes("classEntropy");
     if (ofClasses && this.target.classes === 0) throw new RegimesError("E_LABELS", "class readings need classes: pass labels to openDataset");
     const seed = seedOf(options.seed);
@@ -323,7 +328,7 @@ function checkRange(x: Float64Array, { magnitude, d }: Target, { a, b }: Margina
   let largest = 0;
   for (const value of x) largest = Math.max(largest, Math.abs(value));
   const reach = Math.log(largest + a * magnitude + b) * 2 + Math.log(d) - 2 * Math.log(b);
-  if (largest > 1e150 || reach > Math.log(1e306)) {
+  if (largest > 1e150 || reach > Math.log(1e306) || !(b >= 1e-150 && b <= 1e150)) {
     throw new RegimesError("E_RANGE", `queries up to ${largest} against components up to ${magnitude} overflow at noise b = ${b}. Rescale the data`);
   }
 }

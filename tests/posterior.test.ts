@@ -379,6 +379,21 @@ describe("bad input", () => {
     expect((await field.sample(1, { count: 1, seed: 1 })).components.length).toBe(1);
   });
 
+  it("a sweep without times, or with a reading that does not exist, is refused", async () => {
+    const field = await empiricalField([[1, 2], [3, 4]]);
+    await expect(field.sweep({ times: [], draws: 4, seed: 1, readings: ["entropy"] })).rejects.toMatchObject({ code: "E_DOMAIN" });
+    await expect(field.sweep({ times: [1], draws: 4, seed: 1, readings: ["entropi" as never] })).rejects.toMatchObject({ code: "E_OPTION" });
+  });
+
+  it("a low-rank covariance that float64 cannot solve is refused, not answered", async () => {
+    const factors = { data: Float64Array.from({ length: 8 }, (_, j) => j + 1), shape: [1, 8, 1] };
+    const covariances = { type: "low-rank", diagonals: new Float64Array(8), factors } as const;
+    const field = diffuse(gaussianMixture({ means: matrix([Array.from({ length: 8 }, () => 0)]), covariances }), edm());
+    const x = matrix([Array.from({ length: 8 }, (_, j) => (j + 1) / 4)]);
+    expect((await field.posterior(x, { t: 1e-2, readings: ["denoised"] })).denoised.data[7]).toBeCloseTo(2, 5);
+    await expect(field.posterior(x, { t: 1e-8 })).rejects.toMatchObject({ code: "E_RANGE" });
+  });
+
   it("inputs are copied at the call: writing to them afterwards changes nothing", async () => {
     const field = await empiricalField([[1, 2], [3, 4]]);
     const x = { data: Float64Array.of(1, 1), shape: [1, 2] };

@@ -122,10 +122,12 @@ Napi::ArrayBuffer new_buffer(Napi::Env env, int64_t count, size_t element_size) 
   if (!(bytes <= std::min(available, 0x1p53))) throw refusal();
   try {
     const Napi::Function constructor = env.Global().Get("ArrayBuffer").As<Napi::Function>();
-    return constructor.New({Napi::Number::New(env, bytes)}).As<Napi::ArrayBuffer>();
+    const Napi::Object made = constructor.New({Napi::Number::New(env, bytes)});
+    // The global may have been replaced: nothing is written to a buffer of another size.
+    if (made.IsArrayBuffer() && static_cast<double>(made.As<Napi::ArrayBuffer>().ByteLength()) == bytes) return made.As<Napi::ArrayBuffer>();
   } catch (const Napi::Error&) {
-    throw refusal();
   }
+  throw refusal();
 }
 
 Napi::Float64Array new_doubles(Napi::Env env, int64_t count) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 
 namespace regimes {
 namespace {
@@ -141,6 +142,15 @@ ErrorModel mixture_error_model(const Target& mixture, double a, double b) {
   model.logit_units += amplified;
   model.velocity_units += amplified;
   return model;
+}
+
+Status check_conditioning(const Target& mixture, double a, double b) {
+  if (mixture.covariances->type != Covariances::Type::low_rank) return {};
+  const double units = mixture_error_model(mixture, a, b).logit_units;
+  if (units * 0x1p-53 < 1e-3) return {};
+  return Status::failure(Code::range, "noise b = " + std::to_string(b) +
+                                          " and the diagonal of a low-rank covariance are too small beside its factors for float64. "
+                                          "Give the diagonal a floor, or use a full covariance");
 }
 
 }  // namespace regimes

@@ -36,4 +36,8 @@ GaussiansAt gaussians_at(const Target& mixture, double a, double b);
 // or subtract a low-rank part.
 ErrorModel mixture_error_model(const Target& mixture, double a, double b);
 
+// Code::range where rounding would reach 1e-3 of a quadratic form: a low-rank covariance whose diagonal and noise are too small
+// beside its factors for its solve to mean anything in float64.
+Status check_conditioning(const Target& mixture, double a, double b);
+
 }  // namespace regimes

@@ -151,6 +151,8 @@ class GroupReader {
 }  // namespace
 
 Status posterior_mixture(const Kernels& kernels, const Target& target, const PosteriorRequest& request, const Execution& execution) {
+  const Status conditioning = check_conditioning(target, request.a, request.b);
+  if (!conditioning.ok()) return conditioning;
   const GaussiansAt at = gaussians_at(target, request.a, request.b);
   const ErrorModel model = mixture_error_model(target, request.a, request.b);
   const int64_t queries = request.x.rows;

@@ -78,7 +78,7 @@ class PointsSweep {
   Status run() {
     const std::vector<double> cumulative = cumulative_weights(target_);
     const int64_t bytes = static_cast<int64_t>(sizeof(LaneAccumulators)) + int64_t{class_count_} * lanes * 8;
-    const int64_t fit = partial_bytes / (chunk_count(n_) * request_.times * bytes);
+    const int64_t fit = partial_bytes / (chunk_count(n_) * std::max<int64_t>(request_.times, 1) * bytes);
     const int64_t step = std::clamp<int64_t>(fit, 1, groups_per_block) * lanes;
     for (int64_t first = 0; first < request_.count && !execution_.cancelled(); first += step) {
       first_ = first;
@@ -184,7 +184,11 @@ Status sweep_mixture(const Kernels& kernels, const Target& target, const SweepRe
   const double uniform = target.log_weights ? 0 : std::log(static_cast<double>(target.n));
   ThreadPool pool(execution.threads);
   std::vector<GaussiansAt> at;
-  for (int64_t t = 0; t < request.times; ++t) at.push_back(gaussians_at(target, request.a[t], request.b[t]));
+  for (int64_t t = 0; t < request.times && !execution.cancelled(); ++t) {
+    const Status conditioning = check_conditioning(target, request.a[t], request.b[t]);
+    if (!conditioning.ok()) return conditioning;
+    at.push_back(gaussians_at(target, request.a[t], request.b[t]));
+  }
   for (int64_t first = 0; first < request.count && !execution.cancelled(); first += step) {
     const int64_t count = std::min(step, request.count - first);
     const Draws draws = make_draws(pool, target, cumulative, request, first, count);
