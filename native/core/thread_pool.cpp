@@ -1,11 +1,16 @@
 #include "thread_pool.h"
 
+#include <system_error>
 #include <utility>
 
 namespace regimes {
 
 ThreadPool::ThreadPool(int threads) {
-  for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
+  // Results do not depend on the number of threads: where the system refuses one, those that exist do the work.
+  try {
+    for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
+  } catch (const std::system_error&) {
+  }
 }
 
 ThreadPool::~ThreadPool() {
