@@ -8,18 +8,20 @@
 namespace regimes {
 namespace {
 
-// A backend is a table of functions: one instance per table of kernels.
-template <const Kernels* (*Table)()>
+// A backend is a table of functions: one instance per instruction set.
+template <const Instructions& (*Set)()>
 struct Cpu {
   static Status posterior(const Target& target, const PosteriorRequest& request, const Execution& execution) {
-    return (target.kind == Target::Kind::points ? posterior_points : posterior_mixture)(*Table(), target, request, execution);
+    return target.kind == Target::Kind::points ? posterior_points(Set(), target, request, execution)
+                                               : posterior_mixture(*Set().kernels, target, request, execution);
   }
   static Status sweep(const Target& target, const SweepRequest& request, const Execution& execution) {
-    return (target.kind == Target::Kind::points ? sweep_points : sweep_mixture)(*Table(), target, request, execution);
+    return target.kind == Target::Kind::points ? sweep_points(Set(), target, request, execution)
+                                               : sweep_mixture(*Set().kernels, target, request, execution);
   }
   static const Backend* backend() {
-    if (Table() == nullptr) return nullptr;
-    static const Backend instance{Table()->name, posterior, sweep};
+    if (Set().kernels == nullptr || Set().digits == nullptr) return nullptr;
+    static const Backend instance{Set().name, posterior, sweep};
     return &instance;
   }
 };
@@ -29,9 +31,9 @@ BackendChoice choose() {
   std::vector<const Backend*> usable;
   for (const Backend* backend : {
 #ifdef REGIMES_X86_KERNELS
-           Cpu<kernels_avx512>::backend(), Cpu<kernels_avx2>::backend(),
+           Cpu<avx512_set>::backend(), Cpu<avx2_set>::backend(),
 #endif
-           Cpu<kernels_portable>::backend(), &reference_backend()}) {
+           Cpu<portable_set>::backend(), &reference_backend()}) {
     if (backend == nullptr) continue;
     usable.push_back(backend);
     choice.available.emplace_back(backend->name);

@@ -33,6 +33,8 @@ struct Covariances {
   std::vector<double> eigenvectors;
 };
 
+struct Layouts;  // layouts.h
+
 struct Target {
   enum class Kind { points, mixture };
   Kind kind = Kind::points;
@@ -44,7 +46,19 @@ struct Target {
   const double* log_weights = nullptr;  // [n], null = uniform; a zero weight is no_weight
   const int32_t* classes = nullptr;     // [n] class of each component in [0, class_count), null = none
   int32_t class_count = 0;
+  const Layouts* layouts = nullptr;     // points: what screening needs, built once by build_layouts; null = none, float64 throughout
 };
+
+// What a result promises. exact: score within 1e-5 of its scale (|x| + a |D|) / b^2, log density within 1e-4 nat, at every noise
+// level; float64: rounding of the float64 difference form, 1e-12 class; fast: 1e-2 class.
+enum class Precision : uint8_t { exact, float64, fast };
+
+// How one query was answered. float64: all components, differences in float64. refined: the same arithmetic over the survivors of a
+// screening with rigorous bounds. dense: all components, products in split or single precision.
+enum class Path : uint8_t { float64, refined, dense };
+
+// Posterior mass that screening may drop: the rounding of a weight of 1.
+inline constexpr double dropped_mass = 0x1p-53;
 
 // log pi of a component that takes no part: finite, so that differences of logits stay finite; exp of it is 0.
 inline constexpr double no_weight = -2e307;
@@ -83,6 +97,9 @@ struct PosteriorRequest {
   double* divergence = nullptr;           // [batch] div score = -d / b^2 + (a^2 / b^4) tr Cov
   double* error_log_density = nullptr;    // [batch] absolute bound
   double* error_score = nullptr;          // [batch] bound on the Euclidean norm of the error
+  Precision precision = Precision::exact;
+  int32_t* survivors = nullptr;           // [batch] components that entered the sums, n where nothing was screened
+  uint8_t* path = nullptr;                // [batch] Path
 };
 
 // The same readings on a whole grid of times for coupled forward draws x_t = a x_0 + b z, draw r = first ... first + count - 1:
@@ -102,6 +119,7 @@ struct SweepRequest {
   double* own_log_weight = nullptr;   // log w_mu(x_t) <= 0
   double* class_squares = nullptr;    // sum_c p(c | x_t)^2; its average is the speciation-cloning probability
   double* class_entropy = nullptr;    // -sum_c p(c | x_t) log p(c | x_t), nats
+  Precision precision = Precision::exact;
 };
 
 // Forward draws x = a x_0 + b z, the same ones that `sweep` sees at (a, b): [count, d] and their components.

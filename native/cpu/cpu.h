@@ -1,14 +1,29 @@
-// The CPU backend: the algorithms of posterior and sweep over one table of kernels.
+// The CPU backend: the algorithms of posterior and sweep over the tables of one instruction set.
 #pragma once
 
 #include "../core/operations.h"
+#include "digits.h"
 #include "kernels.h"
 
 namespace regimes {
 
-Status posterior_points(const Kernels& kernels, const Target& target, const PosteriorRequest& request, const Execution& execution);
+struct Instructions {
+  const char* name;
+  const Kernels* kernels;      // float64
+  const DigitKernels* digits;  // bytes times fixed point
+};
+
+// One per backend; with a null member where this machine lacks it.
+const Instructions& avx512_set();
+const Instructions& avx2_set();
+const Instructions& portable_set();
+
+// Points: chooses a path for every query by that query and the data alone (posterior_points.cpp).
+Status posterior_points(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution);
+// All components, differences in float64.
+Status posterior_float64(const Kernels& kernels, const Target& target, const PosteriorRequest& request, const Execution& execution);
 Status posterior_mixture(const Kernels& kernels, const Target& target, const PosteriorRequest& request, const Execution& execution);
-Status sweep_points(const Kernels& kernels, const Target& target, const SweepRequest& request, const Execution& execution);
+Status sweep_points(const Instructions& set, const Target& target, const SweepRequest& request, const Execution& execution);
 Status sweep_mixture(const Kernels& kernels, const Target& target, const SweepRequest& request, const Execution& execution);
 
 }  // namespace regimes

@@ -173,8 +173,8 @@ class PointsSweep {
 
 }  // namespace
 
-Status sweep_points(const Kernels& kernels, const Target& target, const SweepRequest& request, const Execution& execution) {
-  return PointsSweep(kernels, target, request, execution).run();
+Status sweep_points(const Instructions& set, const Target& target, const SweepRequest& request, const Execution& execution) {
+  return PointsSweep(*set.kernels, target, request, execution).run();
 }
 
 Status sweep_mixture(const Kernels& kernels, const Target& target, const SweepRequest& request, const Execution& execution) {

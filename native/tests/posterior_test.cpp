@@ -243,7 +243,7 @@ void test_bits(const Problem& p, Status (*posterior)(const Target&, const Poster
   }
 }
 
-void test_sweep(const Problem& p, const Kernels& kernels) {
+void test_sweep(const Problem& p, const Instructions& set) {
   const std::vector<double> b = {1e-4, 0.05, 0.3, 0.7, 0.99};
   std::vector<double> a;
   for (const double value : b) a.push_back(std::sqrt((1 - value) * (1 + value)));
@@ -257,18 +257,19 @@ void test_sweep(const Problem& p, const Kernels& kernels) {
     for (auto& v : c.values) v.resize(times * count);
     c.component.resize(count);
     c.request = {a.data(), b.data(), times, 5, 2, count, c.component.data(), c.values[0].data(), c.values[1].data(), c.values[2].data(),
-                 c.values[3].data(), c.values[4].data(), c.values[5].data()};
+                 c.values[3].data(), c.values[4].data(), c.values[5].data(), Precision::float64};
   };
-  const bool points = p.target.kind == Target::Kind::points;
-  const auto sweep = points ? sweep_points : sweep_mixture;
+  const auto sweep = [&](const Target& target, const SweepRequest& request, const Execution& execution) {
+    return target.kind == Target::Kind::points ? sweep_points(set, target, request, execution) : sweep_mixture(*set.kernels, target, request, execution);
+  };
   Curves fast, defined, threaded;
   make(fast);
   make(defined);
   make(threaded);
   Execution execution;
   execution.threads = 3;
-  CHECK(sweep(kernels, p.target, fast.request, {}).ok());
-  CHECK(sweep(kernels, p.target, threaded.request, execution).ok());
+  CHECK(sweep(p.target, fast.request, {}).ok());
+  CHECK(sweep(p.target, threaded.request, execution).ok());
   CHECK(reference_backend().sweep(p.target, defined.request, {}).ok());
   CHECK(fast.component == defined.component);
   const char* names[] = {"log density", "entropy", "sum of squares", "own log weight", "class squares", "class entropy"};
@@ -278,21 +279,21 @@ void test_sweep(const Problem& p, const Kernels& kernels) {
       // The reference forms x in float64, whose rounding moves a logit by |x| u |y_i - y_j| / b^2 at most.
       const double noise = b[static_cast<size_t>(k / count)], scale = 1e-12 + 4e-15 * static_cast<double>(p.target.d) / (noise * noise);
       expect(std::abs(fast.values[reading][k] - defined.values[reading][k]) <= scale * (1 + std::abs(defined.values[reading][k])),
-                    std::string(kernels.name) + " " + p.name + " sweep " + names[reading]);
+                    std::string(set.name) + " " + p.name + " sweep " + names[reading]);
     }
   }
 }
 
-template <const Kernels* (*Table)()>
-void test_table(const std::vector<Problem*>& problems) {
-  if (Table() == nullptr) return;
+template <const Instructions& (*Set)()>
+void test_set(const std::vector<Problem*>& problems) {
+  if (Set().kernels == nullptr) return;
   for (const Problem* p : problems) {
     const auto posterior = [](const Target& target, const PosteriorRequest& request, const Execution& execution) {
-      return (target.kind == Target::Kind::points ? posterior_points : posterior_mixture)(*Table(), target, request, execution);
+      return (target.kind == Target::Kind::points ? posterior_float64 : posterior_mixture)(*Set().kernels, target, request, execution);
     };
-    test_accuracy(*p, Table()->name, posterior);
+    test_accuracy(*p, Set().name, posterior);
     test_bits(*p, posterior);
-    if (p->name.find("offset=0") != std::string::npos || p->target.kind == Target::Kind::mixture) test_sweep(*p, *Table());
+    if (p->name.find("offset=0") != std::string::npos || p->target.kind == Target::Kind::mixture) test_sweep(*p, Set());
   }
 }
 
@@ -312,10 +313,10 @@ int main() {
       add([&](Problem& p) { make_mixture(p, type, 4, 5, b); });
     }
   }
-  test_table<kernels_portable>(problems);
+  test_set<portable_set>(problems);
 #ifdef REGIMES_X86_KERNELS
-  test_table<kernels_avx2>(problems);
-  test_table<kernels_avx512>(problems);
+  test_set<avx2_set>(problems);
+  test_set<avx512_set>(problems);
 #endif
   for (Problem* p : problems) delete p;
   return check::summary();

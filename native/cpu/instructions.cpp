@@ -1,0 +1,22 @@
+#include "cpu.h"
+
+namespace regimes {
+
+#ifdef REGIMES_X86_KERNELS
+const Instructions& avx512_set() {
+  static const Instructions set{"cpu-avx512", kernels_avx512(), digits_portable()};
+  return set;
+}
+
+const Instructions& avx2_set() {
+  static const Instructions set{"cpu-avx2", kernels_avx2(), digits_portable()};
+  return set;
+}
+#endif
+
+const Instructions& portable_set() {
+  static const Instructions set{"cpu-portable", kernels_portable(), digits_portable()};
+  return set;
+}
+
+}  // namespace regimes
