@@ -4,18 +4,18 @@ namespace regimes {
 
 #ifdef REGIMES_X86_KERNELS
 const Instructions& avx512_set() {
-  static const Instructions set{"cpu-avx512", kernels_avx512(), digits_portable()};
+  static const Instructions set{"cpu-avx512", kernels_avx512(), digits_portable(), screen_avx512()};
   return set;
 }
 
 const Instructions& avx2_set() {
-  static const Instructions set{"cpu-avx2", kernels_avx2(), digits_portable()};
+  static const Instructions set{"cpu-avx2", kernels_avx2(), digits_portable(), screen_avx2()};
   return set;
 }
 #endif
 
 const Instructions& portable_set() {
-  static const Instructions set{"cpu-portable", kernels_portable(), digits_portable()};
+  static const Instructions set{"cpu-portable", kernels_portable(), digits_portable(), screen_portable()};
   return set;
 }
 
