@@ -110,17 +110,16 @@ void Screening::run(const double* x, int64_t count) {
   }
   if (!members.empty()) {
     const int64_t groups = (static_cast<int64_t>(members.size()) + digit_lanes - 1) / digit_lanes, bytes = set_.digits->group_bytes(d_, 1);
-    std::vector<char> packed(static_cast<size_t>(groups * bytes) + 64);
-    char* aligned = packed.data() + (64 - reinterpret_cast<uintptr_t>(packed.data()) % 64);
+    std::vector<DigitLine> packed(static_cast<size_t>(groups * bytes) / sizeof(DigitLine));
     std::vector<int32_t> lanes_of(static_cast<size_t>(digit_lanes * d_));
     for (int64_t g = 0; g < groups; ++g) {
       for (int64_t lane = 0; lane < digit_lanes; ++lane) {
         const size_t member = std::min(static_cast<size_t>(g * digit_lanes + lane), members.size() - 1);
         std::copy_n(queries_[members[member]].fixed.data(), d_, lanes_of.data() + lane * d_);
       }
-      set_.digits->pack_group(lanes_of.data(), d_, 1, aligned + g * bytes);
+      set_.digits->pack_group(lanes_of.data(), d_, 1, packed.data() + g * bytes / static_cast<int64_t>(sizeof(DigitLine)));
     }
-    pool_.run(chunks_, [&](int64_t chunk, int) { list_by_digits(chunk, members, aligned); });
+    pool_.run(chunks_, [&](int64_t chunk, int) { list_by_digits(chunk, members, packed.data()); });
   }
   if (execution_.cancelled()) return;
   if (with_digits_) {
@@ -141,10 +140,11 @@ void Screening::run(const double* x, int64_t count) {
       if (best_row >= 0) improve_best(queries_[q], &best_row, 1);
     });
   }
-  pool_.run(chunks_ * count_, [&](int64_t item, int) { refine(item / count_, item % count_); });
+  if (with_digits_) pool_.run(chunks_ * count_, [&](int64_t item, int) { drop(item / count_, item % count_); });
   for (int64_t q = 0; q < count_; ++q) {
     if (queries_[q].open && listed(q) > n_ / 8) queries_[q].open = false;
   }
+  pool_.run(chunks_ * count_, [&](int64_t item, int) { find_logits(item / count_, item % count_); });
 }
 
 void Screening::prepare_prefix(int64_t q) {
@@ -195,8 +195,8 @@ void Screening::prepare_digits(int64_t q) {
     size += std::abs(query.x[j]) + a_ * std::abs(digits_.origin[j]);
   }
   query.displacement = std::sqrt(displacement) * (1 + 1e-12) + 0x1p-50 * size;
-  query.packed.resize(static_cast<size_t>(set_.digits->single_bytes(d_, 1)) + 64);
-  set_.digits->pack_single(query.fixed.data(), d_, 1, query.packed.data() + (64 - reinterpret_cast<uintptr_t>(query.packed.data()) % 64));
+  query.packed.resize(static_cast<size_t>(set_.digits->single_bytes(d_, 1)) / sizeof(DigitLine));
+  set_.digits->pack_single(query.fixed.data(), d_, 1, query.packed.data());
 }
 
 void Screening::improve_best(Query& query, const int32_t* rows, int64_t count) const {
@@ -253,8 +253,7 @@ void Screening::seed(int64_t q) {
   if (!with_digits_) return;
   double values[sample_count];
   const auto size = static_cast<int64_t>(sample_.size());
-  const char* packed = query.packed.data() + (64 - reinterpret_cast<uintptr_t>(query.packed.data()) % 64);
-  set_.digits->single_products(digits_.rows, digits_.stride, sample_.data(), size, d_, packed, 1, values);
+  set_.digits->single_products(digits_.rows, digits_.stride, sample_.data(), size, d_, query.packed.data(), 1, values);
   int64_t best = 0;
   for (int64_t k = 0; k < size; ++k) {
     values[k] = values[k] * query.step + digit_bias(sample_[k]);
@@ -303,7 +302,7 @@ void Screening::list_by_prefix(int64_t chunk) {
   }
 }
 
-void Screening::list_by_digits(int64_t chunk, const std::vector<int64_t>& members, const char* packed) {
+void Screening::list_by_digits(int64_t chunk, const std::vector<int64_t>& members, const void* packed) {
   const int64_t groups = (static_cast<int64_t>(members.size()) + digit_lanes - 1) / digit_lanes;
   double thresholds[screened_queries], steps[screened_queries], bias[tile_rows_digits];
   for (int64_t k = 0; k < groups * digit_lanes; ++k) {
@@ -333,25 +332,28 @@ void Screening::digit_values(int64_t chunk, int64_t q) {
   Candidates& part = list(chunk, q);
   if (!query.open || part.rows.empty() || execution_.cancelled()) return;
   part.values.resize(part.rows.size());
-  const char* packed = query.packed.data() + (64 - reinterpret_cast<uintptr_t>(query.packed.data()) % 64);
-  set_.digits->single_products(digits_.rows, digits_.stride, part.rows.data(), static_cast<int64_t>(part.rows.size()), d_, packed, 1,
+  set_.digits->single_products(digits_.rows, digits_.stride, part.rows.data(), static_cast<int64_t>(part.rows.size()), d_, query.packed.data(), 1,
                                part.values.data());
   for (size_t k = 0; k < part.rows.size(); ++k) part.values[k] = part.values[k] * query.step + digit_bias(part.rows[k]);
 }
 
-// Keeps the rows that reach the improved threshold and replaces their numbers by logits.
-void Screening::refine(int64_t chunk, int64_t q) {
+// Keeps the rows that reach the threshold of the best logit known by now.
+void Screening::drop(int64_t chunk, int64_t q) {
   const Query& query = queries_[q];
   Candidates& part = list(chunk, q);
   if (!query.open || part.rows.empty() || execution_.cancelled()) return;
-  if (with_digits_) {
-    const double threshold = digit_threshold(query);
-    size_t kept = 0;
-    for (size_t k = 0; k < part.rows.size(); ++k) {
-      if (part.values[k] >= threshold) part.rows[kept++] = part.rows[k];
-    }
-    part.rows.resize(kept);
+  const double threshold = digit_threshold(query);
+  size_t kept = 0;
+  for (size_t k = 0; k < part.rows.size(); ++k) {
+    if (part.values[k] >= threshold) part.rows[kept++] = part.rows[k];
   }
+  part.rows.resize(kept);
+}
+
+void Screening::find_logits(int64_t chunk, int64_t q) {
+  const Query& query = queries_[q];
+  Candidates& part = list(chunk, q);
+  if (!query.open || part.rows.empty() || execution_.cancelled()) return;
   part.values.resize(part.rows.size());
   set_.screen->row_distances(target_.points, part.rows.data(), static_cast<int64_t>(part.rows.size()), query.x, a_, part.values.data());
   for (size_t k = 0; k < part.rows.size(); ++k) part.values[k] = log_weight(part.rows[k]) - part.values[k] / (2 * b_ * b_);

@@ -54,7 +54,7 @@ class Screening {
     double step = 0;            // of the fixed point
     double centre_product = 0;  // sum_k X_k centre_k
     std::vector<int32_t> fixed; // X
-    std::vector<char> packed;   // X as single_products reads it
+    std::vector<DigitLine> packed;  // X as single_products reads it
   };
 
   Candidates& list(int64_t chunk, int64_t q) { return lists_[chunk * screened_queries + q]; }
@@ -71,10 +71,11 @@ class Screening {
   void prefix_tile(int64_t row, int count, float* values) const;
   void seed(int64_t q);
   void list_by_prefix(int64_t chunk);
-  void list_by_digits(int64_t chunk, const std::vector<int64_t>& members, const char* packed);
+  void list_by_digits(int64_t chunk, const std::vector<int64_t>& members, const void* packed);
   void list_masks(int64_t chunk, int64_t first, int count, const uint16_t* masks, const std::vector<int64_t>& members);
   void digit_values(int64_t chunk, int64_t q);
-  void refine(int64_t chunk, int64_t q);
+  void drop(int64_t chunk, int64_t q);
+  void find_logits(int64_t chunk, int64_t q);
   int64_t listed(int64_t q) const;
 
   const Instructions& set_;
