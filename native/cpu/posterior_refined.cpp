@@ -34,8 +34,8 @@ class RefinedPosterior {
 
   Status run() {
     const int64_t queries = request_.x.rows;
-    for (int64_t first = 0; first < queries; first += screened_queries) {
-      const int64_t count = std::min(screened_queries, queries - first);
+    for (int64_t first = 0; first < queries; first += screening_.block()) {
+      const int64_t count = std::min(screening_.block(), queries - first);
       screening_.run(request_.x.row(first), count);
       if (execution_.cancelled()) break;
       pool_.run(count, [&](int64_t q, int) {

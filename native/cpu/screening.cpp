@@ -32,13 +32,18 @@ double smallest_log_weight(const Target& target) {
 
 Screening::Screening(const Instructions& set, const Target& target, double a, double b, ThreadPool& pool, const Execution& execution)
     : set_(set), target_(target), digits_(target.layouts->digits), prefix_(target.layouts->prefix), a_(a), b_(b), pool_(pool),
-      execution_(execution), n_(target.n), d_(target.d), chunks_(chunk_count(target.n)), reach_(std::log(static_cast<double>(target.n)) + 37),
+      execution_(execution), n_(target.n), d_(target.d), chunks_(chunk_count(target.n)), block_(screened_queries(target.n)), reach_(std::log(static_cast<double>(target.n)) + 37),
       largest_log_weight_(largest_log_weight(target)), smallest_log_weight_(smallest_log_weight(target)),
-      with_prefix_(!prefix_.rows.empty()), with_digits_(digits_.rows != nullptr), queries_(screened_queries),
-      lists_(static_cast<size_t>(chunks_ * screened_queries)) {
+      with_prefix_(!prefix_.rows.empty()), with_digits_(digits_.rows != nullptr), queries_(static_cast<size_t>(block_)),
+      lists_(static_cast<size_t>(chunks_ * block_)) {
   const int64_t step = std::max<int64_t>(1, n_ / sample_count);
   for (int64_t row = step / 2; row < n_ && static_cast<int64_t>(sample_.size()) < sample_count; row += step) {
     sample_.push_back(static_cast<int32_t>(row));
+  }
+  if (!with_prefix_) return;
+  directions_.assign(static_cast<size_t>(d_ * prefix_width), 0.0);
+  for (int64_t k = 0; k < prefix_width - 1; ++k) {
+    for (int64_t j = 0; j < d_; ++j) directions_[j * prefix_width + k] = prefix_.basis[k * d_ + j];
   }
 }
 
@@ -63,7 +68,7 @@ double Screening::digit_threshold(const Query& query) const {
 
 float Screening::prefix_threshold(const Query& query) const {
   const double norm = std::sqrt(query.centred_square), longest = prefix_.largest_norm, spread = b_ * b_ / a_ * std::abs(smallest_log_weight_);
-  const double margin = 0x1p-24 * (48 * norm * longest + 4 * a_ * longest * longest + 4 * spread) + 1e-11 * norm * longest;
+  const double margin = 0x1p-24 * (48 * norm * longest + 4 * a_ * longest * longest + 4 * spread) + prefix_.rounding * norm;
   const double wanted = (b_ * b_ * floor_of(query) + 0.5 * query.centred_square) / a_;
   return std::nextafter(static_cast<float>(wanted - margin - 1e-13 * std::abs(wanted)), -std::numeric_limits<float>::infinity());
 }
@@ -86,8 +91,8 @@ void Screening::run(const double* x, int64_t count) {
   });
   if (with_prefix_) {
     const int64_t tiles = chunks_ * (chunk_rows / tile_rows_prefix);
-    tile_largest_.resize(static_cast<size_t>(tiles * screened_queries));
-    chunk_best_.assign(static_cast<size_t>(chunks_ * screened_queries), -std::numeric_limits<float>::infinity());
+    tile_largest_.resize(static_cast<size_t>(tiles * block_));
+    chunk_best_.assign(static_cast<size_t>(chunks_ * block_), -std::numeric_limits<float>::infinity());
     chunk_where_.assign(chunk_best_.size(), 0);
     pool_.run(chunks_, [&](int64_t chunk, int) { pass_over_prefix(chunk); });
   }
@@ -102,7 +107,7 @@ void Screening::run(const double* x, int64_t count) {
     Query& query = queries_[q];
     if (!query.open) continue;
     const int64_t rows = query.listed ? listed(q) : n_;
-    if (query.listed && rows <= (with_digits_ ? n_ / 4 : n_ / 8)) continue;
+    if (query.listed && rows <= n_ / 8) continue;
     query.open = with_digits_;
     query.listed = false;
     for (int64_t chunk = 0; chunk < chunks_; ++chunk) list(chunk, q).rows.clear();
@@ -149,24 +154,21 @@ void Screening::run(const double* x, int64_t count) {
 
 void Screening::prepare_prefix(int64_t q) {
   Query& query = queries_[q];
-  std::vector<double> centred(static_cast<size_t>(d_)), rest;
+  double along[prefix_width] = {}, inside = 0;
   query.centred_square = 0;
   for (int64_t j = 0; j < d_; ++j) {
-    centred[j] = query.x[j] - a_ * prefix_.origin[j];
-    query.centred_square += centred[j] * centred[j];
+    const double centred = query.x[j] - a_ * prefix_.origin[j];
+    query.centred_square += centred * centred;
+    for (int64_t k = 0; k < prefix_width; ++k) along[k] += directions_[j * prefix_width + k] * centred;
   }
-  rest = centred;
   float* lane = prefix_queries_.data() + (q / digit_lanes) * prefix_width * digit_lanes + q % digit_lanes;
   for (int64_t k = 0; k < prefix_width - 1; ++k) {
-    const double* direction = prefix_.basis.data() + k * d_;
-    double along = 0;
-    for (int64_t j = 0; j < d_; ++j) along += direction[j] * centred[j];
-    for (int64_t j = 0; j < d_; ++j) rest[j] -= along * direction[j];
-    lane[k * digit_lanes] = static_cast<float>(along);
+    lane[k * digit_lanes] = static_cast<float>(along[k]);
+    inside += along[k] * along[k];
   }
-  double square = 0;
-  for (const double value : rest) square += value * value;
-  lane[(prefix_width - 1) * digit_lanes] = static_cast<float>(std::sqrt(square));
+  // What the prefix leaves, rounded up.
+  const double rest = std::max(0.0, query.centred_square - inside) + 0x1p-52 * static_cast<double>(d_ + 8) * query.centred_square;
+  lane[(prefix_width - 1) * digit_lanes] = static_cast<float>(std::sqrt(rest));
   // Float32 must hold every product, and the bounds their meaning.
   const double largest = std::sqrt(query.centred_square) * prefix_.largest_norm + a_ * prefix_.largest_norm * prefix_.largest_norm;
   if (!(largest < 1e30) || !(b_ * b_ / a_ * std::abs(smallest_log_weight_) < 1e30)) query.open = false;
@@ -218,17 +220,17 @@ void Screening::prefix_tile(int64_t row, int count, float* values) const {
 }
 
 void Screening::pass_over_prefix(int64_t chunk) {
-  float values[screened_queries * tile_rows_prefix];
+  std::vector<float> values(static_cast<size_t>(block_ * tile_rows_prefix));
   const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
   for (int64_t row = chunk * chunk_rows; row < end; row += tile_rows_prefix) {
     if (execution_.cancelled()) return;
     const int count = static_cast<int>(std::min(tile_rows_prefix, end - row));
-    prefix_tile(row, count, values);
+    prefix_tile(row, count, values.data());
     for (int64_t g = 0; g < groups_; ++g) {
       const int64_t at = g * digit_lanes;
-      set_.screen->maxima(values + g * tile_rows_prefix * digit_lanes, count, static_cast<int32_t>(row),
-                          tile_largest_.data() + (row / tile_rows_prefix) * screened_queries + at,
-                          chunk_best_.data() + chunk * screened_queries + at, chunk_where_.data() + chunk * screened_queries + at);
+      set_.screen->maxima(values.data() + g * tile_rows_prefix * digit_lanes, count, static_cast<int32_t>(row),
+                          tile_largest_.data() + (row / tile_rows_prefix) * block_ + at,
+                          chunk_best_.data() + chunk * block_ + at, chunk_where_.data() + chunk * block_ + at);
     }
   }
 }
@@ -243,11 +245,11 @@ void Screening::seed(int64_t q) {
     for (int64_t chunk = 0; chunk < chunks_; ++chunk) order[chunk] = chunk;
     const int64_t count = std::min(seeds, chunks_);
     std::partial_sort(order.begin(), order.begin() + count, order.end(), [&](int64_t i, int64_t j) {
-      const float left = chunk_best_[i * screened_queries + q], right = chunk_best_[j * screened_queries + q];
+      const float left = chunk_best_[i * block_ + q], right = chunk_best_[j * block_ + q];
       return left > right || (left == right && i < j);
     });
     int32_t rows[seeds];
-    for (int64_t k = 0; k < count; ++k) rows[k] = chunk_where_[order[k] * screened_queries + q];
+    for (int64_t k = 0; k < count; ++k) rows[k] = chunk_where_[order[k] * block_ + q];
     improve_best(query, rows, count);
   }
   if (!with_digits_) return;
@@ -278,10 +280,10 @@ void Screening::list_masks(int64_t chunk, int64_t first, int count, const uint16
 }
 
 void Screening::list_by_prefix(int64_t chunk) {
-  float thresholds[screened_queries], values[screened_queries * tile_rows_prefix];
-  uint16_t masks[screened_queries / digit_lanes * tile_rows_prefix];
+  std::vector<float> thresholds(static_cast<size_t>(block_)), values(static_cast<size_t>(block_ * tile_rows_prefix));
+  std::vector<uint16_t> masks(static_cast<size_t>(groups_ * tile_rows_prefix));
   std::vector<int64_t> members(static_cast<size_t>(count_));
-  for (int64_t q = 0; q < screened_queries; ++q) {
+  for (int64_t q = 0; q < block_; ++q) {
     if (q < count_) members[q] = q;
     const bool wanted = q < count_ && queries_[q].open;
     thresholds[q] = wanted ? prefix_threshold(queries_[q]) : std::numeric_limits<float>::infinity();
@@ -289,29 +291,30 @@ void Screening::list_by_prefix(int64_t chunk) {
   const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
   for (int64_t row = chunk * chunk_rows; row < end; row += tile_rows_prefix) {
     if (execution_.cancelled()) return;
-    const float* largest = tile_largest_.data() + (row / tile_rows_prefix) * screened_queries;
+    const float* largest = tile_largest_.data() + (row / tile_rows_prefix) * block_;
     bool any = false;
     for (int64_t q = 0; q < count_; ++q) any |= largest[q] >= thresholds[q];
     if (!any) continue;
     const int count = static_cast<int>(std::min(tile_rows_prefix, end - row));
-    prefix_tile(row, count, values);
+    prefix_tile(row, count, values.data());
     for (int64_t g = 0; g < groups_; ++g) {
-      set_.screen->reach(values + g * tile_rows_prefix * digit_lanes, count, thresholds + g * digit_lanes, masks + g, groups_);
+      set_.screen->reach(values.data() + g * tile_rows_prefix * digit_lanes, count, thresholds.data() + g * digit_lanes, masks.data() + g, groups_);
     }
-    list_masks(chunk, row, count, masks, members);
+    list_masks(chunk, row, count, masks.data(), members);
   }
 }
 
 void Screening::list_by_digits(int64_t chunk, const std::vector<int64_t>& members, const void* packed) {
   const int64_t groups = (static_cast<int64_t>(members.size()) + digit_lanes - 1) / digit_lanes;
-  double thresholds[screened_queries], steps[screened_queries], bias[tile_rows_digits];
+  std::vector<double> thresholds(static_cast<size_t>(block_)), steps(static_cast<size_t>(block_));
+  double bias[tile_rows_digits];
   for (int64_t k = 0; k < groups * digit_lanes; ++k) {
     const bool there = k < static_cast<int64_t>(members.size());
     thresholds[k] = there ? digit_threshold(queries_[members[k]]) : std::numeric_limits<double>::infinity();
     steps[k] = there ? queries_[members[k]].step : 0;
   }
   std::vector<double> products(static_cast<size_t>(groups * tile_rows_digits * digit_lanes));
-  uint16_t masks[screened_queries / digit_lanes * tile_rows_digits];
+  std::vector<uint16_t> masks(static_cast<size_t>(groups * tile_rows_digits));
   const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
   for (int64_t row = chunk * chunk_rows; row < end; row += tile_rows_digits) {
     if (execution_.cancelled()) return;
@@ -320,10 +323,10 @@ void Screening::list_by_digits(int64_t chunk, const std::vector<int64_t>& member
                                 products.data(), tile_rows_digits);
     for (int r = 0; r < count; ++r) bias[r] = digit_bias(row + r);
     for (int64_t g = 0; g < groups; ++g) {
-      set_.screen->digit_reach(products.data() + g * tile_rows_digits * digit_lanes, count, bias, steps + g * digit_lanes,
-                               thresholds + g * digit_lanes, masks + g, groups);
+      set_.screen->digit_reach(products.data() + g * tile_rows_digits * digit_lanes, count, bias, steps.data() + g * digit_lanes,
+                               thresholds.data() + g * digit_lanes, masks.data() + g, groups);
     }
-    list_masks(chunk, row, count, masks, members);
+    list_masks(chunk, row, count, masks.data(), members);
   }
 }
 
@@ -348,6 +351,7 @@ void Screening::drop(int64_t chunk, int64_t q) {
     if (part.values[k] >= threshold) part.rows[kept++] = part.rows[k];
   }
   part.rows.resize(kept);
+  part.values.resize(kept);
 }
 
 void Screening::find_logits(int64_t chunk, int64_t q) {

@@ -1,4 +1,4 @@
-// Screening: for up to 64 queries at a time, a superset of the rows whose logit l_i = log pi_i - |x - a y_i|^2 / (2 b^2) lies within
+// Screening: for a block of queries, a superset of the rows whose logit l_i = log pi_i - |x - a y_i|^2 / (2 b^2) lies within
 // log n + 37 of the query's largest. What lies below carries a mass of less than 2^-53 in all.
 //
 // Three rigorous upper bounds of a logit, each cheaper than the next one:
@@ -18,7 +18,9 @@
 
 namespace regimes {
 
-inline constexpr int64_t screened_queries = 64;
+// Queries handled together, a multiple of digit_lanes: many, so that rows are read from memory once for all of them; fewer for very
+// many rows, so that candidates stay below 256 MB.
+inline int64_t screened_queries(int64_t n) { return n <= (int64_t{1} << 18) ? 256 : 64; }
 
 // Rows of one chunk that stay for one query, ascending, and a number for each: the digit product, then the logit.
 struct Candidates {
@@ -34,13 +36,16 @@ class Screening {
   // Distance below the largest logit up to which a row counts.
   double reach() const { return reach_; }
 
-  // Screens x [count, d], count <= 64. Stops early when the execution is cancelled.
+  // Queries per call of run.
+  int64_t block() const { return block_; }
+
+  // Screens x [count, d], count <= block(). Stops early when the execution is cancelled.
   void run(const double* x, int64_t count);
 
   // False: so many rows would stay that screening does not pay; no candidates are given.
   bool open(int64_t q) const { return queries_[q].open; }
   // Candidates of query q in a chunk, with their float64 logits.
-  const Candidates& candidates(int64_t chunk, int64_t q) const { return lists_[chunk * screened_queries + q]; }
+  const Candidates& candidates(int64_t chunk, int64_t q) const { return lists_[chunk * block_ + q]; }
 
  private:
   struct Query {
@@ -57,7 +62,7 @@ class Screening {
     std::vector<DigitLine> packed;  // X as single_products reads it
   };
 
-  Candidates& list(int64_t chunk, int64_t q) { return lists_[chunk * screened_queries + q]; }
+  Candidates& list(int64_t chunk, int64_t q) { return lists_[chunk * block_ + q]; }
   double log_weight(int64_t row) const { return target_.log_weights ? target_.log_weights[row] : 0; }
   double digit_bias(int64_t row) const;
   double digit_threshold(const Query& query) const;
@@ -85,20 +90,21 @@ class Screening {
   const double a_, b_;
   ThreadPool& pool_;
   const Execution& execution_;
-  const int64_t n_, d_, chunks_;
+  const int64_t n_, d_, chunks_, block_;
   const double reach_;
   double largest_log_weight_ = 0, smallest_log_weight_ = 0;
   const bool with_prefix_, with_digits_;
   std::vector<int32_t> sample_;
+  std::vector<double> directions_;     // [d][prefix_width] the basis of the prefix
 
   // The block of queries at hand.
   int64_t count_ = 0, groups_ = 0;
   std::vector<Query> queries_;
   std::vector<float> prefix_queries_;  // [groups][prefix_width][16]
-  std::vector<float> tile_largest_;    // [tiles][64]
-  std::vector<float> chunk_best_;      // [chunks][64]
-  std::vector<int32_t> chunk_where_;   // [chunks][64]
-  std::vector<Candidates> lists_;      // [chunks][64]
+  std::vector<float> tile_largest_;    // [tiles][block]
+  std::vector<float> chunk_best_;      // [chunks][block]
+  std::vector<int32_t> chunk_where_;   // [chunks][block]
+  std::vector<Candidates> lists_;      // [chunks][block]
 };
 
 }  // namespace regimes
