@@ -78,7 +78,7 @@ struct Unit {
 };
 
 template <int Rows, int Units>
-inline void product_tile(const char* rows, int64_t stride, int64_t steps, const Unit* unit) {
+[[gnu::noinline]] void product_tile(const char* rows, int64_t stride, int64_t steps, const Unit* unit, Sums* result) {
   Sums sum[Rows][Units];
   const char* digits[Units];
 #pragma GCC unroll 8
@@ -86,7 +86,7 @@ inline void product_tile(const char* rows, int64_t stride, int64_t steps, const 
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-    for (int u = 0; u < Units; ++u) sum[r][u] = zero_sums();
+    for (int u = 0; u < Units; ++u) { sum[r][u] = zero_sums(); asm("" : "+v"(sum[r][u])); }
   for (int64_t s = 0; s < steps; ++s) {
     Sums digit[Units];
 #pragma GCC unroll 8
@@ -95,30 +95,39 @@ inline void product_tile(const char* rows, int64_t stride, int64_t steps, const 
     for (int r = 0; r < Rows; ++r) {
       const Sums row = broadcast4(rows + r * stride + s * 4);
 #pragma GCC unroll 8
-      for (int u = 0; u < Units; ++u) sum[r][u] = multiply(sum[r][u], row, digit[u]);
+      for (int u = 0; u < Units; ++u) multiply(sum[r][u], row, digit[u]);
     }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-    for (int u = 0; u < Units; ++u) add_scaled(unit[u].out + r * digit_lanes, sum[r][u], unit[u].factor, unit[u].first);
+    for (int u = 0; u < Units; ++u) result[r * Units + u] = sum[r][u];
 }
 
 template <int Units>
 void product_rows(const char* rows, int64_t stride, int count, int64_t steps, const Unit* unit) {
+  Sums sum[tile_rows * Units];
   switch (count) {
     case 1:
-      return product_tile<1, Units>(rows, stride, steps, unit);
+      product_tile<1, Units>(rows, stride, steps, unit, sum);
+      break;
     case 2:
-      return product_tile<2, Units>(rows, stride, steps, unit);
+      product_tile<2, Units>(rows, stride, steps, unit, sum);
+      break;
     case 3:
-      return product_tile<3, Units>(rows, stride, steps, unit);
+      product_tile<3, Units>(rows, stride, steps, unit, sum);
+      break;
     case 4:
-      return product_tile<4, Units>(rows, stride, steps, unit);
+      product_tile<4, Units>(rows, stride, steps, unit, sum);
+      break;
     case 5:
-      return product_tile<5, Units>(rows, stride, steps, unit);
+      product_tile<5, Units>(rows, stride, steps, unit, sum);
+      break;
     default:
-      return product_tile<tile_rows, Units>(rows, stride, steps, unit);
+      product_tile<tile_rows, Units>(rows, stride, steps, unit, sum);
+  }
+  for (int r = 0; r < count; ++r) {
+    for (int u = 0; u < Units; ++u) add_scaled(unit[u].out + r * digit_lanes, sum[r * Units + u], unit[u].factor, unit[u].first);
   }
 }
 
@@ -195,7 +204,7 @@ inline void single_tile(const uint8_t* const* row, const uint8_t* const* next, i
         for (int r = 0; r < Rows; ++r) {
           const Sums bytes = load_row(row[r] + part);
 #pragma GCC unroll 4
-          for (int p = 0; p < Planes; ++p) sum[r][p] = multiply(sum[r][p], bytes, digit[p]);
+          for (int p = 0; p < Planes; ++p) multiply(sum[r][p], bytes, digit[p]);
         }
       }
     }

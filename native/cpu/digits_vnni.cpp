@@ -20,7 +20,8 @@ inline Sums broadcast4(const char* p) {
   __builtin_memcpy(&bytes, p, 4);
   return _mm512_set1_epi32(bytes);
 }
-inline Sums multiply(Sums sums, Sums row, Sums digits) { return _mm512_dpbusd_epi32(sums, row, digits); }
+// As an intrinsic, GCC 12 copies the sums between registers around every instruction.
+inline void multiply(Sums& sums, Sums row, Sums digits) { asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(row), "v"(digits)); }
 inline int32_t total(Sums sums) { return _mm512_reduce_add_epi32(sums); }
 inline void add_scaled(double* out, Sums sums, double factor, bool first) {
   const __m512d scale = _mm512_set1_pd(factor);

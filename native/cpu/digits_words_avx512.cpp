@@ -19,7 +19,7 @@ inline Sums broadcast4(const char* p) {
   __builtin_memcpy(&words, p, 4);
   return _mm512_set1_epi32(words);
 }
-inline Sums multiply(Sums sums, Sums row, Sums digits) { return _mm512_add_epi32(sums, _mm512_madd_epi16(row, digits)); }
+inline void multiply(Sums& sums, Sums row, Sums digits) { sums = _mm512_add_epi32(sums, _mm512_madd_epi16(row, digits)); }
 inline int32_t total(Sums sums) { return _mm512_reduce_add_epi32(sums); }
 inline void add_scaled(double* out, Sums sums, double factor, bool first) {
   const __m512d scale = _mm512_set1_pd(factor);
