@@ -133,7 +133,8 @@ void product_rows(const char* rows, int64_t stride, int count, int64_t steps, co
 
 void group_products(const uint8_t* rows, int64_t stride, int count, int64_t d, const void* packed, int groups, int planes, double* out,
                     int64_t out_rows) {
-  alignas(64) uint16_t words[widen ? tile_rows * column_block : 1];
+  constexpr int64_t word_stride = column_block + 64;  // a multiple of 4096 bytes would put all rows into the same cache lines
+  alignas(64) uint16_t words[widen ? tile_rows * word_stride : 1];
   const int units = groups * planes * units_per_plane;
   for (int64_t column = 0; column < d; column += column_block) {
     const int64_t columns = d - column < column_block ? d - column : column_block;
@@ -143,9 +144,9 @@ void group_products(const uint8_t* rows, int64_t stride, int count, int64_t d, c
       const char* source = reinterpret_cast<const char*>(rows + first * stride + column);
       int64_t source_stride = stride;
       if constexpr (widen) {
-        for (int r = 0; r < tile; ++r) widen_row(rows + (first + r) * stride + column, steps * columns_per_step, words + r * column_block);
+        for (int r = 0; r < tile; ++r) widen_row(rows + (first + r) * stride + column, steps * columns_per_step, words + r * word_stride);
         source = reinterpret_cast<const char*>(words);
-        source_stride = column_block * static_cast<int64_t>(sizeof(uint16_t));
+        source_stride = word_stride * static_cast<int64_t>(sizeof(uint16_t));
       }
       for (int u = 0; u < units;) {
         const int taken = units - u < tile_units ? units - u : tile_units;
