@@ -131,7 +131,7 @@ void product_rows(const char* rows, int64_t stride, int count, int64_t steps, co
   }
 }
 
-void group_products(const uint8_t* rows, int64_t stride, int count, int64_t d, const void* packed, int groups, int planes, double* out,
+[[maybe_unused]] void group_products(const uint8_t* rows, int64_t stride, int count, int64_t d, const void* packed, int groups, int planes, double* out,
                     int64_t out_rows) {
   constexpr int64_t word_stride = column_block + 64;  // a multiple of 4096 bytes would put all rows into the same cache lines
   alignas(64) uint16_t words[widen ? tile_rows * word_stride : 1];
@@ -244,9 +244,9 @@ void single_products(const uint8_t* rows, int64_t stride, const int32_t* index, 
   single_products_of<planes_full>(rows, stride, index, count, d, digits, out);
 }
 
-constexpr regimes::DigitKernels make_digits(const char* name) {
-  return {name,         planes_full, limit_of(1), limit_of(planes_full), group_bytes,    single_bytes,
-          pack_group,   pack_single, group_products, single_products};
+// `groups` is group_products, or a kernel that reads the same packed groups.
+constexpr regimes::DigitKernels make_digits(const char* name, decltype(regimes::DigitKernels::group_products) groups) {
+  return {name,       planes_full, limit_of(1), limit_of(planes_full), group_bytes, single_bytes, pack_group, pack_single, groups, single_products};
 }
 
 }  // namespace
