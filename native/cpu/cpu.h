@@ -16,6 +16,7 @@ struct Instructions {
 };
 
 // One per backend; with a null member where this machine lacks it.
+const Instructions& amx_set();
 const Instructions& vnni_set();
 const Instructions& avx512_set();
 const Instructions& avx2_set();

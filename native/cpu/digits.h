@@ -39,6 +39,7 @@ struct DigitKernels {
 };
 
 // Null where the instruction set was not compiled or this machine lacks it.
+const DigitKernels* digits_amx();
 const DigitKernels* digits_vnni();
 const DigitKernels* digits_words_avx512();
 const DigitKernels* digits_words_avx2();

@@ -3,6 +3,11 @@
 namespace regimes {
 
 #ifdef REGIMES_X86_KERNELS
+const Instructions& amx_set() {
+  static const Instructions set{"cpu-amx", kernels_avx512(), digits_amx()};
+  return set;
+}
+
 const Instructions& vnni_set() {
   static const Instructions set{"cpu-vnni", kernels_avx512(), digits_vnni(), screen_avx512()};
   return set;
