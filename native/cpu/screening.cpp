@@ -40,7 +40,17 @@ Screening::Screening(const Instructions& set, const Target& target, double a, do
   for (int64_t row = step / 2; row < n_ && static_cast<int64_t>(sample_.size()) < sample_count; row += step) {
     sample_.push_back(static_cast<int32_t>(row));
   }
+  work_.resize(static_cast<size_t>(pool.size()));
+  for (Work& work : work_) {
+    work.values.resize(static_cast<size_t>(block_ * tile_rows_prefix));
+    work.products.resize(static_cast<size_t>(block_ * tile_rows_digits));
+    work.masks.resize(static_cast<size_t>(block_ / digit_lanes * tile_rows_digits));
+  }
   if (!with_prefix_) return;
+  for (const int32_t row : sample_) {
+    const float* from = prefix_.rows.data() + row * prefix_width;
+    sample_prefix_.insert(sample_prefix_.end(), from, from + prefix_width);
+  }
   directions_.assign(static_cast<size_t>(d_ * prefix_width), 0.0);
   for (int64_t k = 0; k < prefix_width - 1; ++k) {
     for (int64_t j = 0; j < d_; ++j) directions_[j * prefix_width + k] = prefix_.basis[k * d_ + j];
@@ -55,6 +65,10 @@ double Screening::floor_of(const Query& query) const {
 // In units of <x', y'>: the logit times b^2 / a, less what all rows share.
 double Screening::digit_bias(int64_t row) const {
   return std::max(b_ * b_ / a_ * log_weight(row) - a_ * digits_.half_square[row], -1e300);
+}
+
+float Screening::prefix_bias(int64_t row) const {
+  return static_cast<float>(std::max(b_ * b_ / a_ * log_weight(row) - a_ * static_cast<double>(prefix_.half_square[row]), -1e37));
 }
 
 // A row stays when step P + bias reaches this: then |x_q - a image| <= radius + rho, with radius^2 / (2 b^2) = log pi - floor.
@@ -94,11 +108,14 @@ void Screening::run(const double* x, int64_t count) {
     tile_largest_.resize(static_cast<size_t>(tiles * block_));
     chunk_best_.assign(static_cast<size_t>(chunks_ * block_), -std::numeric_limits<float>::infinity());
     chunk_where_.assign(chunk_best_.size(), 0);
-    pool_.run(chunks_, [&](int64_t chunk, int) { pass_over_prefix(chunk); });
+    pool_.run(chunks_, [&](int64_t chunk, int worker) { pass_over_prefix(chunk, worker); });
   }
   if (execution_.cancelled()) return;
   pool_.run(count_, [&](int64_t q, int) { seed(q); });
-  if (with_prefix_) pool_.run(chunks_, [&](int64_t chunk, int) { list_by_prefix(chunk); });
+  if (with_prefix_) {
+    pool_.run(groups_, [&](int64_t group, int) { try_prefix_on_sample(group); });
+    pool_.run(chunks_, [&](int64_t chunk, int worker) { list_by_prefix(chunk, worker); });
+  }
   if (execution_.cancelled()) return;
 
   // Queries with too many candidates of the prefix see all rows through the digits.
@@ -124,7 +141,7 @@ void Screening::run(const double* x, int64_t count) {
       }
       set_.digits->pack_group(lanes_of.data(), d_, 1, packed.data() + g * bytes / static_cast<int64_t>(sizeof(DigitLine)));
     }
-    pool_.run(chunks_, [&](int64_t chunk, int) { list_by_digits(chunk, members, packed.data()); });
+    pool_.run(chunks_, [&](int64_t chunk, int worker) { list_by_digits(chunk, worker, members, packed.data()); });
   }
   if (execution_.cancelled()) return;
   if (with_digits_) {
@@ -211,16 +228,13 @@ void Screening::improve_best(Query& query, const int32_t* rows, int64_t count) c
 
 void Screening::prefix_tile(int64_t row, int count, float* values) const {
   float bias[tile_rows_prefix];
-  for (int r = 0; r < count; ++r) {
-    const double value = b_ * b_ / a_ * log_weight(row + r) - a_ * static_cast<double>(prefix_.half_square[row + r]);
-    bias[r] = static_cast<float>(std::max(value, -1e37));
-  }
+  for (int r = 0; r < count; ++r) bias[r] = prefix_bias(row + r);
   set_.screen->prefix_values(prefix_.rows.data() + row * prefix_width, count, bias, prefix_queries_.data(), static_cast<int>(groups_), values,
                              tile_rows_prefix);
 }
 
-void Screening::pass_over_prefix(int64_t chunk) {
-  std::vector<float> values(static_cast<size_t>(block_ * tile_rows_prefix));
+void Screening::pass_over_prefix(int64_t chunk, int worker) {
+  std::vector<float>& values = work_[worker].values;
   const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
   for (int64_t row = chunk * chunk_rows; row < end; row += tile_rows_prefix) {
     if (execution_.cancelled()) return;
@@ -279,13 +293,30 @@ void Screening::list_masks(int64_t chunk, int64_t first, int count, const uint16
   }
 }
 
-void Screening::list_by_prefix(int64_t chunk) {
-  std::vector<float> thresholds(static_cast<size_t>(block_)), values(static_cast<size_t>(block_ * tile_rows_prefix));
-  std::vector<uint16_t> masks(static_cast<size_t>(groups_ * tile_rows_prefix));
+// Queries of which a large part of the sample reaches the prefix's threshold are left to the digits.
+void Screening::try_prefix_on_sample(int64_t group) {
+  const auto size = static_cast<int>(sample_.size());
+  float bias[sample_count], values[sample_count * digit_lanes];
+  for (int k = 0; k < size; ++k) bias[k] = prefix_bias(sample_[k]);
+  set_.screen->prefix_values(sample_prefix_.data(), size, bias, prefix_queries_.data() + group * prefix_width * digit_lanes, 1, values, size);
+  for (int64_t lane = 0; lane < digit_lanes && group * digit_lanes + lane < count_; ++lane) {
+    Query& query = queries_[group * digit_lanes + lane];
+    if (!query.open) continue;
+    const float threshold = prefix_threshold(query);
+    int staying = 0;
+    for (int k = 0; k < size; ++k) staying += values[k * digit_lanes + lane] >= threshold;
+    query.listed = staying <= size / 10;
+  }
+}
+
+void Screening::list_by_prefix(int64_t chunk, int worker) {
+  std::vector<float> thresholds(static_cast<size_t>(block_));
+  std::vector<float>& values = work_[worker].values;
+  std::vector<uint16_t>& masks = work_[worker].masks;
   std::vector<int64_t> members(static_cast<size_t>(count_));
   for (int64_t q = 0; q < block_; ++q) {
     if (q < count_) members[q] = q;
-    const bool wanted = q < count_ && queries_[q].open;
+    const bool wanted = q < count_ && queries_[q].open && queries_[q].listed;
     thresholds[q] = wanted ? prefix_threshold(queries_[q]) : std::numeric_limits<float>::infinity();
   }
   const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
@@ -304,7 +335,7 @@ void Screening::list_by_prefix(int64_t chunk) {
   }
 }
 
-void Screening::list_by_digits(int64_t chunk, const std::vector<int64_t>& members, const void* packed) {
+void Screening::list_by_digits(int64_t chunk, int worker, const std::vector<int64_t>& members, const void* packed) {
   const int64_t groups = (static_cast<int64_t>(members.size()) + digit_lanes - 1) / digit_lanes;
   std::vector<double> thresholds(static_cast<size_t>(block_)), steps(static_cast<size_t>(block_));
   double bias[tile_rows_digits];
@@ -313,8 +344,8 @@ void Screening::list_by_digits(int64_t chunk, const std::vector<int64_t>& member
     thresholds[k] = there ? digit_threshold(queries_[members[k]]) : std::numeric_limits<double>::infinity();
     steps[k] = there ? queries_[members[k]].step : 0;
   }
-  std::vector<double> products(static_cast<size_t>(groups * tile_rows_digits * digit_lanes));
-  std::vector<uint16_t> masks(static_cast<size_t>(groups * tile_rows_digits));
+  std::vector<double>& products = work_[worker].products;
+  std::vector<uint16_t>& masks = work_[worker].masks;
   const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
   for (int64_t row = chunk * chunk_rows; row < end; row += tile_rows_digits) {
     if (execution_.cancelled()) return;

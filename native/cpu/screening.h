@@ -65,6 +65,7 @@ class Screening {
   Candidates& list(int64_t chunk, int64_t q) { return lists_[chunk * block_ + q]; }
   double log_weight(int64_t row) const { return target_.log_weights ? target_.log_weights[row] : 0; }
   double digit_bias(int64_t row) const;
+  float prefix_bias(int64_t row) const;
   double digit_threshold(const Query& query) const;
   float prefix_threshold(const Query& query) const;
   double floor_of(const Query& query) const;
@@ -72,11 +73,12 @@ class Screening {
   void prepare_prefix(int64_t q);
   void prepare_digits(int64_t q);
   void improve_best(Query& query, const int32_t* rows, int64_t count) const;
-  void pass_over_prefix(int64_t chunk);
+  void pass_over_prefix(int64_t chunk, int worker);
   void prefix_tile(int64_t row, int count, float* values) const;
   void seed(int64_t q);
-  void list_by_prefix(int64_t chunk);
-  void list_by_digits(int64_t chunk, const std::vector<int64_t>& members, const void* packed);
+  void try_prefix_on_sample(int64_t group);
+  void list_by_prefix(int64_t chunk, int worker);
+  void list_by_digits(int64_t chunk, int worker, const std::vector<int64_t>& members, const void* packed);
   void list_masks(int64_t chunk, int64_t first, int count, const uint16_t* masks, const std::vector<int64_t>& members);
   void digit_values(int64_t chunk, int64_t q);
   void drop(int64_t chunk, int64_t q);
@@ -95,7 +97,16 @@ class Screening {
   double largest_log_weight_ = 0, smallest_log_weight_ = 0;
   const bool with_prefix_, with_digits_;
   std::vector<int32_t> sample_;
+  std::vector<float> sample_prefix_;   // their rows of the prefix
   std::vector<double> directions_;     // [d][prefix_width] the basis of the prefix
+
+  // Work areas of each thread.
+  struct Work {
+    std::vector<float> values;
+    std::vector<double> products;
+    std::vector<uint16_t> masks;
+  };
+  std::vector<Work> work_;
 
   // The block of queries at hand.
   int64_t count_ = 0, groups_ = 0;
