@@ -11,6 +11,7 @@ namespace regimes {
 namespace {
 
 constexpr int digit_tile_rows = 64;
+constexpr int64_t few_queries = 3;
 constexpr int64_t seeds = 16;             // rows whose logit is computed to find the scale of the largest
 
 double largest_log_weight(const Target& target) {
@@ -117,7 +118,9 @@ void Screening::run(const double* x, int64_t count) {
     for (int64_t chunk = 0; chunk < chunks_; ++chunk) list(chunk, q).rows.clear();
     if (with_digits_) members.push_back(q);
   }
-  if (!members.empty()) {
+  if (!members.empty() && static_cast<int64_t>(members.size()) <= few_queries) {
+    pool_.run(chunks_, [&](int64_t chunk, int worker) { list_singly(chunk, worker, members); });
+  } else if (!members.empty()) {
     const int64_t groups = (static_cast<int64_t>(members.size()) + digit_lanes - 1) / digit_lanes, bytes = set_.digits->group_bytes(d_, 1);
     std::vector<DigitLine> packed(static_cast<size_t>(groups * bytes) / sizeof(DigitLine));
     std::vector<int32_t> lanes_of(static_cast<size_t>(digit_lanes * d_));
@@ -231,6 +234,22 @@ void Screening::list_masks(int64_t chunk, int64_t first, int count, const uint16
         const int64_t member = g * digit_lanes + __builtin_ctz(mask);
         if (member < static_cast<int64_t>(members.size())) list(chunk, members[member]).rows.push_back(static_cast<int32_t>(first + r));
       }
+    }
+  }
+}
+
+// For so few queries that lanes would lie idle: one product after the other.
+void Screening::list_singly(int64_t chunk, int worker, const std::vector<int64_t>& members) {
+  std::vector<double>& products = work_[worker].products;
+  const int64_t first = chunk * chunk_rows, count = std::min(chunk_rows, n_ - first);
+  products.resize(static_cast<size_t>(std::max<int64_t>(chunk_rows, block_ * digit_tile_rows)));
+  for (const int64_t q : members) {
+    if (execution_.cancelled()) return;
+    const Query& query = queries_[q];
+    const double threshold = digit_threshold(query);
+    set_.digits->single_products(digits_.rows + first * digits_.stride, digits_.stride, nullptr, count, d_, query.packed.data(), 1, products.data());
+    for (int64_t r = 0; r < count; ++r) {
+      if (products[r] * query.step + digit_bias(first + r) >= threshold) list(chunk, q).rows.push_back(static_cast<int32_t>(first + r));
     }
   }
 }

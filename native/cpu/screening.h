@@ -82,6 +82,7 @@ class Screening {
   void try_prefix_on_sample(int64_t group);
   void list_by_prefix(int64_t chunk, int worker);
   void list_by_digits(int64_t chunk, int worker, const std::vector<int64_t>& members, const void* packed);
+  void list_singly(int64_t chunk, int worker, const std::vector<int64_t>& members);
   void list_masks(int64_t chunk, int64_t first, int count, const uint16_t* masks, const std::vector<int64_t>& members);
   void digit_values(int64_t chunk, int64_t q);
   void drop(int64_t chunk, int64_t q);
