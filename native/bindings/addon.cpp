@@ -20,6 +20,7 @@ Napi::Value backend(const Napi::CallbackInfo& info) {
   Napi::Object out = Napi::Object::New(env);
   out.Set("chosen", choice.backend->name);
   out.Set("reason", choice.reason);
+  out.Set("digits", choice.backend->digits == nullptr ? env.Null() : Napi::String::New(env, choice.backend->digits));
   Napi::Array available = Napi::Array::New(env);
   for (size_t i = 0; i < choice.available.size(); ++i) available.Set(static_cast<uint32_t>(i), choice.available[i]);
   out.Set("available", available);
