@@ -10,15 +10,8 @@ namespace regimes {
 namespace {
 
 constexpr int64_t overrun = 64;         // bytes that integer kernels may read beyond a row
-constexpr int64_t alignment = 64;
 constexpr int64_t least_columns = 32;   // below, integer kernels work on padding
-constexpr int64_t most_columns = int64_t{1} << 21;  // products stay below 2^53
-
-uint8_t* aligned(std::vector<uint8_t>& bytes) {
-  const auto address = reinterpret_cast<uintptr_t>(bytes.data());
-  return bytes.data() + ((alignment - address % alignment) % alignment);
-}
-const uint8_t* aligned(const std::vector<uint8_t>& bytes) { return aligned(const_cast<std::vector<uint8_t>&>(bytes)); }
+constexpr int64_t most_columns = int64_t{1} << 19;  // products stay below 2^53
 
 }  // namespace
 
@@ -71,7 +64,7 @@ void Differences::products(int64_t group, int64_t count, int64_t stride, Scratch
 
 Digits::Digits(const Instructions& set, const Target& target, const ByteRows& bytes, ThreadPool& pool)
     : kernels_(*set.kernels), digits_(*set.digits), bytes_(bytes), n_(target.n), d_(target.d),
-      full_bytes_(digits_.group_bytes(d_, digits_.full_planes)), single_plane_bytes_(digits_.group_bytes(d_, 1)),
+      full_bytes_(digits_.group_bytes(d_, digits_.full_planes)), plane_bytes_(digits_.group_bytes(d_, 1)),
       row_terms_(static_cast<size_t>(n_)) {
   const int64_t grain = 1024;
   pool.run((n_ + grain - 1) / grain, [&](int64_t task, int) {
@@ -85,7 +78,7 @@ Digits::Digits(const Instructions& set, const Target& target, const ByteRows& by
 }
 
 void Digits::reserve(int64_t groups) {
-  packed_.resize(static_cast<size_t>(groups * (full_bytes_ + 2 * single_plane_bytes_) + alignment));
+  packed_.resize(static_cast<size_t>(groups * group_bytes()) / sizeof(DigitLine));
   lanes_.resize(static_cast<size_t>(groups * draw_group));
 }
 
@@ -102,7 +95,7 @@ void Digits::set_group(int64_t group, const double*, const double* noises, const
     for (int64_t k = 0; k < d_; ++k) {
       const auto at = static_cast<size_t>(draw * d_ + k);
       const double scaled = z[k] / step, whole = std::nearbyint(scaled);
-      own[at] = row[k] - 128;  // digits are balanced: -128 is one
+      own[at] = row[k] - 128;  // a digit is a signed number of at least 8 bits: -128 is one
       noise[at] = static_cast<int32_t>(whole);
       rest[at] = static_cast<int32_t>(std::nearbyint((scaled - whole) * fine));
       own_square += int64_t{row[k]} * row[k];
@@ -112,10 +105,10 @@ void Digits::set_group(int64_t group, const double*, const double* noises, const
     lanes_[static_cast<size_t>(group * draw_group + draw)] = {static_cast<double>(own_square), static_cast<double>(own_noise),
                                                               static_cast<double>(own_rest), step * bytes_.scale, step / fine * bytes_.scale};
   }
-  uint8_t* packed = aligned(packed_) + group * (full_bytes_ + 2 * single_plane_bytes_);
+  char* packed = packed_at(group);
   digits_.pack_group(noise.data(), d_, digits_.full_planes, packed);
   digits_.pack_group(own.data(), d_, 1, packed + full_bytes_);
-  digits_.pack_group(rest.data(), d_, 1, packed + full_bytes_ + single_plane_bytes_);
+  digits_.pack_group(rest.data(), d_, 1, packed + full_bytes_ + plane_bytes_);
 }
 
 void Digits::load(int64_t first, int64_t count, Scratch& scratch) const {
@@ -130,7 +123,7 @@ void Digits::load(int64_t first, int64_t count, Scratch& scratch) const {
 }
 
 void Digits::products(int64_t group, int64_t count, int64_t stride, Scratch& scratch, double* q, double* v) const {
-  const uint8_t* packed = aligned(packed_) + group * (full_bytes_ + 2 * single_plane_bytes_);
+  const char* packed = packed_at(group);
   const int rows = static_cast<int>(count);
   const int64_t area = block_rows() * draw_group;
   digits_.group_products(scratch.rows, bytes_.stride, rows, d_, packed, 1, digits_.full_planes, scratch.noise.data(), block_rows());

@@ -69,12 +69,15 @@ class Digits {
   struct Lane {
     double own_term, own_noise, own_rest, noise_step, rest_step;
   };
+  int64_t group_bytes() const { return full_bytes_ + 2 * plane_bytes_; }
+  char* packed_at(int64_t group) { return packed_.data()->bytes + group * group_bytes(); }
+  const char* packed_at(int64_t group) const { return packed_.data()->bytes + group * group_bytes(); }
   const Kernels& kernels_;
   const DigitKernels& digits_;
   const ByteRows bytes_;
-  const int64_t n_, d_, full_bytes_, single_plane_bytes_;
+  const int64_t n_, d_, full_bytes_, plane_bytes_;
   std::vector<double> row_terms_;  // [n] sum_k u_ik (u_ik - 256)
-  std::vector<uint8_t> packed_;    // per group: z in full planes; then o; then what is left of z
+  std::vector<DigitLine> packed_;  // per group: z in full planes; then o; then what is left of z
   std::vector<Lane> lanes_;        // [groups][16]
 };
 

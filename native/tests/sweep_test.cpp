@@ -484,6 +484,8 @@ int main() {
 #ifdef REGIMES_X86_KERNELS
   test_set(avx2_set(), problems, oracles);
   test_set(avx512_set(), problems, oracles);
+  test_set(vnni_set(), problems, oracles);
+  test_set(amx_set(), problems, oracles);
 #endif
   for (Points* p : problems) delete p;
   return check::summary();
