@@ -35,8 +35,8 @@ export class Child {
     createInterface({ input: this.#process.stdout }).on("line", (line) => this.#deliver(JSON.parse(line)));
     this.#process.on("error", (error) => this.#deliver({ missing: `${executable}: ${error.message}` }));
     this.#process.on("close", (code, signal) => {
-      const last = this.#errors.trim().split("\n").slice(-3).join(" | ");
-      this.#deliver({ failed: `ended (${signal ?? `exit code ${code}`}) ${last}` });
+      const lines = this.#errors.trim().split("\n");
+      this.#deliver({ failed: `ended (${signal ?? `exit code ${code}`}): ${lines.findLast((line) => line.includes("Error")) ?? lines.at(-1)}` });
     });
   }
 

@@ -7,7 +7,6 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { heldContenders, ours, peers, torchMixtures } from "./contenders.mjs";
-import { Child } from "./child.mjs";
 import { describeMachine, measureCeilings } from "./machine.mjs";
 import { measure, startChildren } from "./measure.mjs";
 import { parseOptions, usage } from "./options.mjs";
@@ -24,6 +23,8 @@ const settings = {
   say: (line) => console.error(`[bench] ${line}`),
 };
 const missing = new Map();
+process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(130));
 const record = { machine: describeMachine(root), command: ["npm run bench --", ...process.argv.slice(2)].join(" "), tables: {} };
 
 function readOptions() {
@@ -81,42 +82,48 @@ async function mixtureTable() {
 /** 100 times x 1000 draws at once, against numpy at 6 of those times, multiplied, and against the two products that fix all times. */
 async function sweepTable() {
   const [times, draws, measured] = [100, options.quick ? 100 : 1000, 6];
-  const workload = writePoints(join(folder, "sweep"), "sweep", shapes.A, ["middle"], { alone: true });
+  const readings = ["logDensity", "entropy"];
+  const workload = writePoints(join(folder, "sweep"), "sweep", shapes.A, ["middle"]);
+  const numpy = peers.find(({ name }) => name === "numpy");
   const rows = [];
   for (const threads of options.threads) {
-    const numpy = peers.find(({ name }) => name === "numpy");
-    const floats = writePoints(join(folder, "sweep"), "sweep", shapes.A, ["middle"]);
-    const children = await startChildren(wanted([ours, numpy]), floats, threads, settings, missing);
-    const byName = new Map(children.map((child) => [child.contender.name, child]));
-    const seconds = { ours: [], single: [], products: [] };
+    const children = await startChildren(wanted([ours, numpy]), workload, threads, settings, missing);
+    const asking = (name, request) => async () => children.find(({ contender }) => contender.name === name)?.ask({ op: "other", draws, ...request });
+    const parts = [
+      { name: "ours, all times at once", steps: [asking("ours", { times, readings })], factor: 1 },
+      { name: "numpy, the two products only", steps: [asking("numpy", { what: "products" })], factor: 1 },
+      {
+        name: `numpy, time after time (${measured} measured, x ${times}/${measured})`,
+        steps: Array.from({ length: measured }, (_, j) => {
+          const ratio = 0.01 * 1e4 ** ((j + 0.5) / measured);
+          return asking("numpy", { what: "time", a: 1 / Math.hypot(1, ratio), b: ratio / Math.hypot(1, ratio) });
+        }),
+        factor: times / measured,
+      },
+    ].map((part) => ({ ...part, wall: [], processor: [] }));
     for (let round = 0; round < Math.min(options.repetitions, 3); round++) {
       settings.say(`sweep, threads ${threads}, round ${round + 1}`);
-      if (byName.has("ours")) {
-        const { ms } = await byName.get("ours").ask({ op: "other", times, draws, readings: ["logDensity", "entropy"] });
-        seconds.ours.push(ms / 1000);
-      }
-      if (byName.has("numpy")) {
-        seconds.products.push((await byName.get("numpy").ask({ op: "other", what: "products", draws })).ms / 1000);
-        let sum = 0;
-        for (let j = 0; j < measured; j++) {
-          const ratio = 0.01 * 1e4 ** ((j + 0.5) / measured);
-          const a = 1 / Math.hypot(1, ratio);
-          sum += (await byName.get("numpy").ask({ op: "other", what: "time", draws, a, b: ratio * a })).ms / 1000;
-        }
-        seconds.single.push((sum * times) / measured);
+      for (const { steps, factor, wall, processor } of parts) {
+        const answers = [];
+        for (const step of steps) answers.push(await step());
+        if (answers.includes(undefined)) continue;
+        wall.push((factor * answers.reduce((sum, { ms }) => sum + ms, 0)) / 1000);
+        processor.push((factor * answers.reduce((sum, { cpuMs }) => sum + cpuMs, 0)) / 1000);
       }
     }
     for (const child of children) child.close();
-    const own = seconds.ours.length > 0 ? median(seconds.ours) : null;
-    const ratio = (values) => (own === null || values.length === 0 ? "-" : threeDigits(median(values) / own));
-    const row = (name, values) => [name, String(threads), values.length === 0 ? "-" : threeDigits(median(values)), values.length === 0 ? "-" : threeDigits(Math.min(...values)), ratio(values)];
-    rows.push(row("ours, all times at once", seconds.ours));
-    rows.push(row(`numpy, time after time (${measured} measured, x ${times}/${measured})`, seconds.single));
-    rows.push(row("numpy, the two products only", seconds.products));
-    (record.tables.sweep ??= []).push({ threads, times, draws, seconds });
+    const own = parts[0];
+    for (const { name, wall, processor } of parts.filter(({ wall }) => wall.length > 0)) {
+      const ratio = (values, ownValues) => (ownValues.length === 0 ? "-" : threeDigits(median(values) / median(ownValues)));
+      rows.push([
+        name, String(threads), threeDigits(median(wall)), threeDigits(Math.min(...wall)), threeDigits(median(processor)),
+        ratio(wall, own.wall), ratio(processor, own.processor),
+      ]);
+    }
+    (record.tables.sweep ??= []).push({ threads, times, draws, parts: parts.map(({ name, wall, processor }) => ({ name, wall, processor })) });
   }
   console.log(`Sweep: ${times} times x ${draws} draws on ${workload.source}, log density and entropy\n`);
-  console.log(`${printTable(["", "threads", "s", "min", "x ours"], rows)}\n`);
+  console.log(`${printTable(["", "threads", "s", "min", "CPU s", "wall over ours", "CPU over ours"], rows)}\n`);
 }
 
 /** Nanoseconds per query and datum (and per dimension) as the data grow in number and in dimension. */
@@ -132,9 +139,10 @@ async function growthTable() {
     const workload = { ...writePoints(join(folder, "growth"), `growth-${shape.n}-${shape.d}`, shape, options.noise, { alone: true }), checked: { typical: 0, tie: 0 } };
     for (const threads of options.threads) {
       for (const { level, results } of await measure(workload, [ours], threads, settings, missing)) {
-        for (const { ms, least, note } of results) {
+        for (const { ms, cpuMs, note } of results) {
           const pairs = shape.batch * shape.n;
-          rows.push([level.name, String(threads), String(shape.n), String(shape.d), threeDigits(ms), threeDigits((1e6 * ms) / pairs), threeDigits((1e9 * least) / pairs / shape.d), note]);
+          const figures = [shape.n, shape.d].map(String).concat([ms, (1e6 * ms) / pairs, (1e6 * cpuMs) / pairs, (1e9 * cpuMs) / pairs / shape.d].map(threeDigits));
+          rows.push([level.name, String(threads), ...figures, note]);
         }
         (record.tables.growth ??= []).push({ n: shape.n, d: shape.d, threads, level, results });
       }
@@ -143,7 +151,7 @@ async function growthTable() {
   }
   rows.sort((left, right) => left[0].localeCompare(right[0]) || Number(left[1]) - Number(right[1]));
   console.log(`Growth: ours, 64 queries, uint8 blob images (all n at d = 784, then all d at n = 20 000)\n`);
-  console.log(`${printTable(["noise", "threads", "n", "d", "ms", "ns per query and datum", "ps per entry (min)", "path"], rows)}\n`);
+  console.log(`${printTable(["noise", "threads", "n", "d", "ms", "ns per query and datum", "CPU ns", "CPU ps per entry", "path"], rows)}\n`);
 }
 
 /** The backends that our addon can be forced to here. */
@@ -175,14 +183,11 @@ function printHead() {
   console.log("");
 }
 
-try {
-  const unknown = options.shapes.filter((name) => !(name in shapes));
-  if (unknown.length > 0) throw new Error(`unknown shape ${unknown.join(", ")}: need ${Object.keys(shapes).join(", ")}`);
-  record.ceilings = measureCeilings(folder, options.threads);
-  printHead();
-  for (const table of options.tables) await tables[table]();
-  for (const line of missingLines(missing)) console.log(line);
-  if (options.json !== null) writeFileSync(options.json, JSON.stringify(record, null, 1));
-} finally {
-  rmSync(folder, { recursive: true, force: true });
-}
+const unknown = options.shapes.filter((name) => !(name in shapes));
+if (unknown.length > 0) throw new Error(`unknown shape ${unknown.join(", ")}: need ${Object.keys(shapes).join(", ")}`);
+record.ceilings = measureCeilings(folder, options.threads);
+printHead();
+for (const table of options.tables) await tables[table]();
+for (const line of missingLines(missing)) console.log(line);
+record.missing = Object.fromEntries(missing);
+if (options.json !== null) writeFileSync(options.json, JSON.stringify(record, null, 1));

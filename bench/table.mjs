@@ -7,24 +7,23 @@ export function median(values) {
 }
 
 /**
- * The fastest float32 peer, among those kept to the same instruction set, whose scores ours is to match or better; bf16 and truncated
- * answers are of another class and never count. @param rows {name, precision, held, ms}. @returns null when there is none.
+ * Time of the fastest float32 peer among those kept to the same instruction set; bf16 and truncated answers are of another class and
+ * never count. @param rows {precision, held, [time]}. @param time "ms" or "cpuMs". @returns null when there is none.
  */
-export function bestPeer(rows, held) {
-  const candidates = rows.filter((row) => row.precision === "float32" && row.held === held && row.ms !== null);
-  return candidates.length === 0 ? null : candidates.reduce((best, row) => (row.ms < best.ms ? row : best));
+export function bestPeer(rows, held, time) {
+  const times = rows.filter((row) => row.precision === "float32" && row.held === held).map((row) => row[time]);
+  return times.length === 0 ? null : Math.min(...times);
 }
 
 /**
- * Least times in ms that the ceilings leave: `float32` for both products in float32 and one read of float32 rows, `int8` for one digit
+ * Least times in ms that the ceilings leave: `float32` for the products in float32 and one read of float32 data, `int8` for one digit
  * product of bytes and one read of them.
  */
-export function floors({ batch, n, d }, ceilings) {
+export function floors({ batch, n, d, flop, floatBytes }, ceilings) {
   if (!ceilings?.float32) return { float32: null, int8: null };
-  const entries = n * d;
   return {
-    float32: Math.max((4e-6 * batch * entries) / ceilings.float32, (4e-6 * entries) / ceilings.read),
-    int8: Math.max((2e-6 * batch * entries) / ceilings.int8, (1e-6 * entries) / ceilings.read),
+    float32: 1e-6 * Math.max(flop / ceilings.float32, floatBytes / ceilings.read),
+    int8: 1e-6 * Math.max((2 * batch * n * d) / ceilings.int8, (n * d) / ceilings.read),
   };
 }
 
@@ -48,7 +47,7 @@ export function printTable(heads, rows) {
   return [line(heads), ...rows.map((row) => (Array.isArray(row) ? line(row) : row))].join("\n");
 }
 
-export const comparisonHeads = ["contender", "class", "ms", "min", "CPU ms", "x best", "% f32", "% int8", "peak MB", "typical err", "tie err"];
+export const comparisonHeads = ["contender", "class", "ms", "min", "CPU ms", "x wall", "x CPU", "% f32", "% int8", "peak MB", "typical err", "tie err"];
 
 const order = { certified: 0, float32: 1, bf16: 2, truncated: 3 };
 
@@ -64,8 +63,11 @@ export function comparisonRows(results, workload, ceilings) {
       .filter((row) => row.held === held)
       .sort((left, right) => order[left.precision] - order[right.precision] || left.ms - right.ms)
       .map((row) => {
-        const best = bestPeer(results, held);
         const comparable = row.precision === "certified" || row.precision === "float32";
+        const ratio = (time) => {
+          const best = bestPeer(results, held, time);
+          return best === null || !comparable ? "-" : threeDigits(best / row[time]);
+        };
         const mark = row.scaledFrom === null ? "" : "~";
         return [
           row.name,
@@ -73,7 +75,8 @@ export function comparisonRows(results, workload, ceilings) {
           mark + threeDigits(row.ms),
           threeDigits(row.least),
           threeDigits(row.cpuMs),
-          best === null || !comparable ? "-" : threeDigits(best.ms / row.ms),
+          ratio("ms"),
+          ratio("cpuMs"),
           percent(floor.float32 === null ? null : floor.float32 / row.ms),
           percent(floor.int8 === null || row.precision !== "certified" || workload.stored !== "uint8" ? null : floor.int8 / row.ms),
           threeDigits(row.peakMb),

@@ -55,7 +55,7 @@ const checked = 16;
 
 /**
  * Writes a data set and its queries; `alone`: without what only peers and checks need (float32 rows, tie queries).
- * @returns the workload; its `bytes` are those of the stored rows.
+ * @returns the workload; `flop` and `floatBytes` are of its two float32 products.
  */
 export function writePoints(folder, name, { batch, n, d, noise, make }, words, { alone = false } = {}) {
   mkdirSync(folder, { recursive: true });
@@ -72,7 +72,8 @@ export function writePoints(folder, name, { batch, n, d, noise, make }, words, {
   const workload = {
     name, kind: "points", source, n, d, batch, levels, folder,
     stored: stored instanceof Uint8Array ? "uint8" : "float32",
-    bytes: stored.byteLength,
+    flop: 4 * batch * n * d,
+    floatBytes: 4 * n * d,
     checked: { typical: Math.min(batch, checked), tie: pairs.length },
   };
   writeFileSync(join(folder, "workload.json"), JSON.stringify(workload));
@@ -131,54 +132,86 @@ export function neighbours(stored, n, d, count) {
   });
 }
 
-/** The mixtures of the table; components K in d dimensions. */
+/** The mixtures of the table: K components in d dimensions, and flop per query of the torch formulation (torch_mixtures.py). */
 export const mixtures = {
-  spherical: { type: "spherical", k: 10_000, d: 784 },
-  diagonal: { type: "diagonal", k: 10_000, d: 784 },
-  "low-rank": { type: "low-rank", k: 100, d: 3072, rank: 16 },
-  full: { type: "full", k: 10, d: 784 },
+  spherical: { type: "spherical", k: 10_000, d: 784, flop: ({ k, d }) => 4 * k * d },
+  diagonal: { type: "diagonal", k: 10_000, d: 784, flop: ({ k, d }) => 8 * k * d },
+  "low-rank": { type: "low-rank", k: 100, d: 3072, rank: 16, flop: ({ k, d, rank }) => (8 + 4 * rank) * k * d },
+  full: { type: "full", k: 10, d: 784, flop: ({ k, d }) => 4 * k * d * d },
 };
 
-/** Writes a mixture and its typical queries, B = 256: x = a m_k + b z plus the component's own spread in its leading directions. */
-export function writeMixture(folder, name, { type, k, d, rank = 0 }, words) {
-  mkdirSync(folder, { recursive: true });
-  const batch = 256;
-  const means = normals(k * d, 5);
+/**
+ * Parameters of a mixture, float32, and `spread(component, random)`: a draw from N(0, C). Means lie at distances of about 4, so that the
+ * noise levels condensed, middle and diffuse are what they are called.
+ */
+function mixtureParts({ type, k, d, rank }) {
   const random = new Random(6);
-  const variance = () => 0.05 + 0.1 * random.uniform();
-  const parts = { means };
-  if (type === "spherical") parts.variances = Float32Array.from({ length: k }, variance);
-  if (type === "diagonal") parts.variances = Float32Array.from({ length: k * d }, variance);
-  if (type === "low-rank") {
-    parts.diagonals = Float32Array.from({ length: k * d }, variance);
-    parts.factors = Float32Array.from({ length: k * d * rank }, () => 0.3 * random.normal());
-  }
-  if (type === "full") parts.matrices = correlated(k, d, random);
-  for (const [part, values] of Object.entries(parts)) writeFileSync(join(folder, `${part}.f32`), values);
-  const levels = words.map((word) => noiseOf(word, noiseLevels));
-  levels.forEach((level, index) => writeFileSync(join(folder, `typical-${index}.f32`), typicalQueries(means, k, d, batch, level)));
-  const bytes = Object.values(parts).reduce((sum, values) => sum + values.byteLength, 0);
-  const workload = {
-    name, kind: "mixture", type, source: `${type} mixture`, n: k, d, rank, batch, levels, folder, stored: "float32", bytes,
-    checked: { typical: checked, tie: 0 },
+  const means = normals(k * d, 5).map((value) => (2.8 / Math.sqrt(d)) * value);
+  const variances = (count) => Float32Array.from({ length: count }, () => 0.05 + 0.1 * random.uniform());
+  const directions = (count, scale) => Float32Array.from({ length: k * d * count }, () => scale * random.normal());
+  const diagonal = (values, component) => (draws) => Float64Array.from({ length: d }, (_, j) => Math.sqrt(values[component * d + j]) * draws.normal());
+  /** diag^1/2 e + W h with W [d, r] of the component. */
+  const factored = (own, factors, component, r) => (draws) => {
+    const result = diagonal(own, component)(draws);
+    const h = Float64Array.from({ length: r }, () => draws.normal());
+    return result.map((value, j) => value + h.reduce((sum, coefficient, q) => sum + coefficient * factors[(component * d + j) * r + q], 0));
   };
-  writeFileSync(join(folder, "workload.json"), JSON.stringify(workload));
-  return workload;
+  if (type === "spherical") {
+    const values = variances(k);
+    return { parts: { means, variances: values }, spread: (c, draws) => Float64Array.from({ length: d }, () => Math.sqrt(values[c]) * draws.normal()) };
+  }
+  if (type === "diagonal") {
+    const values = variances(k * d);
+    return { parts: { means, variances: values }, spread: (c, draws) => diagonal(values, c)(draws) };
+  }
+  if (type === "low-rank") {
+    const [diagonals, factors] = [variances(k * d), directions(rank, 0.05)];
+    return { parts: { means, diagonals, factors }, spread: (c, draws) => factored(diagonals, factors, c, rank)(draws) };
+  }
+  const [r, factors, ground] = [8, directions(8, 0.05), new Float32Array(k * d).fill(0.1)];
+  return { parts: { means, matrices: correlated(factors, ground, k, d, r) }, spread: (c, draws) => factored(ground, factors, c, r)(draws) };
 }
 
-/** K dense covariances 0.1 I + sum of 8 outer products, symmetric to the last bit. */
-function correlated(k, d, random) {
+/** K dense covariances diag + W W^T, symmetric to the last bit. */
+function correlated(factors, diagonals, k, d, r) {
   const matrices = new Float32Array(k * d * d);
   for (let component = 0; component < k; component++) {
-    const directions = Array.from({ length: 8 }, () => Float64Array.from({ length: d }, () => 0.2 * random.normal()));
-    const base = component * d * d;
+    const row = (j) => factors.subarray((component * d + j) * r, (component * d + j + 1) * r);
     for (let i = 0; i < d; i++) {
       for (let j = i; j < d; j++) {
-        const sum = directions.reduce((total, direction) => total + direction[i] * direction[j], i === j ? 0.1 : 0);
-        matrices[base + i * d + j] = sum;
-        matrices[base + j * d + i] = sum;
+        const sum = row(i).reduce((total, value, q) => total + value * row(j)[q], i === j ? diagonals[component * d + j] : 0);
+        matrices[(component * d + i) * d + j] = sum;
+        matrices[(component * d + j) * d + i] = sum;
       }
     }
   }
   return matrices;
+}
+
+/** Writes a mixture and 256 forward draws per noise level: x = a x_0 + b z. */
+export function writeMixture(folder, name, mixture, words) {
+  const { type, k, d, rank = 0 } = mixture;
+  mkdirSync(folder, { recursive: true });
+  const batch = 256;
+  const { parts, spread } = mixtureParts(mixture);
+  for (const [part, values] of Object.entries(parts)) writeFileSync(join(folder, `${part}.f32`), values);
+  const levels = words.map((word) => noiseOf(word, noiseLevels));
+  levels.forEach(({ a, b }, index) => {
+    const random = new Random(2);
+    const x = new Float32Array(batch * d);
+    for (let q = 0; q < batch; q++) {
+      const component = random.below(k);
+      const own = spread(component, random);
+      for (let j = 0; j < d; j++) x[q * d + j] = a * (parts.means[component * d + j] + own[j]) + b * random.normal();
+    }
+    writeFileSync(join(folder, `typical-${index}.f32`), x);
+  });
+  const floatBytes = Object.values(parts).reduce((sum, values) => sum + values.byteLength, 0);
+  const workload = {
+    name, kind: "mixture", type, source: `${type} mixture`, n: k, d, rank, batch, levels, folder, stored: "float32",
+    flop: batch * mixture.flop(mixture), floatBytes,
+    checked: { typical: checked, tie: 0 },
+  };
+  writeFileSync(join(folder, "workload.json"), JSON.stringify(workload));
+  return workload;
 }

@@ -1,7 +1,5 @@
 """numpy: two matrix products around a softmax, in chunks of 256 queries; and what the sweep is compared with."""
-import time
-
-from peer import half_squares, in_chunks, serve
+from peer import half_squares, in_chunks, serve, timed
 
 
 class Solver:
@@ -42,16 +40,11 @@ class Solver:
         z = rng.standard_normal((draws, d), dtype=np.float32)
         y = self.rows[rng.integers(0, len(self.rows), draws)]
         if request["what"] == "products":
-            started = time.perf_counter()
-            in_chunks(lambda part: part @ self.rows.T, z)
-            in_chunks(lambda part: part @ self.rows.T, y)
-            return {"ms": 1e3 * (time.perf_counter() - started)}
+            return timed(lambda: [in_chunks(lambda part: part @ self.rows.T, vectors) for vectors in (z, y)])
         a, b = request["a"], request["b"]
         self.prepare(a, b)
         x = np.float32(a) * y + np.float32(b) * z
-        started = time.perf_counter()
-        in_chunks(self.log_density_and_entropy, x)
-        return {"ms": 1e3 * (time.perf_counter() - started)}
+        return timed(lambda: in_chunks(self.log_density_and_entropy, x))
 
     def log_density_and_entropy(self, x):
         np = self.np

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { diffuse, empirical, gaussianMixture, openDataset, ornsteinUhlenbeck } from "diffusion-regimes";
-import { floats, serve, threads } from "./peer.mjs";
+import { floats, serve, threads, timed } from "./peer.mjs";
 
 async function targetOf({ kind, type, n, d, rank, stored, folder }) {
   if (kind === "points") {
@@ -28,9 +28,7 @@ async function targetOf({ kind, type, n, d, rank, stored, folder }) {
 async function sweep(field, { times, draws, readings }) {
   const ratios = Array.from({ length: times }, (_, j) => 0.01 * 1e4 ** (j / (times - 1)));
   const options = { times: ratios.map((ratio) => 0.5 * Math.log1p(ratio * ratio)), draws, seed: 1, readings, threads };
-  const started = performance.now();
-  await field.sweep(options);
-  return { ms: performance.now() - started };
+  return timed(() => field.sweep(options));
 }
 
 await serve(async (workload) => {

@@ -32,6 +32,16 @@ export function halfSquares(rows, n, d) {
   return halves;
 }
 
+/** Wall and processor time in ms of `work`, and its result. */
+export async function timed(work) {
+  const before = process.cpuUsage();
+  const started = performance.now();
+  const result = await work();
+  const ms = performance.now() - started;
+  const { user, system } = process.cpuUsage(before);
+  return { ms, cpuMs: (user + system) / 1000, result };
+}
+
 /** Peak resident memory of this process in MB: of its own pages where Linux tells, else what getrusage says. */
 function peakMemory() {
   try {
@@ -62,12 +72,8 @@ export async function serve(open) {
     },
     async run({ rows }) {
       const x = queries.typical.subarray(0, rows * workload.d);
-      const before = process.cpuUsage();
-      const started = performance.now();
-      const told = await solver.evaluate(x, rows);
-      const ms = performance.now() - started;
-      const { user, system } = process.cpuUsage(before);
-      return { ms, cpuMs: (user + system) / 1000, ...(told?.note === undefined ? {} : { note: told.note }) };
+      const { ms, cpuMs, result } = await timed(() => solver.evaluate(x, rows));
+      return { ms, cpuMs, note: result?.note };
     },
     async score({ kind, out, precision }) {
       const rows = workload.checked[kind];
@@ -75,7 +81,10 @@ export async function serve(open) {
       return {};
     },
     memory: () => ({ mb: peakMemory() }),
-    other: (request) => solver.other(request),
+    async other(request) {
+      const { ms, cpuMs } = await solver.other(request);
+      return { ms, cpuMs };
+    },
   };
   for await (const line of createInterface({ input: process.stdin })) {
     const request = JSON.parse(line);
