@@ -34,12 +34,19 @@ export async function startChildren(contenders, workload, threads, settings, mis
   return children;
 }
 
-/** Warms up with more and more queries; @returns how many of the batch fit into `longest` ms. */
+/**
+ * Warms up with more and more queries; @returns how many of the batch fit into `longest` ms. Each size runs twice, since the first run
+ * also pays for cold pages and threads; a batch four times as large takes at most four times as long, mostly less, so that up to twice
+ * `longest` is tried: scaling from few queries would wrong those who live by large products.
+ */
 async function affordableRows(child, batch, longest) {
   for (let rows = Math.min(batch, 8); ; rows = Math.min(batch, rows * 4)) {
-    const { ms } = await child.ask({ op: "run", rows });
-    if (rows === batch) return ms <= longest ? batch : Math.max(1, Math.floor((batch * longest) / ms));
-    if (ms > longest / 4) return Math.min(batch, Math.max(1, Math.floor((rows * longest) / ms)));
+    const first = await child.ask({ op: "run", rows });
+    const second = first.ms > 2 * longest ? first : await child.ask({ op: "run", rows });
+    const perRow = Math.min(first.ms, second.ms) / rows;
+    const next = Math.min(batch, rows * 4);
+    if (rows < batch && perRow * next <= 2 * longest) continue;
+    return perRow * batch <= 2 * longest ? batch : Math.min(batch, Math.max(1, Math.floor(longest / perRow)));
   }
 }
 

@@ -17,7 +17,7 @@ Options
   --noise condensed,0.5         condensed, middle, diffuse, or b in (0, 1)
   --threads 1,2
   --repetitions 5
-  --longest 2                   seconds; a contender slower than that runs on part of the batch and is scaled (marked ~)
+  --longest 3                   seconds; a contender slower than twice that runs on part of the batch and is scaled (marked ~)
   --only ours,torch-sdpa        contenders
   --no-held                     without the rows kept to an instruction set
   --python python3              the Python that has the peers; PYTHONPATH is honoured
@@ -58,7 +58,7 @@ export function parseOptions(args) {
     noise: list(values.noise, quick ? ["condensed", "diffuse"] : ["condensed", "middle", "diffuse"]),
     threads: list(values.threads, counts).map((word) => positive("threads", word)),
     repetitions: positive("repetitions", values.repetitions, 5),
-    longest: 1000 * positive("longest", values.longest, quick ? 0.6 : 2),
+    longest: 1000 * positive("longest", values.longest, quick ? 0.7 : 3),
     only: list(values.only, quick ? quickPeers : null),
     held: !values["no-held"] && !quick,
     python: values.python ?? "python3",
