@@ -1,12 +1,17 @@
 /** Long calls: they never block, can be aborted, and end cleanly with their worker or their process. Bits do not depend on the split. */
 import { createHash } from "node:crypto";
 import { spawnSync } from "node:child_process";
+import { readdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { Worker } from "node:worker_threads";
 import { beforeAll, describe, expect, it } from "vitest";
 import { openDataset } from "../lib/data.js";
 import { diffuse, type Field } from "../lib/field.js";
+import { native } from "../lib/native.js";
 import { ornsteinUhlenbeck } from "../lib/process.js";
 import { regimes } from "../lib/regimes.js";
 import { empirical, gaussianMixture } from "../lib/target.js";
@@ -113,6 +118,93 @@ describe("a running call", () => {
     const call = (): Promise<unknown> => digits.sweep({ ...endless, times: [0.1, 1], draws: 64 }).then(({ entropy }) => entropy!.data);
     const alone = await call();
     for (const together of await Promise.all(Array.from({ length: 16 }, call))) expect(together).toEqual(alone);
+  });
+});
+
+describe("the threads of the process", () => {
+  const budget = 4 * availableParallelism();
+  const threadCount = (): number => readdirSync("/proc/self/task").length;
+
+  it.skipIf(process.platform !== "linux")("stay within four per processor, whatever is asked for, and calls that wait can be aborted", async () => {
+    const before = threadCount();
+    const waiting = new AbortController();
+    const stops = Array.from({ length: 39 }, () => new AbortController());
+    const running = stops.map(({ signal }) => digits.sweep({ ...endless, threads: 1024, signal }).catch((error: unknown) => error));
+    const last = digits.sweep({ ...endless, threads: 1024, signal: waiting.signal });
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    // One dispatcher belongs to each job's threads; every job of `budget` threads runs alone.
+    expect(threadCount() - before).toBeLessThanOrEqual(budget);
+    const reason = new Error("no longer wanted");
+    waiting.abort(reason);
+    await expect(last).rejects.toBe(reason);
+    for (const stop of stops) stop.abort(reason);
+    expect(new Set(await Promise.all(running))).toEqual(new Set([reason]));
+    expect((await digits.sweep({ ...endless, draws: 8, threads: 1024 })).components.length).toBe(8);
+  });
+
+  it("are given on when jobs end: a small call runs beside a long one, and what waits is started", async () => {
+    const stop = new AbortController();
+    const long = digits.sweep({ ...endless, threads: 1, signal: stop.signal }).catch(() => "stopped");
+    expect((await digits.sweep({ ...endless, draws: 4, threads: 1 })).components.length).toBe(4);
+    const wide = digits.sweep({ ...endless, draws: 4, threads: 1024 });
+    const behind = digits.sweep({ ...endless, draws: 4, threads: 1 });
+    stop.abort();
+    expect(await long).toBe("stopped");
+    expect((await wide).components).toEqual((await behind).components);
+  });
+
+  const limitable = spawnSync("prlimit", ["--version"]).status === 0;
+  it.skipIf(!limitable)("that the system refuses are a typed error, and the process ends by itself", () => {
+    // A target without a data set: no thread has run before, so none has left a stack that could be used again.
+    const source = String.raw`
+      import { readFileSync } from "node:fs";
+      import { spawnSync } from "node:child_process";
+      import { gaussianMixture, diffuse, ornsteinUhlenbeck } from ${JSON.stringify(import.meta.resolve("../dist/index.js"))};
+      const means = { data: Float64Array.of(0, 0, 1, 1), shape: [2, 2] };
+      const field = diffuse(gaussianMixture({ means, covariances: { type: "spherical", variances: [1, 1] } }), ornsteinUhlenbeck());
+      const kilobytes = Number(/VmSize:\s*(\d+)/.exec(readFileSync("/proc/self/status", "utf8"))[1]);
+      // Less than the stack of a thread is left.
+      spawnSync("prlimit", ["--pid", String(process.pid), "--as=" + (kilobytes + 4096) * 1024 + ":"]);
+      const refused = await field.posterior({ data: new Float64Array(2), shape: [1, 2] }, { t: 1, threads: 1 }).catch((error) => error);
+      spawnSync("prlimit", ["--pid", String(process.pid), "--as=unlimited:"]);
+      const after = await field.posterior({ data: new Float64Array(2), shape: [1, 2] }, { t: 1, threads: 1 });
+      console.log(refused.code, refused.message, after.logDensity.length);
+    `;
+    const done = spawnSync(process.execPath, ["--input-type=module", "-e", source], { encoding: "utf8", timeout: 20_000 });
+    expect(done.stdout).toMatch(/^E_OUT_OF_MEMORY .*refused a thread.* 1$/m);
+    expect([done.status, done.signal]).toEqual([0, null]);
+  });
+});
+
+describe("the memory that V8 is told of", () => {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  const external = (): number => {
+    collect();
+    return process.memoryUsage().external;
+  };
+  const settled = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 20));
+
+  it("holds the rows as long as a target does, and the layouts from the call that builds them on", async () => {
+    const n = 20_000;
+    const d = 100;
+    const data = new Uint8Array(n * d).map((_, k) => (k * k) % 251);
+    const queries = { data: new Float64Array(d), shape: [1, d] };
+    const before = external();
+    const handle = native().createDataset({ stored: data, n, d, scale: 1, shift: 0 });
+    const target = native().createEmpirical(handle, null, null, 0);
+    const rows = external() - before;
+    expect(rows).toBeGreaterThanOrEqual(n * d);
+    handle.dispose();
+    expect(external() - before).toBe(rows);
+    const request = { a: 1, b: 1, x: queries.data, batch: 1, readings: [], top: 0, vectors: null } as const;
+    expect((await native().posterior(target, { ...request, precision: "float64" }, 1, undefined).promise).layoutBytes).toBe(0);
+    const { layoutBytes } = await native().posterior(target, { ...request, precision: "exact" }, 1, undefined).promise;
+    expect(layoutBytes).toBeGreaterThan(12 * n);
+    expect(external() - before).toBeGreaterThanOrEqual(rows + layoutBytes);
+    target.dispose();
+    await settled();
+    expect(external() - before).toBeLessThan(rows / 2);
   });
 });
 
