@@ -4,7 +4,7 @@
 //   each weight is within (logit_units |l_i| + sum_units) u of its exact value, relatively, up to a common factor.
 // First order in u with every constant rounded up; the terms of second order are below 1e-10 of it.
 //   |d log p| <= u [logit_units E + sum_units + 4 |log p| + 8 |d/2 log 2 pi b^2|]
-// (`relative`: with max l - l_i in place of |l_i|, and 4 |max l| for the log density)
+// (`relative`: with max l - l_i in place of |l_i|, and peak_units u |max l| for the log density)
 //   |d s|     <= sum_i w_i |d log w_i| (|v_i| + |s|) + error of each v_i, of the sum, and of Tweedie's formula, where
 //   |v_i| = |S_i^-1 (a m_i - x)| <= sqrt(2 |l_i| / s_min), s_min the smallest eigenvalue of any S_i = a^2 C_i + b^2 I.
 #pragma once
@@ -23,7 +23,8 @@ struct ErrorModel {
   double velocity_units = 0;     // relative error of v_i, in u
   double smallest_variance = 0;  // s_min
   bool tweedie = false;          // the score is formed as (a D - x) / b^2 from a summed D, not as a sum of v_i
-  bool relative = false;         // logit_units count in |max l - l_i|: differences of logits are known better than logits
+  bool relative = false;         // logit_units count in |max l - l_i|: differences of logits are known better than logits,
+  double peak_units = 0;         // and max l itself to this many u |max l|
   double dropped = 4e-22;        // mass of the components left out of the sums, whose logits lie 37 or more below the largest
 };
 
@@ -57,7 +58,7 @@ inline ErrorBound error_bound(const ErrorModel& model, const LogitMoments& logit
   const double sum_units = 160 + 8 * (8 + std::log2(static_cast<double>(n) + 1));
   const double constant = std::abs(0.5 * static_cast<double>(d) * std::log(2 * std::numbers::pi * b * b));
   const double energy = logits.energy, peak = energy - logits.gap;  // peak = |max l|
-  const double of_logits = model.logit_units * (model.relative ? logits.gap : energy) + (model.relative ? 4 * std::abs(peak) : 0);
+  const double of_logits = model.logit_units * (model.relative ? logits.gap : energy) + (model.relative ? model.peak_units * std::abs(peak) : 0);
   const double log_error = u * (of_logits + sum_units + 4 * std::abs(log_density) + 8 * constant) + model.dropped;
 
   const double root = std::sqrt(std::max(energy, 0.0)), speed = std::sqrt(2 / model.smallest_variance);

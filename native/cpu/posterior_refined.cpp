@@ -62,7 +62,8 @@ class RefinedPosterior {
 
     ErrorModel model = points_error_model(d_, request_.b);
     model.dropped = dropped_mass;
-    model.relative = survivors.extended;
+    model.relative = survivors.extended || survivors.count() == 1;
+    model.peak_units = survivors.extended ? 8 : model.logit_units;
     if (survivors.extended) model.logit_units = 8;
     if (!wants_denoised(request_)) {
       read_bounds(target_, request_, at, survivors.sums.sums[0], uniform_, model, log_density, 1, nullptr);
@@ -100,8 +101,7 @@ class RefinedPosterior {
     double largest = survivors.logits[top], reference = 0;
     // Where the rounding of a logit could be seen in a weight, differences of logits come from distances to about 100 bits.
     if (count > 1 && chain_units(d_) * 0x1p-53 * std::abs(largest) > 1e-9) {
-      reference = largest;
-      make_relative(at, survivors, top);
+      reference = make_relative(at, survivors, top);
       top = std::max_element(survivors.logits.begin(), survivors.logits.end()) - survivors.logits.begin();
       largest = survivors.logits[top];
     }
@@ -120,8 +120,8 @@ class RefinedPosterior {
     }
   }
 
-  // Replaces logits by their differences to that of row `top`.
-  void make_relative(int64_t at, Survivors& survivors, int64_t top) {
+  // Replaces logits by their differences to that of row `top`, which it returns.
+  double make_relative(int64_t at, Survivors& survivors, int64_t top) {
     const int64_t count = survivors.count();
     std::vector<double> high(static_cast<size_t>(count)), low(high.size());
     set_.screen->row_distances_extended(target_.points, survivors.rows.data(), count, request_.x.row(at), request_.a, high.data(), low.data());
@@ -130,6 +130,7 @@ class RefinedPosterior {
       survivors.logits[k] = (log_weight(survivors.rows[k]) - own) - ((high[k] - high[top]) + (low[k] - low[top])) / twice_b2;
     }
     survivors.extended = true;
+    return own - high[top] / twice_b2;
   }
 
   void read_leading(int64_t at, const Survivors& survivors) const {
