@@ -1,11 +1,12 @@
 // Compiled with -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma.
-#include "lanes_avx512.h"
+#include "floats_avx512.h"
 
 namespace {
 constexpr int distance_rows = 4, distance_groups = 4, pair_rows = 8;
 }
 
 #include "kernels_body.h"
+#include "small_body.h"
 
 namespace {
 constexpr regimes::Kernels table = make_kernels("cpu-avx512");
@@ -16,3 +17,5 @@ const regimes::Kernels* regimes::kernels_avx512() {
                          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma");
   return supported ? &table : nullptr;
 }
+
+const regimes::SmallKernels* regimes::small_avx512() { return kernels_avx512() != nullptr ? &small_table : nullptr; }
