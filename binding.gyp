@@ -19,7 +19,7 @@
     {
       "target_name": "regimes",
       "sources": [
-        "<!@(node -p \"['core', 'cpu', 'reference', 'bindings'].flatMap((d) => fs.readdirSync('native/' + d).filter((f) => f.endsWith('.cpp') && !/avx/.test(f)).map((f) => 'native/' + d + '/' + f)).join(' ')\")",
+        "<!@(node -p \"['core', 'cpu', 'reference', 'bindings'].flatMap((d) => fs.readdirSync('native/' + d).filter((f) => f.endsWith('.cpp') && !/avx|vnni/.test(f)).map((f) => 'native/' + d + '/' + f)).join(' ')\")",
         "native/dispatch.cpp"
       ],
       "include_dirs": [
@@ -32,7 +32,7 @@
         "REGIMES_VERSION=\"<!(node -p \"require('./package.json').version\")\""
       ],
       "conditions": [
-        ["target_arch=='x64'", {"dependencies": ["kernels_avx2", "kernels_avx512"]}],
+        ["target_arch=='x64'", {"dependencies": ["kernels_avx2", "kernels_avx512", "kernels_vnni"]}],
         ["OS=='linux'", {"ldflags": ["-Wl,-z,nodelete"]}]
       ]
     }
@@ -43,16 +43,25 @@
         {
           "target_name": "kernels_avx2",
           "type": "static_library",
-          "sources": ["native/cpu/kernels_avx2.cpp"],
+          "sources": ["native/cpu/kernels_avx2.cpp", "native/cpu/digits_words_avx2.cpp"],
           "cflags_cc": ["-mavx2", "-mfma"],
           "xcode_settings": {"OTHER_CPLUSPLUSFLAGS": ["-mavx2", "-mfma"]}
         },
         {
           "target_name": "kernels_avx512",
           "type": "static_library",
-          "sources": ["native/cpu/kernels_avx512.cpp"],
+          "sources": ["native/cpu/kernels_avx512.cpp", "native/cpu/digits_words_avx512.cpp"],
           "cflags_cc": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma", "-Wno-uninitialized", "-Wno-maybe-uninitialized"],
           "xcode_settings": {"OTHER_CPLUSPLUSFLAGS": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma"]}
+        },
+        {
+          "target_name": "kernels_vnni",
+          "type": "static_library",
+          "sources": ["native/cpu/digits_vnni.cpp"],
+          "cflags_cc": [
+            "-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mavx512vnni", "-mfma", "-Wno-uninitialized", "-Wno-maybe-uninitialized"
+          ],
+          "xcode_settings": {"OTHER_CPLUSPLUSFLAGS": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mavx512vnni", "-mfma"]}
         }
       ]
     }]

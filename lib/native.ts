@@ -158,7 +158,7 @@ export interface NativeJob<T> {
 }
 
 export interface BackendInfo {
-  /** "cpu-avx512", "cpu-avx2", "cpu-portable" or "reference". */
+  /** "cpu-vnni", "cpu-avx512", "cpu-avx2", "cpu-portable" or "reference". */
   readonly chosen: string;
   readonly reason: string;
   /** Those this machine can run. */

@@ -156,7 +156,6 @@ Status build_boxes(const Target& target, const Execution& execution, Boxes& boxe
     boxes.heaviest[tile] = no_weight;
   }
   boxes.largest_radius = *std::max_element(boxes.radius.begin(), boxes.radius.end());
-  boxes.largest_spread = *std::max_element(boxes.spread.begin(), boxes.spread.end());
   return {};
 }
 

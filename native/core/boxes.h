@@ -25,7 +25,6 @@ struct Boxes {
   std::vector<double> heaviest;       // [padded] largest log weight of the tile; 0 for uniform weights
   std::vector<double> spread;         // [tiles] largest - smallest log weight of the tile, nats, leaving zero weights out
   double largest_radius = 0;
-  double largest_spread = 0;
   std::vector<float> rows;            // [tiles][d][box_tile] y_i - centre, to nearest; 0 behind the last row
   std::vector<float> bias;            // [tiles][box_tile] log2 of the weight over the heaviest; -1e30 for none and behind the last row.
                                       // Uniform weights: the last tile alone

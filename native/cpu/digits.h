@@ -1,8 +1,9 @@
 // Exact integer products of rows of unsigned bytes with queries in fixed point, one table per instruction set. A query is a vector
 // of integers X_k, |X_k| <= limit(planes), split into `planes` digits that the machine multiplies; the products
 //   P_r = sum_k u_rk X_k
-// are exact integers (below 2^53) whatever the order, so that threads, tiles and batches cannot change a bit. One plane is what
-// screening needs; `full_planes` give at least 23 bits.
+// are exact integers (below 2^53 for d < 2^19) whatever the order, so that threads, tiles and batches cannot change a bit. One plane
+// is what screening needs; `full_planes` give at least 23 bits.
+// Reading: up to 63 bytes after the end of a row; their digits are zero.
 #pragma once
 
 #include <cstdint>
@@ -11,16 +12,21 @@ namespace regimes {
 
 inline constexpr int digit_lanes = 16;  // queries per group
 
+// Packed digits live in whole aligned lines.
+struct alignas(64) DigitLine {
+  char bytes[64];
+};
+
 struct DigitKernels {
-  const char* name;        // "vnni", "words-avx512", "words-avx2", "portable"
+  const char* name;        // "amx", "vnni", "words-avx512", "words-avx2", "portable"
   int full_planes;
   int32_t limit_one;       // largest |X_k| in one plane
   int32_t limit_full;      // largest |X_k| in full_planes planes
 
-  // Bytes of one packed group (16 queries), and of one packed single query.
+  // Bytes of one packed group (16 queries), and of one packed single query: multiples of 64.
   int64_t (*group_bytes)(int64_t d, int planes);
   int64_t (*single_bytes)(int64_t d, int planes);
-  // x [16][d] -> a packed group; x [d] -> a packed single query. Packed memory is aligned to 64 bytes.
+  // x [16][d] -> a packed group; x [d] -> a packed single query. Packed memory is aligned to 64 bytes. planes: 1 or full_planes.
   void (*pack_group)(const int32_t* x, int64_t d, int planes, void* packed);
   void (*pack_single)(const int32_t* x, int64_t d, int planes, void* packed);
 

@@ -11,11 +11,12 @@
 //
 // Error of 2, with u = 2^-24, s^2 = log2(e) / (2 b^2), so that logits are -q = -|e|^2 in powers of two, e = s (x - a y) = t - a' delta:
 //   t and delta, a' are rounded to float32, e rounds once:  |de| <= u (|t| + 2 a' |delta| + |e|) <= u (2 |e| + 3 a' rho), rho the tile's
-//   radius; so |dq| <= u (4 q + 6 a' rho sqrt q) before the roundings of the sum, of which there are `steps`, each at most
-//   u (q + |start + bias|); start and bias round once each. A weight is off by the factor exp(eta),
-//     |eta| <= u ln 2 [(steps + 6) q + 6 a' rho sqrt q + (steps + 1) (|start| + |bias|) + |bias|] + 26 u
+//   radius; so |dq| <= u (4 q + 6 a' rho sqrt q) before the roundings of the sum: `inner` in sums of four squares, relative to q, and
+//   `outer` where they are taken from start + bias, relative to the larger of |start + bias| and |log2 w|. With log2 w <= over, both
+//   are at most q + over + max(0, -start) + |bias|. start and bias round once each. A weight is off by the factor exp(eta),
+//     |eta| <= u ln 2 [(inner + outer + 6) q + 6 a' rho sqrt q + (outer + 1) (over + max(0, -start) + |bias|) + |bias|] + 26 u
 //   with 5 u for the power of two, 2 for products that round twice (portable), and 19 for the float32 part of the sums. Weights
-//   below 2^-60 are dropped, so q <= start + 60 among the others. Then |d log p| <= sum w |eta|, and
+//   below 2^-60 are dropped, so |bias| <= |start| + 60 among the others. Then |d log p| <= sum w |eta|, and
 //     |d r| <= sqrt(sum w eta^2) sqrt(sum w |e - r|^2) + 19 u sum w a' rho,   r = sum w e,   sum w |e - r|^2 = sum w q - |r|^2,
 //   and the score is -r / (s b^2). The dropped mass is at most e^-25 + n 2^-60.
 #include "posterior_small.h"
@@ -63,6 +64,8 @@ struct Plan {
   bool exact = false;
   int64_t seed = 0;          // tile
   double reference = 0;      // m
+  Heavy best{};              // the datum that has it, the first of equals in its tile
+  double over = 0;           // by which a logit may exceed it, in powers of two
   int64_t rows = 0;          // in the tiles that enter the sums
 };
 
@@ -84,7 +87,8 @@ class SmallPosterior {
         class_count_(request.class_weights ? target.class_count : 0), chunks_(chunk_count(n_)), sums_(SmallSums::count(d_)),
         width_(sums_ + class_count_), log_n_(std::log(static_cast<double>(n_))), uniform_(target.log_weights ? 0 : log_n_),
         inverse_twice_b2_(1 / (2 * request.b * request.b)), scale_(std::sqrt(0.5 * log2_e) / request.b),
-        steps_(d_ <= 4 ? static_cast<double>(d_) : 4 + std::ceil(static_cast<double>(d_) / 4)), scratch_(static_cast<size_t>(pool_.size())) {
+        inner_steps_(d_ <= 4 ? 0 : 4), outer_steps_(d_ <= 4 ? static_cast<double>(d_) : std::ceil(static_cast<double>(d_) / 4)),
+        scratch_(static_cast<size_t>(pool_.size())) {
     for (Scratch& scratch : scratch_) {
       scratch.upper.resize(static_cast<size_t>(boxes_.padded));
       scratch.rows.resize(static_cast<size_t>(d_ * box_tile));
@@ -152,7 +156,10 @@ class SmallPosterior {
     const double* upper = scratch.upper.data();
     plan.seed = std::max_element(upper, upper + boxes_.tiles) - upper;
     find_logits(q, plan.seed, scratch);
-    plan.reference = *std::max_element(scratch.logits.data(), scratch.logits.data() + rows_of(plan.seed));
+    const int64_t best = std::max_element(scratch.logits.data(), scratch.logits.data() + rows_of(plan.seed)) - scratch.logits.data();
+    const int64_t place = plan.seed * box_tile + best;
+    plan.reference = scratch.logits[best];
+    plan.best = {plan.reference, boxes_.order[place], static_cast<int32_t>(place)};
     const double cutoff = plan.reference - (log_n_ + single_reach);
     int64_t tiles = 0;
     for (int64_t tile = 0; tile < boxes_.tiles; ++tile) tiles += upper[tile] >= cutoff;
@@ -160,7 +167,8 @@ class SmallPosterior {
     const double slope = request_.a * scale_, start = -plan.reference * log2_e;
     const bool holds = scale_ < 1e30 && scale_ > 1e-30 && slope < 1e30 && boxes_.largest_radius < 1e30 && slope * boxes_.largest_radius < 1e15 &&
                        upper[plan.seed] - plan.reference <= single_headroom &&
-                       0x1p-24 * ln2 * (2 * steps_ + 7) * start <= log_density_contract;
+                       0x1p-24 * ln2 * (inner_steps_ + outer_steps_ + 7) * start <= log_density_contract;
+    plan.over = log2_e * std::clamp(upper[plan.seed] - plan.reference, 0.0, single_headroom);
     plan.exact = !holds || plan.rows <= condensed_rows;
     if (plan.exact) return;
     uint16_t* masks = masks_.data() + q / group_queries * boxes_.tiles;
@@ -172,19 +180,14 @@ class SmallPosterior {
     const double* x = query(q);
     const double *centre = boxes_.centre.data() + tile * d_, *origin = boxes_.centre.data() + plans_[q].seed * d_;
     const double start = (boxes_.heaviest[tile] - plans_[q].reference) * log2_e;
-    double square = 0;
     for (int64_t k = 0; k < d_; ++k) {
-      const double t = scale_ * std::fma(-request_.a, centre[k], x[k]);
-      view.t[k] = static_cast<float>(t);
+      view.t[k] = static_cast<float>(scale_ * std::fma(-request_.a, centre[k], x[k]));
       view.shift[k] = centre[k] - origin[k];
-      square += t * t;
     }
     view.start = static_cast<float>(start);
     view.radius = request_.a * scale_ * boxes_.radius[tile];
-    const double reach = std::sqrt(square) + view.radius, lost = std::abs(start) + 61;
-    view.largest = std::min(reach * reach, lost);
-    const double bias = std::min(boxes_.spread[tile] * log2_e, lost);
-    view.rounding = ln2 * (6 * view.radius * std::sqrt(view.largest) + (steps_ + 1) * (std::abs(start) + bias) + bias) + 26;
+    const double bias = std::min(boxes_.spread[tile] * log2_e, std::abs(start) + 61), deficit = std::max(0.0, -start) + bias;
+    view.rounding = ln2 * ((outer_steps_ + 1) * (plans_[q].over + deficit) + bias) + 26;
   }
 
   // Sums of a group of queries over one chunk.
@@ -237,9 +240,11 @@ class SmallPosterior {
     const double log_density = plan.reference + std::log(mass) - uniform_ - constant;
 
     constexpr double u = 0x1p-24, u64 = 0x1p-53;
-    const double units = ln2 * (steps_ + 6), energy = std::max(0.0, sums[SmallSums::energy] / mass);
-    const double mean_eta = 1.02 * u * (units * energy + sums[SmallSums::rounding] / mass);
-    const double eta = 1.02 * u * (units * std::sqrt(std::max(0.0, sums[SmallSums::energy_squared] / mass)) + std::sqrt(sums[SmallSums::rounding_squared] / mass));
+    const double units = ln2 * (inner_steps_ + outer_steps_ + 6), energy = std::max(0.0, sums[SmallSums::energy] / mass);
+    const double displacement = 6 * ln2 * std::sqrt(std::max(0.0, sums[SmallSums::displacement] / mass));
+    const double mean_eta = 1.02 * u * (units * energy + displacement + sums[SmallSums::rounding] / mass);
+    const double eta = 1.02 * u * (units * std::sqrt(std::max(0.0, sums[SmallSums::energy_squared] / mass)) + displacement +
+                                   std::sqrt(sums[SmallSums::rounding_squared] / mass));
     const double dropped = 1.02 * (std::exp(-single_reach) + static_cast<double>(n_) * 0x1p-60);
     const double error_log_density = mean_eta + dropped + 16 * u64 * (1 + std::abs(plan.reference) + std::abs(log_density) + std::abs(constant) + log_n_);
     if (!(eta <= 1e-3) || !(error_log_density <= log_density_contract)) return false;
@@ -276,14 +281,14 @@ class SmallPosterior {
     if (request_.nearest_index || request_.nearest_weight || request_.top > 0) {
       find_bounds(q, scratch);
       const std::vector<Heavy> heavy = heaviest(q, scratch);
-      if (request_.nearest_index) request_.nearest_index[at] = heavy[0].row;
-      if (request_.nearest_weight) request_.nearest_weight[at] = std::exp(heavy[0].logit - plan.reference) / mass;
-      read_top(at, heavy, plan.reference, mass);
+      read_heaviest(at, heavy, plan.reference, mass);
     }
     return true;
   }
 
-  void read_top(int64_t at, const std::vector<Heavy>& heavy, double reference, double mass) const {
+  void read_heaviest(int64_t at, const std::vector<Heavy>& heavy, double reference, double mass) const {
+    if (request_.nearest_index) request_.nearest_index[at] = heavy[0].row;
+    if (request_.nearest_weight) request_.nearest_weight[at] = std::exp(heavy[0].logit - reference) / mass;
     for (int64_t k = 0; k < request_.top; ++k) {
       request_.top_index[at * request_.top + k] = heavy[k].row;
       request_.top_weight[at * request_.top + k] = std::exp(heavy[k].logit - reference) / mass;
@@ -327,12 +332,24 @@ class SmallPosterior {
     return found;
   }
 
-  // Float64 sums about the heaviest datum.
+  // Float64 sums about a datum of large weight: that of the seed's, and the heaviest of all where the posterior is condensed.
   void answer_exact(int64_t q, Scratch& scratch) {
-    const int64_t at = first_ + q;
+    const Plan& plan = plans_[q];
     find_bounds(q, scratch);
-    const std::vector<Heavy> heavy = heaviest(q, scratch);
-    const Heavy& top = heavy[0];
+    const bool condensed = plan.rows <= condensed_rows || !(scratch.upper[plan.seed] - plan.reference <= single_headroom);
+    std::vector<Heavy> heavy;
+    if (condensed || request_.nearest_index || request_.nearest_weight || request_.top > 0) heavy = heaviest(q, scratch);
+    if (condensed) {
+      sum_exact(q, heavy[0], heavy, scratch, true);
+    } else if (!sum_exact(q, plan.best, heavy, scratch, false) && !execution_.cancelled()) {
+      if (heavy.empty()) heavy = heaviest(q, scratch);
+      sum_exact(q, heavy[0], heavy, scratch, true);
+    }
+  }
+
+  // Fills the readings from float64 sums relative to one datum; false where the posterior is condensed and this was not expected.
+  bool sum_exact(int64_t q, const Heavy& top, const std::vector<Heavy>& heavy, Scratch& scratch, bool condensed) {
+    const int64_t at = first_ + q;
     double origin[box_dimensions];
     for (int64_t k = 0; k < d_; ++k) origin[k] = target_.points.value(top.row, k);
 
@@ -342,7 +359,7 @@ class SmallPosterior {
     std::vector<double> partials(static_cast<size_t>(chunks_ * width), 0.0), state(static_cast<size_t>(sums * lanes));
     int64_t rows = 0;
     for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
-      if (execution_.cancelled()) return;
+      if (execution_.cancelled()) return false;
       bool any = false;
       double* partial = partials.data() + chunk * width;
       for (int64_t tile = chunk * tiles_per_chunk; tile < std::min((chunk + 1) * tiles_per_chunk, boxes_.tiles); ++tile) {
@@ -373,8 +390,9 @@ class SmallPosterior {
     total.gap_squared = partials[ExactSums::gap_squared];
     total.squares = partials[ExactSums::squares];
     for (int32_t c = 0; c < class_count_; ++c) accumulators.classes[static_cast<size_t>(c) * lanes] = partials[sums + c];
+    if (!condensed && !(total.entropy() >= condensed_entropy)) return false;
     const double log_density = read_scalars(target_, request_, at, accumulators, 0, uniform_);
-    read_top(at, heavy, top.logit, 1 + total.rest);
+    read_heaviest(at, heavy, top.logit, 1 + total.rest);
 
     const double b2 = request_.b * request_.b;
     double denoised[box_dimensions];
@@ -392,6 +410,7 @@ class SmallPosterior {
     if (rows < n_ && request_.error_score) request_.error_score[at] += 2 * dropped_mass * speed * std::sqrt(depth);
     if (request_.survivors) request_.survivors[at] = static_cast<int32_t>(rows);
     if (request_.path) request_.path[at] = static_cast<uint8_t>(rows < n_ ? Path::refined : Path::float64);
+    return true;
   }
 
   const Kernels& convert_;
@@ -410,7 +429,7 @@ class SmallPosterior {
   const double uniform_;    // log n for uniform weights, which the logits leave out
   const double inverse_twice_b2_;
   const double scale_;      // s
-  const double steps_;      // roundings of q
+  const double inner_steps_, outer_steps_;  // roundings of sums of 4 squares, and of the exponent that they enter
   std::vector<Scratch> scratch_;
 
   // The block of queries at hand.

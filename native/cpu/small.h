@@ -10,7 +10,7 @@ namespace regimes {
 
 // State of single-precision sums: 8 lanes each of these, then of d components of sum w (y - centre of the query).
 struct SmallSums {
-  enum : int { weight, gap, squares, energy, energy_squared, rounding, rounding_squared, spread, moments };
+  enum : int { weight, gap, squares, energy, energy_squared, displacement, rounding, rounding_squared, spread, moments };
   static constexpr int count(int64_t d) { return moments + static_cast<int>(d); }
 };
 
@@ -28,7 +28,6 @@ struct SmallTile {
   float start;                 // log2 weight of the tile over the reference logit
   float t[box_dimensions];     // x - a c, scaled
   double shift[box_dimensions];  // c - centre of the query
-  double largest;              // >= |t - a delta|^2
   double rounding;             // see posterior_small.cpp
   double radius;               // a max |delta|, scaled
 };
@@ -39,8 +38,9 @@ struct SmallKernels {
                        double a, double inverse_twice_b2, double* upper);
 
   // Adds a tile to a state of SmallSums. w_i = 2^(start + bias_i - |t - a delta_i|^2), 0 below 2^-60; the sums are
-  //   weight w, gap w (log2 w), squares w^2, energy w q, energy_squared largest w q, with q = start - log2 w >= |t - a delta|^2,
-  //   rounding w, rounding^2 w, spread radius w, moments w (shift + delta).
+  //   weight w, gap w log2 w, squares w^2, energy w q, energy_squared w q^2 (rounded up), displacement radius^2 w q,
+  //   rounding w, rounding_squared rounding^2 w, spread radius w, moments w (shift + delta),
+  // with q = start - log2 w >= |t - a delta|^2.
   // weights [box_tile] receives w where not null.
   void (*add_tile)(const SmallTile& tile, int64_t d, double* state, float* weights);
 

@@ -32,12 +32,12 @@ void upper_bounds(const double* low, const double* high, const double* heaviest,
 // 2^x for |x| below 100, relative error at most 4 2^-24; x within the rounding below a whole number may give 2^(x + 2^-24).
 inline Floats power_of_two(Floats x) {
   const Floats r = above_whole(x);
-  Floats p = broadcast_float(0x1.ec320ap-10f);
-  p = multiply_add(p, r, broadcast_float(0x1.26900ep-7f));
-  p = multiply_add(p, r, broadcast_float(0x1.c95446p-5f));
-  p = multiply_add(p, r, broadcast_float(0x1.ebd5a8p-3f));
-  p = multiply_add(p, r, broadcast_float(0x1.62e4f6p-1f));
-  p = multiply_add(p, r, broadcast_float(0x1.fffffep-1f));
+  Floats p = spread(0x1.ec320ap-10f);
+  p = multiply_add(p, r, spread(0x1.26900ep-7f));
+  p = multiply_add(p, r, spread(0x1.c95446p-5f));
+  p = multiply_add(p, r, spread(0x1.ebd5a8p-3f));
+  p = multiply_add(p, r, spread(0x1.62e4f6p-1f));
+  p = multiply_add(p, r, spread(0x1.fffffep-1f));
   return scale_by_whole(p, x);
 }
 
@@ -45,30 +45,30 @@ template <int D, bool Biased>
 inline void add_tile_of(const SmallTile& tile, double* state, float* weights) {
   Floats t[D];
 #pragma GCC unroll 16
-  for (int k = 0; k < D; ++k) t[k] = broadcast_float(tile.t[k]);
-  const Floats a = broadcast_float(tile.a), start = broadcast_float(tile.start), least = broadcast_float(-60);
-  Floats weight = broadcast_float(0), gap = weight, squares = weight, moments[D];
+  for (int k = 0; k < D; ++k) t[k] = spread(tile.t[k]);
+  const Floats a = spread(tile.a), start = spread(tile.start), least = spread(-60);
+  Floats weight = spread(0), gap = weight, curvature = weight, squares = weight, moments[D];
 #pragma GCC unroll 16
   for (int k = 0; k < D; ++k) moments[k] = weight;
 
   for (int64_t i = 0; i < box_tile; i += 16) {
     const float* rows = tile.rows + i;
     Floats exponent = start;
-    if (Biased) exponent = exponent + load_floats(tile.bias + i);
+    if (Biased) exponent = exponent + load(tile.bias + i);
     if constexpr (D <= 4) {
 #pragma GCC unroll 16
       for (int k = 0; k < D; ++k) {
-        const Floats e = subtract_product(t[k], a, load_floats(rows + k * box_tile));
+        const Floats e = subtract_product(t[k], a, load(rows + k * box_tile));
         exponent = subtract_product(exponent, e, e);
       }
     } else {
 #pragma GCC unroll 16
       for (int block = 0; block < D; block += 4) {
-        const Floats first = subtract_product(t[block], a, load_floats(rows + block * box_tile));
+        const Floats first = subtract_product(t[block], a, load(rows + block * box_tile));
         Floats square = first * first;
 #pragma GCC unroll 16
         for (int k = block + 1; k < (block + 4 < D ? block + 4 : D); ++k) {
-          const Floats e = subtract_product(t[k], a, load_floats(rows + k * box_tile));
+          const Floats e = subtract_product(t[k], a, load(rows + k * box_tile));
           square = multiply_add(e, e, square);
         }
         exponent = exponent - square;
@@ -77,22 +77,27 @@ inline void add_tile_of(const SmallTile& tile, double* state, float* weights) {
     const Floats w = where_above(exponent, least, power_of_two(exponent));
     exponent = max(exponent, least);
     weight = weight + w;
-    gap = multiply_add(w, exponent, gap);
+    const Floats weighted = w * exponent;
+    gap = gap + weighted;
+    curvature = multiply_add(weighted, exponent, curvature);
     squares = multiply_add(w, w, squares);
 #pragma GCC unroll 16
-    for (int k = 0; k < D; ++k) moments[k] = multiply_add(w, load_floats(rows + k * box_tile), moments[k]);
-    if (weights != nullptr) store_floats(weights + i, w);
+    for (int k = 0; k < D; ++k) moments[k] = multiply_add(w, load(rows + k * box_tile), moments[k]);
+    if (weights != nullptr) store(weights + i, w);
   }
 
   const auto add = [state](int sum, Lanes value) { store(state + sum * 8, load(state + sum * 8) + value); };
-  const Lanes mass = fold(weight), slope = fold(gap);
-  const Lanes energy = broadcast(static_cast<double>(tile.start)) * mass - slope;
+  const Lanes mass = fold(weight), slope = fold(gap), offset = broadcast(static_cast<double>(tile.start));
+  const Lanes energy = offset * mass - slope;
+  // sum w (start - log2 w)^2, with what the float32 sums and the cancellation may have lost.
+  const Lanes spare = broadcast(1 + 1e-5), square = multiply_add(offset * spare, offset * mass, fold(curvature) * spare);
   const Lanes rounding = broadcast(tile.rounding) * mass;
   add(SmallSums::weight, mass);
   add(SmallSums::gap, slope);
   add(SmallSums::squares, fold(squares));
   add(SmallSums::energy, energy);
-  add(SmallSums::energy_squared, broadcast(tile.largest) * energy);
+  add(SmallSums::energy_squared, square - broadcast(2) * offset * slope);
+  add(SmallSums::displacement, broadcast(tile.radius * tile.radius) * energy);
   add(SmallSums::rounding, rounding);
   add(SmallSums::rounding_squared, broadcast(tile.rounding) * rounding);
   add(SmallSums::spread, broadcast(tile.radius) * mass);

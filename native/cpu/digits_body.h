@@ -1,0 +1,242 @@
+// The integer products of digits.h over 32-bit sums, written once and compiled per instruction set by digits_<set>.cpp, which
+// defines, in an unnamed namespace, and includes this file after them:
+//   Digit                signed type of one digit; digit_bits of it are used, balanced: -2^(bits-1) ... 2^(bits-1) - 1
+//   planes_full          digits of a query in full precision
+//   column_block         columns whose sums cannot leave 32 bits: 255 * 2^(digit_bits - 1) * column_block < 2^31
+//   Sums, sum_lanes      register of 32-bit sums, and how many it has: 16, or 8 with two registers per group
+//   zero_sums, broadcast4(p), load_digits(p), multiply(sums, row, digits), add_scaled(out, sums, factor, first), total(sums)
+//   widen, widen_row     whether rows become 16-bit words before they meet digits, and how
+//   load_row, single_columns  columns of a row in one register, ready for multiply, and how many
+//   tile_units           registers of queries per tile: tile_rows * tile_units sums live in registers
+// A step multiplies 4 bytes of a row (4 columns, or 2 widened ones) with 4 bytes of digits for each of the 16 queries:
+// packed group [plane][step][16 queries][4 bytes]; packed single query [plane][column].
+// No inline function of the standard library here, for the reason given in kernels_body.h.
+#pragma once
+
+#include "digits.h"
+
+namespace {
+
+using regimes::digit_lanes;
+
+constexpr int tile_rows = 6;
+constexpr int64_t columns_per_step = 4 / sizeof(Digit);
+constexpr int64_t column_padding = 64;
+constexpr int units_per_plane = digit_lanes / sum_lanes;
+static_assert(int64_t{255} * (int64_t{1} << (digit_bits - 1)) * column_block < (int64_t{1} << 31));
+
+constexpr int64_t padded(int64_t d) { return (d + column_padding - 1) / column_padding * column_padding; }
+constexpr int64_t plane_bytes(int64_t d) { return digit_lanes * padded(d) * static_cast<int64_t>(sizeof(Digit)); }
+
+constexpr int32_t limit_of(int planes) {
+  const int32_t base = int32_t{1} << digit_bits, largest = base / 2 - 1;
+  int32_t limit = 0;
+  for (int p = 0; p < planes; ++p) limit = limit * base + largest;
+  return limit;
+}
+
+constexpr double plane_factor(int plane) { return static_cast<double>(int64_t{1} << (digit_bits * plane)); }
+
+int64_t group_bytes(int64_t d, int planes) { return planes * plane_bytes(d); }
+int64_t single_bytes(int64_t d, int planes) { return planes * padded(d) * static_cast<int64_t>(sizeof(Digit)); }
+
+// The digit of the lowest plane; x becomes what the higher planes hold.
+inline Digit split(int32_t& x) {
+  constexpr int32_t half = int32_t{1} << (digit_bits - 1);
+  const int32_t carried = (x + half) >> digit_bits, digit = x - carried * (2 * half);
+  x = carried;
+  return static_cast<Digit>(digit);
+}
+
+void pack_single(const int32_t* x, int64_t d, int planes, void* packed) {
+  Digit* out = static_cast<Digit*>(packed);
+  const int64_t width = padded(d);
+  for (int64_t k = 0; k < width; ++k) {
+    int32_t rest = k < d ? x[k] : 0;
+    for (int p = 0; p < planes; ++p) out[p * width + k] = split(rest);
+  }
+}
+
+void pack_group(const int32_t* x, int64_t d, int planes, void* packed) {
+  Digit* out = static_cast<Digit*>(packed);
+  const int64_t width = padded(d);
+  for (int lane = 0; lane < digit_lanes; ++lane) {
+    for (int64_t k = 0; k < width; ++k) {
+      const int64_t at = (k / columns_per_step * digit_lanes + lane) * columns_per_step + k % columns_per_step;
+      int32_t rest = k < d ? x[lane * d + k] : 0;
+      for (int p = 0; p < planes; ++p) out[p * width * digit_lanes + at] = split(rest);
+    }
+  }
+}
+
+// The sums of Rows rows and Units registers over `steps` steps, added to out[plane's group][row][16].
+struct Unit {
+  const char* digits;
+  double* out;
+  double factor;
+  bool first;  // write instead of add
+};
+
+template <int Rows, int Units>
+inline void product_tile(const char* rows, int64_t stride, int64_t steps, const Unit* unit) {
+  Sums sum[Rows][Units];
+  const char* digits[Units];
+#pragma GCC unroll 8
+  for (int u = 0; u < Units; ++u) digits[u] = unit[u].digits;
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+    for (int u = 0; u < Units; ++u) sum[r][u] = zero_sums();
+  for (int64_t s = 0; s < steps; ++s) {
+    Sums digit[Units];
+#pragma GCC unroll 8
+    for (int u = 0; u < Units; ++u) digit[u] = load_digits(digits[u] + s * 64);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+      const Sums row = broadcast4(rows + r * stride + s * 4);
+#pragma GCC unroll 8
+      for (int u = 0; u < Units; ++u) sum[r][u] = multiply(sum[r][u], row, digit[u]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+    for (int u = 0; u < Units; ++u) add_scaled(unit[u].out + r * digit_lanes, sum[r][u], unit[u].factor, unit[u].first);
+}
+
+template <int Units>
+void product_rows(const char* rows, int64_t stride, int count, int64_t steps, const Unit* unit) {
+  switch (count) {
+    case 1:
+      return product_tile<1, Units>(rows, stride, steps, unit);
+    case 2:
+      return product_tile<2, Units>(rows, stride, steps, unit);
+    case 3:
+      return product_tile<3, Units>(rows, stride, steps, unit);
+    case 4:
+      return product_tile<4, Units>(rows, stride, steps, unit);
+    case 5:
+      return product_tile<5, Units>(rows, stride, steps, unit);
+    default:
+      return product_tile<tile_rows, Units>(rows, stride, steps, unit);
+  }
+}
+
+void group_products(const uint8_t* rows, int64_t stride, int count, int64_t d, const void* packed, int groups, int planes, double* out,
+                    int64_t out_rows) {
+  alignas(64) uint16_t words[widen ? tile_rows * column_block : 1];
+  const int units = groups * planes * units_per_plane;
+  for (int64_t column = 0; column < d; column += column_block) {
+    const int64_t columns = d - column < column_block ? d - column : column_block;
+    const int64_t steps = (columns + columns_per_step - 1) / columns_per_step;
+    for (int first = 0; first < count; first += tile_rows) {
+      const int tile = count - first < tile_rows ? count - first : tile_rows;
+      const char* source = reinterpret_cast<const char*>(rows + first * stride + column);
+      int64_t source_stride = stride;
+      if constexpr (widen) {
+        for (int r = 0; r < tile; ++r) widen_row(rows + (first + r) * stride + column, steps * columns_per_step, words + r * column_block);
+        source = reinterpret_cast<const char*>(words);
+        source_stride = column_block * static_cast<int64_t>(sizeof(uint16_t));
+      }
+      for (int u = 0; u < units;) {
+        const int taken = units - u < tile_units ? units - u : tile_units;
+        Unit unit[tile_units] = {};
+        for (int i = 0; i < taken; ++i) {
+          const int part = (u + i) % units_per_plane, plane = (u + i) / units_per_plane % planes, group = (u + i) / units_per_plane / planes;
+          unit[i].digits = static_cast<const char*>(packed) + (group * planes + plane) * plane_bytes(d) + column / columns_per_step * 64 + part * 4 * sum_lanes;
+          unit[i].out = out + (group * out_rows + first) * digit_lanes + part * sum_lanes;
+          unit[i].factor = plane_factor(plane);
+          unit[i].first = plane == 0 && column == 0;
+        }
+        u += taken;
+        switch (taken) {
+          case 1:
+            product_rows<1>(source, source_stride, tile, steps, unit);
+            break;
+          case 2:
+            product_rows<2>(source, source_stride, tile, steps, unit);
+            break;
+          case 3:
+            if constexpr (tile_units > 2) product_rows<3>(source, source_stride, tile, steps, unit);
+            break;
+          default:
+            product_rows<tile_units>(source, source_stride, tile, steps, unit);
+        }
+      }
+    }
+  }
+}
+
+constexpr int rows_at_once = 4;
+
+// Four rows share the digits; the rows after them are fetched meanwhile, as gathered rows come from anywhere in memory.
+template <int Rows, int Planes>
+inline void single_tile(const uint8_t* const* row, const uint8_t* const* next, int64_t d, const Digit* digits, double* out) {
+  const int64_t width = padded(d);
+  double result[Rows];
+#pragma GCC unroll 4
+  for (int r = 0; r < Rows; ++r) result[r] = 0;
+  for (int64_t column = 0; column < d; column += column_block) {
+    const int64_t end = column + column_block < d ? column + column_block : d;
+    Sums sum[Rows][Planes];
+#pragma GCC unroll 4
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+      for (int p = 0; p < Planes; ++p) sum[r][p] = zero_sums();
+    for (int64_t k = column; k < end; k += 64) {
+#pragma GCC unroll 4
+      for (int r = 0; r < Rows; ++r) __builtin_prefetch(next[r] + k);
+#pragma GCC unroll 8
+      for (int64_t part = k; part < k + 64; part += single_columns) {
+        Sums digit[Planes];
+#pragma GCC unroll 4
+        for (int p = 0; p < Planes; ++p) digit[p] = load_digits(reinterpret_cast<const char*>(digits + p * width + part));
+#pragma GCC unroll 4
+        for (int r = 0; r < Rows; ++r) {
+          const Sums bytes = load_row(row[r] + part);
+#pragma GCC unroll 4
+          for (int p = 0; p < Planes; ++p) sum[r][p] = multiply(sum[r][p], bytes, digit[p]);
+        }
+      }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+      for (int p = 0; p < Planes; ++p) result[r] += plane_factor(p) * static_cast<double>(total(sum[r][p]));
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < Rows; ++r) out[r] = result[r];
+}
+
+template <int Planes>
+void single_products_of(const uint8_t* rows, int64_t stride, const int32_t* index, int64_t count, int64_t d, const Digit* digits, double* out) {
+  const auto row_at = [=](int64_t i) { return rows + (index ? int64_t{index[i]} : i) * stride; };
+  const uint8_t *row[rows_at_once], *next[rows_at_once];
+  int64_t i = 0;
+  for (; i + rows_at_once <= count; i += rows_at_once) {
+    for (int r = 0; r < rows_at_once; ++r) {
+      row[r] = row_at(i + r);
+      next[r] = row_at(i + r + rows_at_once < count ? i + r + rows_at_once : count - 1);
+    }
+    single_tile<rows_at_once, Planes>(row, next, d, digits, out + i);
+  }
+  for (; i < count; ++i) {
+    row[0] = row_at(i);
+    next[0] = row_at(i + 1 < count ? i + 1 : i);
+    single_tile<1, Planes>(row, next, d, digits, out + i);
+  }
+}
+
+void single_products(const uint8_t* rows, int64_t stride, const int32_t* index, int64_t count, int64_t d, const void* packed, int planes,
+                     double* out) {
+  const Digit* digits = static_cast<const Digit*>(packed);
+  if (planes == 1) return single_products_of<1>(rows, stride, index, count, d, digits, out);
+  single_products_of<planes_full>(rows, stride, index, count, d, digits, out);
+}
+
+constexpr regimes::DigitKernels make_digits(const char* name) {
+  return {name,         planes_full, limit_of(1), limit_of(planes_full), group_bytes,    single_bytes,
+          pack_group,   pack_single, group_products, single_products};
+}
+
+}  // namespace

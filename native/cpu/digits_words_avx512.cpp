@@ -1,0 +1,47 @@
+// Compiled with -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma. Rows widened to 16 bits, digits of 13 bits in 16.
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace {
+
+using Digit = int16_t;
+using Sums = __m512i;
+constexpr int digit_bits = 13, planes_full = 2, sum_lanes = 16, tile_units = 4;
+constexpr int64_t column_block = 2048, single_columns = 32;
+constexpr bool widen = true;
+
+inline Sums zero_sums() { return _mm512_setzero_si512(); }
+inline Sums load_digits(const char* p) { return _mm512_loadu_si512(p); }
+inline Sums load_row(const uint8_t* p) { return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+inline Sums broadcast4(const char* p) {
+  int32_t words;
+  __builtin_memcpy(&words, p, 4);
+  return _mm512_set1_epi32(words);
+}
+inline Sums multiply(Sums sums, Sums row, Sums digits) { return _mm512_add_epi32(sums, _mm512_madd_epi16(row, digits)); }
+inline int32_t total(Sums sums) { return _mm512_reduce_add_epi32(sums); }
+inline void add_scaled(double* out, Sums sums, double factor, bool first) {
+  const __m512d scale = _mm512_set1_pd(factor);
+  const __m512d low = _mm512_cvtepi32_pd(_mm512_castsi512_si256(sums)), high = _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(sums, 1));
+  _mm512_storeu_pd(out, _mm512_fmadd_pd(low, scale, first ? _mm512_setzero_pd() : _mm512_loadu_pd(out)));
+  _mm512_storeu_pd(out + 8, _mm512_fmadd_pd(high, scale, first ? _mm512_setzero_pd() : _mm512_loadu_pd(out + 8)));
+}
+// `columns` bytes, rounded up to a register: the words after them meet no digit.
+inline void widen_row(const uint8_t* row, int64_t columns, uint16_t* words) {
+  for (int64_t k = 0; k < columns; k += 32) _mm512_store_si512(words + k, load_row(row + k));
+}
+
+}  // namespace
+
+#include "digits_body.h"
+
+namespace {
+constexpr regimes::DigitKernels table = make_digits("words-avx512");
+}
+
+const regimes::DigitKernels* regimes::digits_words_avx512() {
+  const bool supported = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
+  return supported ? &table : nullptr;
+}

@@ -1,0 +1,119 @@
+// Integer products of bytes with digits: every table that this machine runs equals plain 64-bit integer loops exactly.
+#include <vector>
+
+#include "../cpu/cpu.h"
+#include "check.h"
+
+using namespace regimes;
+
+namespace {
+
+// A small generator of the test's own (Steele, Lea and Flood, 2014): any sequence does.
+struct Source {
+  uint64_t state;
+  uint64_t next() {
+    uint64_t z = (state += 0x9e3779b97f4a7c15);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+  }
+};
+
+struct Packed {
+  std::vector<char> storage;
+  char* data;
+  explicit Packed(int64_t bytes) : storage(static_cast<size_t>(bytes + 63)) {
+    data = storage.data() + (64 - reinterpret_cast<uintptr_t>(storage.data()) % 64) % 64;
+  }
+};
+
+enum class Fill { random, largest, smallest, alternating };
+
+int32_t value_of(Fill fill, int32_t limit, int64_t k, Source& source) {
+  switch (fill) {
+    case Fill::random:
+      return static_cast<int32_t>(source.next() % (2 * static_cast<uint64_t>(limit) + 1)) - limit;
+    case Fill::largest:
+      return limit;
+    case Fill::smallest:
+      return -limit;
+    case Fill::alternating:
+      return k % 2 ? limit : -limit;
+  }
+  return 0;
+}
+
+void products_of(const DigitKernels& table, int64_t d, int count, int groups, int planes, Fill fill, bool bytes_full) {
+  Source source{static_cast<uint64_t>(d * 1000 + count * 10 + groups)};
+  const int64_t stride = d + 3, out_rows = count + 2;
+  // What follows a row meets no digit: it is filled with 255.
+  std::vector<uint8_t> rows(static_cast<size_t>(count * stride + 64), 255);
+  for (int r = 0; r < count; ++r) {
+    for (int64_t k = 0; k < d; ++k) rows[r * stride + k] = bytes_full ? 255 : static_cast<uint8_t>(source.next());
+  }
+  const int32_t limit = planes == 1 ? table.limit_one : table.limit_full;
+  std::vector<int32_t> x(static_cast<size_t>(groups * digit_lanes * d));
+  for (size_t k = 0; k < x.size(); ++k) x[k] = value_of(fill, limit, static_cast<int64_t>(k), source);
+
+  const int64_t bytes = table.group_bytes(d, planes);
+  CHECK(bytes % 64 == 0 && table.single_bytes(d, planes) % 64 == 0);
+  Packed packed(groups * bytes), single(table.single_bytes(d, planes));
+  for (int g = 0; g < groups; ++g) table.pack_group(x.data() + g * digit_lanes * d, d, planes, packed.data + g * bytes);
+  const double untouched = 0.5;
+  std::vector<double> out(static_cast<size_t>(groups * out_rows * digit_lanes), untouched);
+  table.group_products(rows.data(), stride, count, d, packed.data, groups, planes, out.data(), out_rows);
+
+  // A gather with repeats, backwards, and the rows in order.
+  std::vector<int32_t> index(static_cast<size_t>(count) + 1);
+  for (size_t i = 0; i < index.size(); ++i) index[i] = count - 1 - static_cast<int>(i) % count;
+  std::vector<double> gathered(index.size()), ordered(static_cast<size_t>(count));
+  bool equal = true;
+  for (int q = 0; q < groups * digit_lanes; ++q) {
+    std::vector<double> expected(static_cast<size_t>(count));
+    for (int r = 0; r < count; ++r) {
+      int64_t sum = 0;
+      for (int64_t k = 0; k < d; ++k) sum += int64_t{rows[r * stride + k]} * x[q * d + k];
+      expected[r] = static_cast<double>(sum);
+      equal = equal && out[(q / digit_lanes * out_rows + r) * digit_lanes + q % digit_lanes] == expected[r];
+    }
+    if (q % 5 != 0) continue;
+    table.pack_single(x.data() + q * d, d, planes, single.data);
+    table.single_products(rows.data(), stride, nullptr, count, d, single.data, planes, ordered.data());
+    table.single_products(rows.data(), stride, index.data(), static_cast<int64_t>(index.size()), d, single.data, planes, gathered.data());
+    equal = equal && ordered == expected;
+    for (size_t i = 0; i < index.size(); ++i) equal = equal && gathered[i] == expected[index[i]];
+  }
+  if (!equal) std::fprintf(stderr, "%s d=%ld count=%d groups=%d planes=%d\n", table.name, long(d), count, groups, planes);
+  CHECK(equal);
+  for (int g = 0; g < groups; ++g) {
+    for (int64_t k = count * digit_lanes; k < out_rows * digit_lanes; ++k) equal = equal && out[g * out_rows * digit_lanes + k] == untouched;
+  }
+  CHECK(equal);
+}
+
+void every_table_equals_integer_loops() {
+  for (const DigitKernels* table : {digits_vnni(), digits_words_avx512(), digits_words_avx2(), digits_portable()}) {
+    if (table == nullptr) continue;
+    std::printf("%s\n", table->name);
+    CHECK(table->limit_full >= (1 << 22) - 1 && table->limit_one <= table->limit_full);
+    for (const int planes : {1, table->full_planes}) {
+      for (const int64_t d : {1, 3, 4, 5, 63, 64, 65, 784}) {
+        for (int count = 1; count <= 17; ++count) products_of(*table, d, count, 1 + count % 5, planes, Fill::random, false);
+        for (const Fill fill : {Fill::largest, Fill::smallest, Fill::alternating}) products_of(*table, d, 7, 2, planes, fill, true);
+      }
+      for (int groups = 1; groups <= 5; ++groups) products_of(*table, 130, 8, groups, planes, Fill::random, false);
+      products_of(*table, 5000, 7, 2, planes, Fill::random, false);
+      for (const Fill fill : {Fill::random, Fill::largest, Fill::smallest}) {
+        products_of(*table, 5000, 5, 1, planes, fill, true);
+        products_of(*table, 70000, 3, 1, planes, fill, true);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+int main() {
+  every_table_equals_integer_loops();
+  return check::summary();
+}
