@@ -3,11 +3,11 @@
 //                gives the reference m, at most the maximum
 //   2 single     float32 sums over the tiles whose bound reaches m - (log n + 25), relative to m, with a bound on their error; or
 //   3 float64    where the posterior is condensed, the float32 range or format cannot hold the query, or the bound of 2 fails the
-//                contract of "exact": the heaviest datum by best-first search, its logit M, and sums over the tiles whose bound
-//                reaches M - (log n + 37)
-// Bits. Whether a tile enters the sums depends on its bound, on m (or M) and n, and not on the order of the work, the neighbours or
-// the threads; M is the largest of all float64 logits whatever the search visits, since a skipped tile's bound, rounded up, lies
-// below a logit already seen. Sums run in the order of the tiles inside chunks of 4096 places, merged by the tree of chunks.h.
+//                contract of "exact": sums over the tiles whose largest float64 logit reaches M - (log n + 37), M the logit of the
+//                heaviest datum, from a best-first search (for a posterior that is not condensed m does in its place)
+// Bits. Whether a tile enters the sums depends on its bound or its largest logit, on m or M and on n, not on the order of the work, the
+// neighbours or the threads; M is the largest of all float64 logits whatever the search visits, since a tile left out has a bound,
+// rounded up, below a logit already seen. Sums run in the order of the tiles inside chunks of 4096 places, merged by the tree of chunks.h.
 //
 // Error of 2, with u = 2^-24, s^2 = log2(e) / (2 b^2), so that logits are -q = -|e|^2 in powers of two, e = s (x - a y) = t - a' delta:
 //   t and delta, a' are rounded to float32, e rounds once:  |de| <= u (|t| + 2 a' |delta| + |e|) <= u (2 |e| + 3 a' rho), rho the tile's
@@ -69,9 +69,11 @@ struct Plan {
   int64_t rows = 0;          // in the tiles that enter the sums
 };
 
+enum class Outcome : uint8_t { good, inaccurate, condensed };
+
 // Work areas of a thread.
 struct Scratch {
-  std::vector<double> upper;     // [padded]
+  std::vector<double> upper;     // [padded] bounds, and the largest logits of the tiles that the search has seen
   std::vector<double> rows;      // [d][box_tile]
   std::vector<double> logits;    // [box_tile]
   std::vector<double> states;    // [group_queries][sums][8]
@@ -113,6 +115,7 @@ class SmallPosterior {
 
  private:
   const double* query(int64_t q) const { return request_.x.row(first_ + q); }
+  bool wants_heaviest() const { return request_.nearest_index || request_.nearest_weight || request_.top > 0; }
   int64_t rows_of(int64_t tile) const { return std::min(box_tile, n_ - tile * box_tile); }
 
   void answer_block() {
@@ -134,7 +137,8 @@ class SmallPosterior {
     }
     pool_.run(count_, [&](int64_t q, int worker) {
       if (execution_.cancelled()) return;
-      if (plans_[q].exact || !read_single(q, scratch_[worker])) answer_exact(q, scratch_[worker]);
+      const Outcome outcome = plans_[q].exact ? Outcome::condensed : read_single(q, scratch_[worker]);
+      if (outcome != Outcome::good) answer_exact(q, outcome == Outcome::condensed, scratch_[worker]);
     });
   }
 
@@ -225,7 +229,7 @@ class SmallPosterior {
   }
 
   // Fills the readings of a query from its float32 sums; false where they do not meet the contract.
-  bool read_single(int64_t q, Scratch& scratch) {
+  Outcome read_single(int64_t q, Scratch& scratch) {
     const int64_t at = first_ + q;
     const Plan& plan = plans_[q];
     merge_tree(chunks_, [&](int64_t i, int64_t j) {
@@ -235,7 +239,7 @@ class SmallPosterior {
     const double* sums = partials_.data() + q * width_;
     const double mass = sums[SmallSums::weight];
     const double entropy = std::log(mass) - ln2 * sums[SmallSums::gap] / mass;
-    if (!(entropy >= condensed_entropy)) return false;
+    if (!(entropy >= condensed_entropy)) return Outcome::condensed;
     const double constant = log_density_constant(d_, request_.b);
     const double log_density = plan.reference + std::log(mass) - uniform_ - constant;
 
@@ -247,7 +251,7 @@ class SmallPosterior {
                                    std::sqrt(sums[SmallSums::rounding_squared] / mass));
     const double dropped = 1.02 * (std::exp(-single_reach) + static_cast<double>(n_) * 0x1p-60);
     const double error_log_density = mean_eta + dropped + 16 * u64 * (1 + std::abs(plan.reference) + std::abs(log_density) + std::abs(constant) + log_n_);
-    if (!(eta <= 1e-3) || !(error_log_density <= log_density_contract)) return false;
+    if (!(eta <= 1e-3) || !(error_log_density <= log_density_contract)) return Outcome::inaccurate;
 
     const double *origin = boxes_.centre.data() + plan.seed * d_, *x = query(q), b2 = request_.b * request_.b;
     double denoised[box_dimensions], score[box_dimensions], from_origin[box_dimensions], residual[box_dimensions];
@@ -266,7 +270,7 @@ class SmallPosterior {
     const double length = norm(score, d_);
     double contract = score_contract * (norm(x, d_) + request_.a * norm(denoised, d_)) / b2;
     if (length >= 0.49 * std::sqrt(static_cast<double>(d_)) / request_.b) contract = std::min(contract, score_contract * length);
-    if (!(error_score <= contract)) return false;
+    if (!(error_score <= contract)) return Outcome::inaccurate;
 
     if (request_.log_density) request_.log_density[at] = log_density;
     if (request_.entropy) request_.entropy[at] = entropy;
@@ -278,12 +282,12 @@ class SmallPosterior {
     if (request_.survivors) request_.survivors[at] = static_cast<int32_t>(plan.rows);
     if (request_.path) request_.path[at] = static_cast<uint8_t>(Path::dense);
     for (int32_t c = 0; c < class_count_; ++c) request_.class_weights[at * class_count_ + c] = sums[sums_ + c] / mass;
-    if (request_.nearest_index || request_.nearest_weight || request_.top > 0) {
+    if (wants_heaviest()) {
       find_bounds(q, scratch);
       const std::vector<Heavy> heavy = heaviest(q, scratch);
       read_heaviest(at, heavy, plan.reference, mass);
     }
-    return true;
+    return Outcome::good;
   }
 
   void read_heaviest(int64_t at, const std::vector<Heavy>& heavy, double reference, double mass) const {
@@ -299,10 +303,11 @@ class SmallPosterior {
   // which stand in scratch.upper, until none can hold one of them.
   std::vector<Heavy> heaviest(int64_t q, Scratch& scratch) const {
     const size_t wanted = static_cast<size_t>(std::max<int64_t>(1, request_.top));
-    const double* upper = scratch.upper.data();
+    double* upper = scratch.upper.data();
     std::vector<Heavy> found;  // a heap, the least of them first
     const auto visit = [&](int64_t tile) {
       find_logits(q, tile, scratch);
+      upper[tile] = *std::max_element(scratch.logits.data(), scratch.logits.data() + rows_of(tile));
       const double least = found.size() == wanted ? found.front().logit : -INFINITY;
       for (int64_t i = 0; i < rows_of(tile); ++i) {
         if (scratch.logits[i] < least) continue;
@@ -333,22 +338,15 @@ class SmallPosterior {
   }
 
   // Float64 sums about a datum of large weight: that of the seed's, and the heaviest of all where the posterior is condensed.
-  void answer_exact(int64_t q, Scratch& scratch) {
-    const Plan& plan = plans_[q];
+  void answer_exact(int64_t q, bool condensed, Scratch& scratch) {
     find_bounds(q, scratch);
-    const bool condensed = plan.rows <= condensed_rows || !(scratch.upper[plan.seed] - plan.reference <= single_headroom);
     std::vector<Heavy> heavy;
-    if (condensed || request_.nearest_index || request_.nearest_weight || request_.top > 0) heavy = heaviest(q, scratch);
-    if (condensed) {
-      sum_exact(q, heavy[0], heavy, scratch, true);
-    } else if (!sum_exact(q, plan.best, heavy, scratch, false) && !execution_.cancelled()) {
-      if (heavy.empty()) heavy = heaviest(q, scratch);
-      sum_exact(q, heavy[0], heavy, scratch, true);
-    }
+    if (condensed || wants_heaviest()) heavy = heaviest(q, scratch);
+    sum_exact(q, condensed ? heavy[0] : plans_[q].best, heavy, scratch);
   }
 
-  // Fills the readings from float64 sums relative to one datum; false where the posterior is condensed and this was not expected.
-  bool sum_exact(int64_t q, const Heavy& top, const std::vector<Heavy>& heavy, Scratch& scratch, bool condensed) {
+  // Fills the readings from float64 sums relative to one datum.
+  void sum_exact(int64_t q, const Heavy& top, const std::vector<Heavy>& heavy, Scratch& scratch) {
     const int64_t at = first_ + q;
     double origin[box_dimensions];
     for (int64_t k = 0; k < d_; ++k) origin[k] = target_.points.value(top.row, k);
@@ -359,16 +357,17 @@ class SmallPosterior {
     std::vector<double> partials(static_cast<size_t>(chunks_ * width), 0.0), state(static_cast<size_t>(sums * lanes));
     int64_t rows = 0;
     for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
-      if (execution_.cancelled()) return false;
+      if (execution_.cancelled()) return;
       bool any = false;
       double* partial = partials.data() + chunk * width;
       for (int64_t tile = chunk * tiles_per_chunk; tile < std::min((chunk + 1) * tiles_per_chunk, boxes_.tiles); ++tile) {
         if (scratch.upper[tile] < cutoff) continue;
+        find_logits(q, tile, scratch);
+        for (int64_t i = rows_of(tile); i < box_tile; ++i) scratch.logits[i] = -1e308;
+        if (*std::max_element(scratch.logits.begin(), scratch.logits.end()) < cutoff) continue;
         if (!any) std::fill(state.begin(), state.end(), 0.0);
         any = true;
         rows += rows_of(tile);
-        find_logits(q, tile, scratch);
-        for (int64_t i = rows_of(tile); i < box_tile; ++i) scratch.logits[i] = -1e308;
         const bool own = top.place / box_tile == tile;
         if (own) scratch.logits[top.place % box_tile] = -1e308;  // its weight of 1 is kept apart
         kernels_.add_exact(scratch.logits.data(), scratch.rows.data(), d_, top.logit, origin, state.data());
@@ -390,7 +389,6 @@ class SmallPosterior {
     total.gap_squared = partials[ExactSums::gap_squared];
     total.squares = partials[ExactSums::squares];
     for (int32_t c = 0; c < class_count_; ++c) accumulators.classes[static_cast<size_t>(c) * lanes] = partials[sums + c];
-    if (!condensed && !(total.entropy() >= condensed_entropy)) return false;
     const double log_density = read_scalars(target_, request_, at, accumulators, 0, uniform_);
     read_heaviest(at, heavy, top.logit, 1 + total.rest);
 
@@ -410,7 +408,6 @@ class SmallPosterior {
     if (rows < n_ && request_.error_score) request_.error_score[at] += 2 * dropped_mass * speed * std::sqrt(depth);
     if (request_.survivors) request_.survivors[at] = static_cast<int32_t>(rows);
     if (request_.path) request_.path[at] = static_cast<uint8_t>(rows < n_ ? Path::refined : Path::float64);
-    return true;
   }
 
   const Kernels& convert_;
