@@ -4,7 +4,7 @@ namespace regimes {
 
 #ifdef REGIMES_X86_KERNELS
 const Instructions& amx_set() {
-  static const Instructions set{"cpu-amx", kernels_avx512(), digits_amx(), screen_avx512()};
+  static const Instructions set{"cpu-amx", kernels_avx512(), digits_amx(), screen_avx512(), small_avx512()};
   return set;
 }
 
