@@ -23,7 +23,7 @@ Options
   --python python3              the Python that has the peers; PYTHONPATH is honoured
   --peers FOLDER                whose node_modules hold the optional Node peers, default this repository
   --json FILE                   everything measured
-  --quick                       shapes A, C and D, condensed and diffuse, 1 thread, the fastest peers: under 2 minutes
+  --quick                       shapes A and D, condensed and diffuse, 1 thread, few peers, no API: under 2 minutes
 `;
 
 const tables = ["compare", "small", "mixtures", "sweep", "growth", "api"];
@@ -53,12 +53,12 @@ export function parseOptions(args) {
   return {
     help: values.help,
     quick,
-    tables: chosen.length > 0 ? chosen : ["compare", "api"],
-    shapes: list(values.shapes, quick ? ["A", "C", "D"] : ["A", "B", "C", "D", "E", "F"]),
+    tables: chosen.length > 0 ? chosen : quick ? ["compare"] : ["compare", "api"],
+    shapes: list(values.shapes, quick ? ["A", "D"] : ["A", "B", "C", "D", "E", "F"]),
     noise: list(values.noise, quick ? ["condensed", "diffuse"] : ["condensed", "middle", "diffuse"]),
     threads: list(values.threads, counts).map((word) => positive("threads", word)),
     repetitions: positive("repetitions", values.repetitions, 5),
-    longest: 1000 * positive("longest", values.longest, quick ? 0.7 : 3),
+    longest: 1000 * positive("longest", values.longest, quick ? 0.6 : 3),
     only: list(values.only, quick ? quickPeers : null),
     held: !values["no-held"] && !quick,
     python: values.python ?? "python3",

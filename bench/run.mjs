@@ -56,27 +56,24 @@ async function blocksOf(workload, contenders) {
   return rows;
 }
 
+/** Printed shape by shape, so that a run that is cut short leaves what it has. */
 async function comparison(names, contenders) {
-  const rows = [];
   for (const name of names) {
     settings.say(`writing the data of shape ${name}`);
     const at = join(folder, name);
     const workload = writePoints(at, name, shapes[name], options.noise);
-    rows.push(...(await blocksOf(workload, contenders)));
+    console.log(`${printTable(comparisonHeads, await blocksOf(workload, contenders))}\n`);
     rmSync(at, { recursive: true });
   }
-  console.log(`${printTable(comparisonHeads, rows)}\n`);
 }
 
 async function mixtureTable() {
-  const rows = [];
   for (const [name, parameters] of Object.entries(mixtures)) {
     settings.say(`writing the ${name} mixture`);
     const workload = writeMixture(join(folder, name), name, parameters, options.noise);
-    rows.push(...(await blocksOf(workload, wanted([ours, torchMixtures]))));
+    console.log(`${printTable(comparisonHeads, await blocksOf(workload, wanted([ours, torchMixtures])))}\n`);
     rmSync(workload.folder, { recursive: true });
   }
-  console.log(`Mixtures: scores of 256 queries\n\n${printTable(comparisonHeads, rows)}\n`);
 }
 
 /** 100 times x 1000 draws at once, against numpy at 6 of those times, multiplied, and against the two products that fix all times. */

@@ -264,22 +264,9 @@ class NativeField implements Field {
     }
     const { data, rows: batch } = copyRows("x", x, d);
     checkRange(data, target, marginal);
-    const result = await runJob(options, (addon, threads, progress) =>
-      addon.posterior(
-        target.handle,
-        {
-          ...marginal,
-          x: data,
-          batch,
-          readings: nativeReadings(readings),
-          top,
-          vectors: productVectors(readings, options, batch, d),
-          precision,
-        },
-        threads,
-        progress,
-      ),
-    );
+    const vectors = productVectors(readings, options, batch, d);
+    const request = { ...marginal, x: data, batch, readings: nativeReadings(readings), top, vectors, precision };
+    const result = await runJob(options, (addon, threads, progress) => addon.posterior(target.handle, request, threads, progress));
     const paths = Array.from(result.path, (index) => nativePaths[index]!);
     const rows = (values: Float64Array<ArrayBuffer> | undefined, columns = d): NdArray | undefined =>
       values === undefined ? undefined : { data: values, shape: [batch, columns] };

@@ -75,6 +75,7 @@ describe("the options", () => {
   it("have defaults, refuse what they do not know, and turn lists into lists", async () => {
     const { parseOptions } = await bench("options");
     expect(parseOptions([])).toMatchObject({ tables: ["compare", "api"], repetitions: 5, only: null, held: true });
+    expect(parseOptions(["--quick"])).toMatchObject({ tables: ["compare"], shapes: ["A", "D"], threads: [1], held: false });
     expect(parseOptions(["--small", "--shapes", "A,C", "--threads", "2"])).toMatchObject({ tables: ["small"], shapes: ["A", "C"], threads: [2] });
     expect(() => parseOptions(["--threads", "none"])).toThrow("positive");
     expect(() => parseOptions(["--shape", "A"])).toThrow("--shape");

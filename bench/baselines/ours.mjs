@@ -35,23 +35,27 @@ await serve(async (workload) => {
   const field = diffuse(await targetOf(workload), ornsteinUhlenbeck());
   const { d } = workload;
   let t = 1;
-  const score = (x, rows, precision) => field.posterior({ data: x, shape: [rows, d] }, { t, readings: ["score"], precision, threads });
-  const { backend } = (await score(new Float32Array(d), 1, "float64")).meta;
+  const evaluate = (x, rows, precision) => field.posterior({ data: x, shape: [rows, d] }, { t, readings: ["score"], precision, threads });
+  const { backend } = (await evaluate(new Float32Array(d), 1, "float64")).meta;
   return {
     version: backend,
     prepare: (level) => {
       t = level.t;
     },
-    evaluate: async (x, rows) => ({ note: pathNote(await score(x, rows, "exact")) }),
-    score: async (x, rows, _level, precision = "exact") => (await score(x, rows, precision)).score.data,
+    evaluate: async (x, rows) => ({ note: pathNote(await evaluate(x, rows, "exact")) }),
+    async score(x, rows, _level, precision = "exact") {
+      const result = await evaluate(x, rows, precision);
+      if (precision === "float64" && result.meta.path !== "float64") throw new Error("the reference was not computed in float64");
+      return result.score.data;
+    },
     other: (request) => sweep(field, request),
   };
 });
 
-/** How the queries were answered, e.g. "refined 250, dense 6". */
-function pathNote({ path, meta }) {
-  if (path === undefined) return meta.path;
+/** How the queries were answered, e.g. "refined 250, float64 6; survivors 1 to 60000". */
+function pathNote({ paths, survivors }) {
   const counts = new Map();
-  for (const name of path) counts.set(name, (counts.get(name) ?? 0) + 1);
-  return [...counts].map(([name, count]) => `${name} ${count}`).join(", ");
+  for (const path of paths) counts.set(path, (counts.get(path) ?? 0) + 1);
+  const range = survivors.reduce(([least, most], count) => [Math.min(least, count), Math.max(most, count)], [Infinity, 0]);
+  return `${[...counts].map(([path, count]) => `${path} ${count}`).join(", ")}; survivors ${range.join(" to ")}`;
 }

@@ -34,6 +34,11 @@ Napi::Value backend(const Napi::CallbackInfo& info) {
   return out;
 }
 
+// What V8 counts outside its heap: array buffers, and what the handles of this addon said that they hold.
+Napi::Value external_memory(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(Napi::MemoryManagement::AdjustExternalMemory(info.Env(), 0)));
+}
+
 // Stops and joins every job of this environment, before the process ends under their feet.
 Napi::Value cancel_all(const Napi::CallbackInfo& info) {
   for (Job* job : environment(info.Env()).jobs) job->cancel();
@@ -79,6 +84,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   add<spectrum>(exports, "spectrum");
   add<project>(exports, "project");
   add<symmetric_eigen>(exports, "symmetricEigen");
+  add<external_memory>(exports, "externalMemory");
   add<cancel_all>(exports, "cancelAll");
   return exports;
 }

@@ -18,6 +18,7 @@ constexpr napi_type_tag target_tag = {0x21e4f7b9e0c3a1d5u, 0x07a5e3d91f20b6c8u};
 
 // Below so many elements the float64 pass over all of them takes well under a millisecond.
 constexpr int64_t least_elements = 100'000;
+constexpr int64_t least_boxed = 8'192;  // in few dimensions
 
 Napi::Object tagged(Napi::Object object, const napi_type_tag& tag) {
   object.TypeTag(&tag);
@@ -60,7 +61,7 @@ Status TargetMemory::prepare_once(const Execution& execution) {
 }
 
 Status TargetMemory::lay_out_once(const Execution& execution, Target& use) {
-  if (target.kind != Target::Kind::points || target.n < least_elements / target.d) return {};
+  if (target.kind != Target::Kind::points || target.n * target.d < (target.d <= box_dimensions ? least_boxed : least_elements)) return {};
   const std::unique_lock lock = cancellable_lock(preparing, execution);
   if (!lock.owns_lock()) return Status::failure(Code::cancelled, "cancelled");
   if (!laid_out) {

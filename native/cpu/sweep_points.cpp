@@ -247,6 +247,7 @@ class PointsSweep {
 Status sweep_points(const Instructions& set, const Target& target, const SweepRequest& request, const Execution& execution) {
   ThreadPool pool(execution.threads);
   const ByteRows bytes = request.precision == Precision::float64 ? ByteRows{} : byte_rows(target);
+  if (request.path) *request.path = static_cast<uint8_t>(bytes.rows != nullptr ? Path::dense : Path::float64);
   if (bytes.rows != nullptr) return PointsSweep<Digits>(*set.kernels, Digits(set, target, bytes, pool), target, request, execution, pool).run();
   return PointsSweep<Differences>(*set.kernels, Differences(set, target), target, request, execution, pool).run();
 }
