@@ -7,6 +7,7 @@
 #include <mutex>
 #include <vector>
 
+#include "../core/mixture_screen.h"
 #include "../core/operations.h"
 
 namespace regimes::bindings {
@@ -24,6 +25,7 @@ struct TargetMemory {
   std::vector<double> means, log_weights;
   std::vector<int32_t> classes;
   Covariances covariances;
+  MixtureScreen screen;
   Target target;
   std::timed_mutex preparing;
   bool prepared = false;

@@ -22,6 +22,7 @@ struct ErrorModel {
   double velocity_units = 0;     // relative error of v_i, in u
   double smallest_variance = 0;  // s_min
   bool tweedie = false;          // the score is formed as (a D - x) / b^2 from a summed D, not as a sum of v_i
+  double logit_offset = 0;       // absolute error of a logit besides, in u
 };
 
 // Units for sums of `d` positive terms in chains of 32 and 32 and d / 1024 additions, plus the roundings of each term and scaling.
@@ -45,11 +46,11 @@ inline ErrorBound error_bound(const ErrorModel& model, double energy, double squ
   // Exponentials of a block: chains of 128 and their merge, 8 merges inside a chunk, the tree, and 4 for each exponential and shift.
   const double sum_units = 160 + 8 * (8 + std::log2(static_cast<double>(n) + 1));
   const double constant = std::abs(0.5 * static_cast<double>(d) * std::log(2 * std::numbers::pi * b * b));
-  const double log_error = u * (model.logit_units * energy + sum_units + 4 * std::abs(log_density) + 8 * constant);
+  const double log_error = u * (model.logit_units * energy + model.logit_offset + sum_units + 4 * std::abs(log_density) + 8 * constant);
 
   const double root = std::sqrt(std::max(energy, 0.0)), speed = std::sqrt(2 / model.smallest_variance);
   const double weighted = std::sqrt(std::max(squared_energy, 0.0)) * root + energy * root;  // >= sum w |l| (sqrt|l| + sqrt E)
-  const double of_weights = speed * (model.logit_units * weighted + 2 * sum_units * root);
+  const double of_weights = speed * (model.logit_units * weighted + 2 * (sum_units + model.logit_offset) * root);
   const double chain = std::min(terms, 512 + static_cast<double>(n) / 512) + 4;
   const double of_sum = (model.velocity_units + chain) * speed * root;
   const double of_tweedie = model.tweedie ? (chain * norm_x + 6 * (norm_x + norm_mean)) / (b * b) : 0;

@@ -20,6 +20,7 @@ namespace {
 constexpr int groups_per_item = 4;
 constexpr int64_t groups_per_block = 16;
 constexpr int64_t partial_bytes = int64_t{1} << 28;
+constexpr int64_t draw_bytes = int64_t{1} << 26;
 
 int32_t sweep_classes(const Target& target, const SweepRequest& r) {
   return r.class_squares || r.class_entropy ? target.class_count : 0;
@@ -177,38 +178,54 @@ Status sweep_points(const Instructions& set, const Target& target, const SweepRe
   return PointsSweep(*set.kernels, target, request, execution).run();
 }
 
-Status sweep_mixture(const Kernels& kernels, const Target& target, const SweepRequest& request, const Execution& execution) {
+Status sweep_mixture(const Instructions& set, const Target& target, const SweepRequest& request, const Execution& execution) {
   const std::vector<double> cumulative = cumulative_weights(target);
-  const int64_t d = target.d, step = groups_per_block * lanes;
+  const int64_t d = target.d, pass_step = MixturePass::block_queries(target.n);
+  // Draws that are kept over all times, at most draw_bytes; what belongs to a time is then built once per block.
+  const int64_t step = std::max<int64_t>(draw_bytes / (2 * d * static_cast<int64_t>(sizeof(double))), 64);
   const int32_t class_count = sweep_classes(target, request);
   const double uniform = target.log_weights ? 0 : std::log(static_cast<double>(target.n));
   ThreadPool pool(execution.threads);
-  std::vector<GaussiansAt> at;
-  for (int64_t t = 0; t < request.times && !execution.cancelled(); ++t) {
-    const Status conditioning = check_conditioning(target, request.a[t], request.b[t]);
-    if (!conditioning.ok()) return conditioning;
-    at.push_back(gaussians_at(target, request.a[t], request.b[t]));
-  }
   for (int64_t first = 0; first < request.count && !execution.cancelled(); first += step) {
     const int64_t count = std::min(step, request.count - first);
-    const Draws draws = make_draws(pool, target, cumulative, request, first, count);
-    pool.run(group_count(count), [&](int64_t group, int) {
-      MixturePass pass(kernels, target, class_count);
-      std::vector<double> x(static_cast<size_t>(d) * lanes);
-      const double* origin = draws.origin.data() + group * d * lanes;
-      const double* noise = draws.noise.data() + group * d * lanes;
-      for (int64_t t = 0; t < request.times && !execution.cancelled(); ++t) {
-        for (size_t j = 0; j < x.size(); ++j) x[j] = request.a[t] * origin[j] + request.b[t] * noise[j];
-        const LaneAccumulators totals = pass.run(at[t], x.data(), request.a[t], request.b[t]);
-        const double constant = uniform + log_density_constant(d, request.b[t]);
-        for (int lane = 0; lane < lanes && group * lanes + lane < count; ++lane) {
-          const int64_t r = group * lanes + lane;
-          const double own = pass.logits()[static_cast<size_t>(draws.component[r]) * lanes + lane];
-          write(request, t, first + r, totals, lane, own, -constant, class_count);
+    std::vector<double> origin(static_cast<size_t>(count * d)), noise(origin.size());
+    std::vector<int32_t> component(static_cast<size_t>(count));
+    pool.run(count, [&](int64_t r, int) {
+      const uint64_t draw = request.first + static_cast<uint64_t>(first + r);
+      component[r] = draw_component(target, cumulative, request.seed, draw);
+      draw_origin(target, request.seed, draw, component[r], origin.data() + r * d);
+      draw_noise(request.seed, draw, d, noise.data() + r * d);
+      if (request.component) request.component[first + r] = component[r];
+    });
+    for (int64_t t = 0; t < request.times && !execution.cancelled(); ++t) {
+      const double a = request.a[t], b = request.b[t], constant = uniform + log_density_constant(d, b);
+      GaussiansAt at(*set.kernels, target, a, b);
+      Status status = at.build(pool, execution);
+      if (!status.ok()) return status;
+      MixturePass pass(set, target, at, request.precision == Precision::exact, true);
+      status = pass.build(pool, execution);
+      if (!status.ok()) return status;
+      std::vector<double> x(static_cast<size_t>(std::min(pass_step, count) * d));
+      for (int64_t block = 0; block < count; block += pass_step) {
+        const int64_t size = std::min(pass_step, count - block);
+        for (int64_t k = 0; k < size * d; ++k) x[k] = a * origin[block * d + k] + b * noise[block * d + k];
+        status = pass.run(x.data(), size, component.data() + block, pool, execution);
+        if (!status.ok()) return status;
+        pool.run(size, [&](int64_t q, int) {
+          LaneAccumulators totals(class_count);
+          totals.sums[0] = pass.sums(q);
+          for (const MixturePass::Entry* e = pass.begin(q); class_count > 0 && e != pass.end(q); ++e) {
+            if (e->logit >= pass.least(q)) totals.classes[target.classes[e->component] * lanes] += std::exp(e->logit - totals.sums[0].max);
+          }
+          write(request, t, first + block + q, totals, 0, pass.guess_logit(q), -constant, class_count);
+        });
+        if (execution.progress) {
+          const double done = static_cast<double>(t) + static_cast<double>(block + size) / static_cast<double>(count);
+          execution.progress((static_cast<double>(first) + static_cast<double>(count) * done / static_cast<double>(request.times)) /
+                             static_cast<double>(request.count));
         }
       }
-    });
-    if (execution.progress) execution.progress(static_cast<double>(first + count) / static_cast<double>(request.count));
+    }
   }
   return execution.cancelled() ? Status::failure(Code::cancelled, "cancelled") : Status{};
 }

@@ -260,7 +260,7 @@ void test_sweep(const Problem& p, const Instructions& set) {
                  c.values[3].data(), c.values[4].data(), c.values[5].data(), Precision::float64};
   };
   const auto sweep = [&](const Target& target, const SweepRequest& request, const Execution& execution) {
-    return target.kind == Target::Kind::points ? sweep_points(set, target, request, execution) : sweep_mixture(*set.kernels, target, request, execution);
+    return target.kind == Target::Kind::points ? sweep_points(set, target, request, execution) : sweep_mixture(set, target, request, execution);
   };
   Curves fast, defined, threaded;
   make(fast);
@@ -289,7 +289,8 @@ void test_set(const std::vector<Problem*>& problems) {
   if (Set().kernels == nullptr) return;
   for (const Problem* p : problems) {
     const auto posterior = [](const Target& target, const PosteriorRequest& request, const Execution& execution) {
-      return (target.kind == Target::Kind::points ? posterior_float64 : posterior_mixture)(*Set().kernels, target, request, execution);
+      return target.kind == Target::Kind::points ? posterior_float64(*Set().kernels, target, request, execution)
+                                                 : posterior_mixture(Set(), target, request, execution);
     };
     test_accuracy(*p, Set().name, posterior);
     test_bits(*p, posterior);

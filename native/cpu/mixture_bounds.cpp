@@ -1,0 +1,251 @@
+#include "mixture_bounds.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace regimes {
+namespace {
+
+constexpr int64_t tile_components = 32;
+constexpr double up = 1 + 1e-9;   // covers roundings of norms in float64
+constexpr uint8_t middle = 128;
+
+// Memory aligned to 64 bytes.
+class Aligned {
+ public:
+  void resize(int64_t bytes) {
+    storage_.resize(static_cast<size_t>(bytes + 64));
+    data_ = storage_.data() + (64 - reinterpret_cast<uintptr_t>(storage_.data()) % 64) % 64;
+  }
+  char* data() { return data_; }
+  const char* data() const { return data_; }
+
+ private:
+  std::vector<char> storage_;
+  char* data_ = nullptr;
+};
+
+// t [d] = step X + e: X, the step and |e|, the roundings of the subtraction included.
+double round_to_digits(const double* t, int64_t d, int32_t limit, int32_t* digits, double* step, double* digit_sum) {
+  double largest = 0;
+  for (int64_t j = 0; j < d; ++j) largest = std::max(largest, std::abs(t[j]));
+  *digit_sum = 0;
+  *step = largest / limit;
+  const double inverse = largest > 0 ? limit / largest : 0;
+  double rest = 0;
+  if (!(inverse < 1e300)) {
+    std::fill(digits, digits + d, 0);
+    *step = 0;
+    return largest * std::sqrt(static_cast<double>(d)) * up;
+  }
+  for (int64_t j = 0; j < d; ++j) {
+    const double scaled = std::clamp(t[j] * inverse, -static_cast<double>(limit), static_cast<double>(limit));
+    digits[j] = static_cast<int32_t>(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
+    if (digits[j] > limit) digits[j] = limit;
+    if (digits[j] < -limit) digits[j] = -limit;
+    const double e = t[j] - *step * digits[j];
+    rest += e * e;
+    *digit_sum += digits[j];
+  }
+  return (std::sqrt(rest) + 1e-15 * largest * std::sqrt(static_cast<double>(d))) * up;
+}
+
+}  // namespace
+
+struct MixtureBounds::Packed {
+  Aligned means, directions;
+  int groups = 0;
+  std::vector<ScreenQueries> queries;                       // [groups]
+  std::vector<double> step, digit_sum, error, norm;         // [groups * 16], of the directions' products
+};
+
+MixtureBounds::MixtureBounds(const Instructions& set, const Target& target, const GaussiansAt& at)
+    : set_(set), target_(target), screen_(*target.screen), at_(at), n_(target.n), d_(target.d), shared_(at.shared_precision()) {}
+
+Status MixtureBounds::build(ThreadPool& pool, const Execution& execution) {
+  const Covariances& c = *target_.covariances;
+  directions_ = c.type == Covariances::Type::low_rank ? c.rank : 0;
+  components_.resize(static_cast<size_t>(n_));
+  if (directions_ > 0) {
+    const auto count = static_cast<size_t>(n_ * directions_);
+    rows_.assign(count * screen_.stride + 64, 0);
+    for (auto* v : {&size_, &byte_norm_, &remainder_, &offset_, &offset_error_}) v->assign(count, 0.0);
+    share_.resize(static_cast<size_t>(n_));
+  }
+  double together = 0, largest = 1;
+  if (!shared_.empty()) {
+    largest = *std::max_element(shared_.begin(), shared_.end());
+    for (int64_t j = 0; j < d_; ++j) together += shared_[j] * screen_.largest_residual[j] * screen_.largest_residual[j];
+  }
+  together = std::sqrt(together) * up;
+  const double a = at_.a();
+  const int64_t grain = std::max<int64_t>(1, 32768 / (d_ * (1 + directions_))), tasks = (n_ + grain - 1) / grain;
+  std::vector<std::vector<double>> scratch(static_cast<size_t>(pool.size()));
+  pool.run(tasks, [&](int64_t task, int worker) {
+    std::vector<double>& values = scratch[worker];
+    values.resize(static_cast<size_t>(std::max<int64_t>(2 * d_ + at_.scratch_size(), 1)));
+    if (execution.cancelled()) return;
+    for (int64_t k = task * grain; k < std::min(n_, (task + 1) * grain); ++k) {
+      ScreenRow& row = components_[k];
+      double square = screen_.image_square[k];
+      row.residual = a * screen_.residual[k] * up;
+      if (!shared_.empty()) {
+        const DataView bytes{screen_.rows.data(), n_, screen_.stride, Dtype::u8, 1, 0};
+        double* level = values.data();
+        set_.kernels->convert(bytes, k * screen_.stride, d_, level);
+        for (int64_t j = 0; j < d_; ++j) level[j] = screen_.scale[j] * (level[j] - static_cast<double>(screen_.centre[j]));
+        square = set_.kernels->weighted_square(level, shared_.data(), d_);
+        row.residual = a * std::min(std::sqrt(largest) * screen_.residual[k], together) * up;
+      }
+      row.square = a * a * square;
+      row.byte_norm = screen_.byte_norm[k];
+      row.scale = at_.precision_scale(k) * (1 - 1e-12 - std::min(0.5, 2 * at_.model().logit_units * 0x1p-53));
+      row.bias = (target_.log_weights ? target_.log_weights[k] : 0) - at_.half_log_det(k);
+      if (directions_ > 0) build_component(k, values);
+    }
+  });
+  return execution.cancelled() ? Status::failure(Code::cancelled, "cancelled") : Status{};
+}
+
+void MixtureBounds::build_component(int64_t k, std::vector<double>& scratch) {
+  double* row = scratch.data();
+  double* centred = row + d_;
+  const GaussianView g = at_.view(k, row + 2 * d_);
+  const double a = at_.a(), b = at_.b();
+  std::vector<double> root(static_cast<size_t>(d_));
+  for (int64_t j = 0; j < d_; ++j) {
+    root[j] = 1 / std::sqrt(a * a * g.values[j] + b * b);
+    centred[j] = g.mean[j] - screen_.origin[j];
+  }
+  double norm = 0;
+  for (int64_t i = 0; i < g.rank * g.rank; ++i) {
+    const double entry = a * a * g.spread[i] + (i % (g.rank + 1) == 0 ? 1 : 0);
+    norm += entry * entry;
+  }
+  share_[k] = g.rank > 0 ? 1 - (1 - 1e-9) / std::sqrt(norm) : 0;
+  for (int64_t s = 0; s < g.rank; ++s) {
+    const int64_t at = k * directions_ + s;
+    uint8_t* bytes = rows_.data() + at * screen_.stride;
+    double largest = 0;
+    for (int64_t j = 0; j < d_; ++j) {
+      row[j] = g.basis[s * d_ + j] * root[j];
+      const double size = row[j] < 0 ? -row[j] : row[j];
+      largest = size > largest ? size : largest;
+    }
+    const double size = largest / 127, inverse = largest > 0 ? 127 / largest : 0;
+    double level_square = 0, rest = 0, along = 0, length = 0;
+    for (int64_t j = 0; j < d_; ++j) {
+      const int level = static_cast<int>(row[j] * inverse + 128.5);  // 1 ... 255
+      bytes[j] = static_cast<uint8_t>(level);
+      const double whole = static_cast<double>(level - middle), remainder = row[j] - size * whole;
+      level_square += whole * whole;
+      rest += remainder * remainder;
+      along += row[j] * centred[j];
+      length += centred[j] * centred[j];
+    }
+    size_[at] = size;
+    byte_norm_[at] = std::sqrt(level_square) * up;
+    // The basis is orthonormal to about 1e-14 of the direction's length.
+    remainder_[at] = (std::sqrt(rest) + 1e-11 * largest * std::sqrt(static_cast<double>(d_))) * up;
+    offset_[at] = a * along;
+    offset_error_[at] = 1e-11 * largest * std::sqrt(static_cast<double>(d_)) * a * std::sqrt(length);
+  }
+}
+
+// 16 queries from `group` * 16 on; missing ones repeat the last.
+void MixtureBounds::pack(const double* x, int64_t group, int64_t count, Packed& packed) const {
+  const DigitKernels& digits = *set_.digits;
+  const double a = at_.a();
+  std::vector<double> centred(static_cast<size_t>(d_)), t(centred.size());
+  std::vector<int32_t> means(static_cast<size_t>(digit_lanes * d_)), directions(directions_ > 0 ? means.size() : 0);
+  ScreenQueries& q = packed.queries[group];
+  for (int lane = 0; lane < digit_lanes; ++lane) {
+    const double* row = x + std::min<int64_t>(group * digit_lanes + lane, count - 1) * d_;
+    double square = 0, moved = 0;
+    for (int64_t j = 0; j < d_; ++j) {
+      const double weight = shared_.empty() ? 1 : shared_[j], step = a * screen_.origin[j];
+      centred[j] = row[j] - step;
+      const double rounding = 0x1p-51 * (std::abs(row[j]) + std::abs(step));
+      square += weight * centred[j] * centred[j];
+      moved += weight * rounding * rounding;
+      t[j] = weight * screen_.scale[j] * centred[j];
+    }
+    double step, sum;
+    int32_t* integers = means.data() + lane * d_;
+    const double error = round_to_digits(t.data(), d_, digits.limit_one, integers, &step, &sum);
+    double centre = 0;
+    for (int64_t j = 0; j < d_; ++j) centre += static_cast<double>(integers[j]) * screen_.centre[j];
+    q.square[lane] = square;
+    q.gain[lane] = 2 * a * step;
+    q.centre[lane] = centre;
+    q.slack[lane] = 2 * a * error;
+    q.residual[lane] = std::sqrt(moved) * up;
+    if (directions_ == 0) continue;
+    const int64_t at = group * digit_lanes + lane;
+    packed.error[at] = round_to_digits(centred.data(), d_, digits.limit_one, directions.data() + lane * d_, &packed.step[at], &packed.digit_sum[at]);
+    double norm = 0, rounding = 0;
+    for (int64_t j = 0; j < d_; ++j) {
+      norm += centred[j] * centred[j];
+      const double size = std::abs(row[j]) + std::abs(a * screen_.origin[j]);
+      rounding += size * size;
+    }
+    packed.norm[at] = std::sqrt(norm) * up;
+    packed.error[at] += 0x1p-48 * std::sqrt(rounding);
+  }
+  digits.pack_group(means.data(), d_, 1, packed.means.data() + group * digits.group_bytes(d_, 1));
+  if (directions_ > 0) digits.pack_group(directions.data(), d_, 1, packed.directions.data() + group * digits.group_bytes(d_, 1));
+}
+
+void MixtureBounds::find(const double* x, int64_t count, ThreadPool& pool, const Execution& execution, float* bounds, int64_t stride) const {
+  const DigitKernels& digits = *set_.digits;
+  Packed packed;
+  packed.groups = static_cast<int>((count + digit_lanes - 1) / digit_lanes);
+  const int64_t bytes = packed.groups * digits.group_bytes(d_, 1);
+  packed.means.resize(bytes);
+  packed.queries.resize(static_cast<size_t>(packed.groups));
+  if (directions_ > 0) {
+    packed.directions.resize(bytes);
+    for (auto* v : {&packed.step, &packed.digit_sum, &packed.error, &packed.norm}) v->resize(static_cast<size_t>(packed.groups * digit_lanes));
+  }
+  pool.run(packed.groups, [&](int64_t group, int) { pack(x, group, count, packed); });
+
+  // About 2 ms of products per task.
+  const int64_t cost = count * d_ * (1 + directions_);
+  const int64_t tile = std::clamp<int64_t>((int64_t{1} << 27) / std::max<int64_t>(cost, 1), 1, tile_components);
+  const int64_t tasks = (n_ + tile - 1) / tile;
+  pool.run(tasks, [&](int64_t task, int) {
+    if (execution.cancelled()) return;
+    const int64_t first = task * tile, end = std::min(n_, first + tile);
+    const int rows = static_cast<int>(end - first), direction_rows = static_cast<int>(rows * directions_);
+    std::vector<double> products(static_cast<size_t>(packed.groups) * rows * digit_lanes);
+    std::vector<double> along(static_cast<size_t>(packed.groups) * direction_rows * digit_lanes);
+    std::vector<double> reduction(directions_ > 0 ? static_cast<size_t>(rows * digit_lanes) : 0);
+    digits.group_products(screen_.rows.data() + first * screen_.stride, screen_.stride, rows, d_, packed.means.data(), packed.groups, 1,
+                          products.data(), rows);
+    if (directions_ > 0) {
+      digits.group_products(rows_.data() + first * directions_ * screen_.stride, screen_.stride, direction_rows, d_, packed.directions.data(),
+                            packed.groups, 1, along.data(), direction_rows);
+    }
+    for (int g = 0; g < packed.groups; ++g) {
+      for (int r = 0; r < rows && directions_ > 0; ++r) {
+        double* total = reduction.data() + r * digit_lanes;
+        std::fill(total, total + digit_lanes, 0.0);
+        for (int64_t s = 0; s < directions_; ++s) {
+          const int64_t at = (first + r) * directions_ + s, q = int64_t{g} * digit_lanes;
+          const double* product = along.data() + (int64_t{g} * direction_rows + r * directions_ + s) * digit_lanes;
+          for (int lane = 0; lane < digit_lanes; ++lane) {
+            const double c = size_[at] * (packed.step[q + lane] * (product[lane] - middle * packed.digit_sum[q + lane])) - offset_[at];
+            const double most = (c < 0 ? -c : c) * up + (size_[at] * byte_norm_[at] * packed.error[q + lane] + remainder_[at] * packed.norm[q + lane]) +
+                                offset_error_[at];
+            total[lane] += most * most;
+          }
+        }
+        for (int lane = 0; lane < digit_lanes; ++lane) total[lane] *= share_[first + r] * up;
+      }
+      set_.kernels->screen_bounds(products.data() + int64_t{g} * rows * digit_lanes, rows, packed.queries[g], components_.data() + first,
+                                  directions_ > 0 ? reduction.data() : nullptr, bounds + first * stride + int64_t{g} * digit_lanes, stride);
+    }
+  });
+}
+
+}  // namespace regimes
