@@ -8,8 +8,8 @@
 
 namespace regimes {
 
-// The parts a type does not need are null. Low rank: with E = diag(1 / (a^2 psi + b^2)) and the rows of Q an orthonormal basis of
-// E^(1/2) W, C = psi + E^(-1/2) Q^T spread Q E^(-1/2), N = I + a^2 spread:
+// The parts a type does not need are null. Low rank: with E = diag(1 / (a^2 psi + b^2)) and Q = map basis E^(1/2), whose rows are
+// orthonormal and span the columns of E^(1/2) W, C = psi + E^(-1/2) Q^T spread Q E^(-1/2), N = I + a^2 spread:
 //   S^-1 = E^(1/2) [I - Q^T Q + Q^T N^-1 Q] E^(1/2),  det S = det N / det E.
 // Nothing is subtracted but the projection, so no b is too small.
 struct GaussianView {
@@ -18,7 +18,8 @@ struct GaussianView {
   int64_t rank = 0;               // rows of the basis
   const double* mean = nullptr;   // [d]
   const double* values = nullptr; // spherical [1], diagonal [d], low_rank psi [d], full: eigenvalues [d]
-  const double* basis = nullptr;  // full: eigenvectors [d, d]; low_rank: Q [rank, d]
+  const double* basis = nullptr;  // full: eigenvectors [d, d]; low_rank [rank, d], W^T unless its columns are close to dependent
+  const double* map = nullptr;    // low_rank [rank, rank]
   const double* inner = nullptr;  // low_rank: lower Cholesky factor of N [rank, rank]
   const double* spread = nullptr; // low_rank [rank, rank]
 };

@@ -14,7 +14,7 @@ constexpr int64_t sampled_rows = 32;
 GaussianSolver::GaussianSolver(const Kernels& kernels, int64_t d, int64_t rank)
     : kernels_(kernels), d_(d), difference_(static_cast<size_t>(solver_vectors * d)),
       coefficients_(static_cast<size_t>(solver_vectors * std::max(d, rank))), second_(coefficients_.size()),
-      partial_(difference_.size()) {}
+      partial_(difference_.size()), mapped_(static_cast<size_t>(solver_vectors * rank)) {}
 
 void GaussianSolver::load(const GaussianView& g, double a, double b) {
   g_ = g;
@@ -28,7 +28,7 @@ void GaussianSolver::load(const GaussianView& g, double a, double b) {
   for (int64_t j = 0; j < d_; ++j) root_[j] = std::sqrt(precision_[j]);
 }
 
-void GaussianSolver::forms(const double* const* x, int count, bool centred, double* q, const double* limits) {
+void GaussianSolver::forms(const double* const* x, int count, bool centred, double* q, const double* limits, double slack) {
   const double* mean = centred ? g_.mean : nullptr;
   double* f = difference_.data();
   if (g_.type != Covariances::Type::low_rank) kernels_.differences(x, count, mean, a_, nullptr, d_, f);
@@ -42,21 +42,30 @@ void GaussianSolver::forms(const double* const* x, int count, bool centred, doub
     case Covariances::Type::full: {
       std::fill(q, q + count, 0.0);
       int active = count, place[solver_vectors];
+      double length[solver_vectors], rest[solver_vectors];
       for (int v = 0; v < count; ++v) place[v] = v;
+      for (int v = 0; limits && v < count; ++v) rest[v] = length[v] = kernels_.weighted_square(f + v * d_, nullptr, d_);
       for (int64_t first = 0; first < d_ && active > 0; first += eigen_block) {
-        const int64_t rows = std::min(eigen_block, d_ - first);
-        kernels_.row_products(g_.basis + first * d_, rows, d_, f, active, coefficients_.data() + first, d_);
         int kept = 0;
-        for (int v = 0; v < active; ++v) {
-          q[place[v]] += kernels_.weighted_square(coefficients_.data() + v * d_ + first, precision_.data() + first, rows);
-          if (limits != nullptr && q[place[v]] > limits[place[v]]) {
-            q[place[v]] = INFINITY;
+        for (int v = 0; limits && v < active; ++v) {
+          // What is left of f lies where no variance exceeds the last.
+          const int to = place[v];
+          const double least = q[to] + std::max(rest[to] - slack * length[to], 0.0) * precision_[d_ - 1];
+          if (least * (1 - slack) > limits[to]) {
+            q[to] = INFINITY;
             continue;
           }
           if (kept != v) std::copy_n(f + v * d_, d_, f + kept * d_);
-          place[kept++] = place[v];
+          place[kept++] = to;
         }
-        active = kept;
+        if (limits) active = kept;
+        const int64_t rows = std::min(eigen_block, d_ - first);
+        kernels_.row_products(g_.basis + first * d_, rows, d_, f, active, coefficients_.data() + first, d_);
+        for (int v = 0; v < active; ++v) {
+          const double* c = coefficients_.data() + v * d_ + first;
+          q[place[v]] += kernels_.weighted_square(c, precision_.data() + first, rows);
+          if (limits) rest[place[v]] -= kernels_.weighted_square(c, nullptr, rows);
+        }
       }
       return;
     }
@@ -67,12 +76,20 @@ void GaussianSolver::forms(const double* const* x, int count, bool centred, doub
       std::fill(c, c + count * r, 0.0);
       // The second projection removes what rounding left of the first.
       for (int pass = 0; pass < 2 && r > 0; ++pass) {
-        kernels_.row_products(g_.basis, r, d_, f, count, second_.data(), r);
-        for (int64_t k = 0; k < count * r; ++k) {
-          c[k] += second_[k];
-          second_[k] = -second_[k];
+        for (int v = 0; v < count; ++v) {
+          for (int64_t j = 0; j < d_; ++j) partial_[v * d_ + j] = root_[j] * f[v * d_ + j];
         }
-        kernels_.add_combinations(g_.basis, r, d_, second_.data(), r, count, f);
+        kernels_.row_products(g_.basis, r, d_, partial_.data(), count, mapped_.data(), r);
+        for (int v = 0; v < count; ++v) {
+          for (int64_t i = 0; i < r; ++i) {
+            double sum = 0;
+            for (int64_t s = 0; s < r; ++s) sum += g_.map[i * r + s] * mapped_[v * r + s];
+            second_[v * r + i] = sum;
+            c[v * r + i] += sum;
+          }
+        }
+        combine(second_.data(), count);
+        for (int64_t k = 0; k < count * d_; ++k) f[k] -= partial_[k];
       }
       for (int v = 0; v < count; ++v) {
         double* t = c + v * r;
@@ -99,6 +116,23 @@ void GaussianSolver::estimates(const double* const* x, int count, double* q) {
     for (int v = 0; v < count; ++v) q[v] += c[v] * c[v] * precision_[r];
   }
   for (int v = 0; v < count; ++v) q[v] *= static_cast<double>(d_) / static_cast<double>(rows);
+}
+
+// partial_ = Q^T c of a low-rank component.
+void GaussianSolver::combine(const double* c, int count) {
+  const int64_t r = g_.rank;
+  for (int v = 0; v < count; ++v) {
+    for (int64_t s = 0; s < r; ++s) {
+      double sum = 0;
+      for (int64_t i = 0; i < r; ++i) sum += g_.map[i * r + s] * c[v * r + i];
+      mapped_[v * r + s] = sum;
+    }
+  }
+  std::fill(partial_.begin(), partial_.begin() + count * d_, 0.0);
+  kernels_.add_combinations(g_.basis, r, d_, mapped_.data(), r, count, partial_.data());
+  for (int v = 0; v < count; ++v) {
+    for (int64_t j = 0; j < d_; ++j) partial_[v * d_ + j] *= root_[j];
+  }
 }
 
 // second_ = N^-1 c from the coefficients J^-1 c.
@@ -141,10 +175,9 @@ void GaussianSolver::pulls(int count, double* out) {
     }
     case Covariances::Type::low_rank:
       back_substitute(count);
-      std::copy_n(f, count * d_, out);
-      kernels_.add_combinations(g_.basis, g_.rank, d_, second_.data(), g_.rank, count, out);
+      combine(second_.data(), count);
       for (int v = 0; v < count; ++v) {
-        for (int64_t j = 0; j < d_; ++j) out[v * d_ + j] *= root_[j];
+        for (int64_t j = 0; j < d_; ++j) out[v * d_ + j] = root_[j] * (f[v * d_ + j] + partial_[v * d_ + j]);
       }
       return;
   }
@@ -181,8 +214,7 @@ void GaussianSolver::moves(int count, double* out) {
           for (int64_t j = 0; j < r; ++j) loaded[v * r + i] += g_.spread[i * r + j] * second_[v * r + j];
         }
       }
-      std::fill(partial_.begin(), partial_.begin() + count * d_, 0.0);
-      kernels_.add_combinations(g_.basis, r, d_, loaded.data(), r, count, partial_.data());
+      combine(loaded.data(), count);
       for (int v = 0; v < count; ++v) {
         for (int64_t j = 0; j < d_; ++j) {
           out[v * d_ + j] = g_.values[j] * out[v * d_ + j] + partial_[v * d_ + j] / root_[j];
@@ -200,7 +232,8 @@ double GaussianSolver::inner_solved(int64_t j) const {
   double outside = 1, inside = 0;
   std::vector<double> t(static_cast<size_t>(r));
   for (int64_t i = 0; i < r; ++i) {
-    const double q = g_.basis[i * d_ + j];
+    double q = 0;
+    for (int64_t s = 0; s < r; ++s) q += g_.map[i * r + s] * (root_[j] * g_.basis[s * d_ + j]);
     outside -= q * q;
     t[i] = q;
     for (int64_t k = 0; k < i; ++k) t[i] -= g_.inner[i * r + k] * t[k];

@@ -18,9 +18,10 @@ class GaussianSolver {
   void load(const GaussianView& g, double a, double b);
 
   // Quadratic forms q = f^T S^-1 f of f = x - a m (or x itself, not `centred`) for `count` <= 8 vectors, and what the calls below
-  // need. With limits (full only): a form that is sure to exceed its limit may come out as infinity; then only forms are valid.
-  void forms(const double* const* x, int count, bool centred, double* q, const double* limits = nullptr);
-  // The first `count` eigenvectors of a stride through a full covariance: an estimate of the forms.
+  // need. With limits (full only): a form that is sure to exceed its limit, for all that rounding (relatively `slack`) can do, may
+  // come out as infinity; then only forms are valid.
+  void forms(const double* const* x, int count, bool centred, double* q, const double* limits = nullptr, double slack = 0);
+  // Forms of a full covariance estimated from a stride through its eigenvectors.
   void estimates(const double* const* x, int count, double* q);
 
   // out [count][d] = S^-1 f, and C S^-1 f.
@@ -32,6 +33,7 @@ class GaussianSolver {
 
  private:
   void back_substitute(int count);
+  void combine(const double* c, int count);
   double inner_solved(int64_t j) const;
 
   const Kernels& kernels_;
@@ -44,6 +46,7 @@ class GaussianSolver {
   std::vector<double> coefficients_;   // [8][d] full, [8][rank] low rank
   std::vector<double> second_;         // likewise
   std::vector<double> partial_;        // [8][d]
+  std::vector<double> mapped_;         // [8][rank]
 };
 
 }  // namespace regimes

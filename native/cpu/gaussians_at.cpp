@@ -7,8 +7,6 @@
 namespace regimes {
 namespace {
 
-constexpr int64_t kept_bytes = int64_t{1} << 27;  // bases beyond this are formed again where they are used
-
 // sum_j log(1 + f v_j), v >= 0, as logarithms of 8 interleaved products.
 double log_product(const double* values, int64_t d, double f, double largest) {
   if (!(f * largest < 0x1p160)) {
@@ -107,8 +105,7 @@ int64_t orthogonal_rows(const Kernels& kernels, double* rows, int64_t rank, int6
 
 GaussiansAt::GaussiansAt(const Kernels& kernels, const Target& mixture, double a, double b)
     : kernels_(kernels), target_(mixture), c_(*mixture.covariances), n_(mixture.n), d_(mixture.d), rank_(c_.rank), a_(a), b_(b),
-      low_rank_(c_.type == Covariances::Type::low_rank && rank_ > 0),
-      keep_(low_rank_ && n_ * rank_ * d_ <= kept_bytes / static_cast<int64_t>(sizeof(double))) {}
+      low_rank_(c_.type == Covariances::Type::low_rank && rank_ > 0) {}
 
 Status GaussiansAt::build(ThreadPool& pool, const Execution& execution) {
   const double a2 = a_ * a_, b2 = b_ * b_;
@@ -122,10 +119,9 @@ Status GaussiansAt::build(ThreadPool& pool, const Execution& execution) {
     const auto squares = static_cast<size_t>(n_ * rank_ * rank_);
     inner_.resize(squares);
     spread_.resize(squares);
-    inverse_.resize(squares);
+    map_.resize(squares);
     kept_rank_.resize(static_cast<size_t>(n_));
     dependent_.resize(static_cast<size_t>(n_));
-    if (keep_) bases_.resize(static_cast<size_t>(n_ * rank_ * d_));
   }
   const int64_t grain = std::max<int64_t>(1, 16384 / (d_ * (1 + rank_)));
   const int64_t tasks = (n_ + grain - 1) / grain;
@@ -204,40 +200,40 @@ void GaussiansAt::diagonal_part(int64_t k, Part& part) {
   part.any = true;
 }
 
-// rows = E^(1/2) W^T of component k, [rank, d].
-void GaussiansAt::scaled_rows(int64_t k, double* rows) const {
+// rows [rank, d] = E W^T of component k, or with `half` E^(1/2) W^T.
+void GaussiansAt::scaled_rows(int64_t k, bool half, double* rows) const {
   const double* psi = c_.values.data() + k * d_;
   const double* factors = c_.factor_rows.data() + k * rank_ * d_;
   std::vector<double> scale(static_cast<size_t>(d_));
-  for (int64_t j = 0; j < d_; ++j) scale[j] = 1 / std::sqrt(a_ * a_ * psi[j] + b_ * b_);
+  for (int64_t j = 0; j < d_; ++j) scale[j] = 1 / (a_ * a_ * psi[j] + b_ * b_);
+  for (int64_t j = 0; half && j < d_; ++j) scale[j] = std::sqrt(scale[j]);
   for (int64_t s = 0; s < rank_; ++s) {
     for (int64_t j = 0; j < d_; ++j) rows[s * d_ + j] = factors[s * d_ + j] * scale[j];
   }
 }
 
-void GaussiansAt::form_basis(int64_t k, double* rows, double* basis) const {
-  scaled_rows(k, rows);
-  if (dependent_[k]) {
-    std::vector<double> loads(static_cast<size_t>(rank_ * rank_));
-    orthogonal_rows(kernels_, rows, rank_, d_, basis, loads.data());
-    return;
+// The basis of dependent columns, E^(-1/2) Q with Q from Gram-Schmidt.
+int64_t GaussiansAt::independent_basis(int64_t k, double* rows, double* basis, double* loads) const {
+  const double* psi = c_.values.data() + k * d_;
+  scaled_rows(k, true, rows);
+  const int64_t rank = orthogonal_rows(kernels_, rows, rank_, d_, basis, loads);
+  for (int64_t s = 0; s < rank; ++s) {
+    for (int64_t j = 0; j < d_; ++j) basis[s * d_ + j] *= std::sqrt(a_ * a_ * psi[j] + b_ * b_);
   }
-  std::fill(basis, basis + rank_ * d_, 0.0);
-  for (int64_t s = 0; s < rank_; s += 4) {
-    const int count = static_cast<int>(std::min<int64_t>(4, rank_ - s));
-    kernels_.add_combinations(rows, rank_, d_, inverse_.data() + (k * rank_ + s) * rank_, rank_, count, basis + s * d_);
-  }
+  return rank;
 }
 
 void GaussiansAt::low_rank_part(int64_t k, Part& part, std::vector<double>& work) {
   const int64_t r = rank_, d = d_;
-  work.resize(static_cast<size_t>(2 * r * d));
-  double* rows = work.data();
-  scaled_rows(k, rows);
+  work.resize(static_cast<size_t>(r * d));
+  scaled_rows(k, false, work.data());
   std::vector<double> gram(static_cast<size_t>(r * r)), scaled(gram.size()), loads(gram.size(), 0.0);
   for (int64_t s = 0; s < r; s += 4) {
     const int count = static_cast<int>(std::min<int64_t>(4, r - s));
-    kernels_.row_products(rows, r, d, rows + s * d, count, gram.data() + s * r, r);
+    kernels_.row_products(c_.factor_rows.data() + k * r * d, s + count, d, work.data() + s * d, count, gram.data() + s * r, r);
+    for (int64_t row = s; row < s + count; ++row) {
+      for (int64_t t = 0; t < row; ++t) gram[t * r + row] = gram[row * r + t];
+    }
   }
   // Columns in the order of their lengths, scaled to length 1: then the Cholesky factor is as accurate as orthogonalisation.
   std::vector<int64_t> order(static_cast<size_t>(r));
@@ -255,23 +251,22 @@ void GaussiansAt::low_rank_part(int64_t k, Part& part, std::vector<double>& work
   }
   regular = regular && cholesky(scaled.data(), r);
   int64_t rank = r;
-  double* inverse = inverse_.data() + k * r * r;
+  double* map = map_.data() + k * r * r;
   if (regular) {
     const std::vector<double> unit = inverse_of_lower(scaled, r);
     double square = 0;
     for (const double value : unit) square += value * value;
     regular = square <= 100 * static_cast<double>(r);
     for (int64_t s = 0; s < r; ++s) {
-      for (int64_t t = 0; t < r; ++t) inverse[s * r + order[t]] = unit[s * r + t] / length[t];
+      for (int64_t t = 0; t < r; ++t) map[s * r + order[t]] = unit[s * r + t] / length[t];
       for (int64_t t = 0; t < r; ++t) loads[s * r + t] = length[s] * scaled[s * r + t];
     }
   }
   dependent_[k] = regular ? 0 : 1;
-  double* basis = keep_ ? bases_.data() + k * r * d : rows + r * d;
   if (!regular) {
-    rank = orthogonal_rows(kernels_, rows, r, d, basis, loads.data());
-  } else if (keep_) {
-    form_basis(k, rows, basis);
+    std::vector<double> basis(work.size());
+    rank = independent_basis(k, work.data(), basis.data(), loads.data());
+    for (int64_t i = 0; i < rank * rank; ++i) map[i] = i % (rank + 1) == 0 ? 1 : 0;
   }
   kept_rank_[k] = static_cast<int32_t>(rank);
   double* spread = spread_.data() + k * r * r;
@@ -312,10 +307,11 @@ GaussianView GaussiansAt::view(int64_t k, double* scratch) const {
       g.rank = kept_rank_[k];
       g.inner = inner_.data() + k * rank_ * rank_;
       g.spread = spread_.data() + k * rank_ * rank_;
-      g.basis = bases_.data() + k * rank_ * d_;
-      if (keep_) break;
-      std::vector<double> rows(static_cast<size_t>(rank_ * d_));
-      form_basis(k, rows.data(), scratch);
+      g.map = map_.data() + k * rank_ * rank_;
+      g.basis = c_.factor_rows.data() + k * rank_ * d_;
+      if (!dependent_[k]) break;
+      std::vector<double> rows(static_cast<size_t>(rank_ * d_)), loads(static_cast<size_t>(rank_ * rank_));
+      independent_basis(k, rows.data(), scratch, loads.data());
       g.basis = scratch;
       break;
   }

@@ -1,4 +1,4 @@
-// The components of a mixture at one (a, b): log-determinants of all, bases of the low-rank ones.
+// The components of a mixture at one (a, b): log-determinants of all, small factors of the low-rank ones (4 rank^2 numbers each).
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ class GaussiansAt {
   double precision_scale(int64_t k) const { return precision_scale_[k]; }
   const std::vector<double>& shared_precision() const { return shared_precision_; }  // D^2 [d]; empty for spherical and full
   const ErrorModel& model() const { return model_; }
-  // Component k. `scratch` [rank d] receives the basis of a low-rank component where it is not kept.
+  // Component k. `scratch` [rank d] receives the basis of a low-rank component whose columns are close to dependent.
   GaussianView view(int64_t k, double* scratch) const;
   int64_t scratch_size() const { return low_rank_ ? rank_ * d_ : 0; }
 
@@ -37,19 +37,18 @@ class GaussiansAt {
 
   void diagonal_part(int64_t k, Part& part);
   void low_rank_part(int64_t k, Part& part, std::vector<double>& rows);
-  void scaled_rows(int64_t k, double* rows) const;
-  void form_basis(int64_t k, double* rows, double* basis) const;
+  void scaled_rows(int64_t k, bool half, double* rows) const;
+  int64_t independent_basis(int64_t k, double* rows, double* basis, double* loads) const;
 
   const Kernels& kernels_;
   const Target& target_;
   const Covariances& c_;
   const int64_t n_, d_, rank_;
   const double a_, b_;
-  const bool low_rank_, keep_;
+  const bool low_rank_;
   std::vector<double> half_log_det_, precision_scale_, shared_precision_;
-  std::vector<double> bases_;              // [n][rank][d] where they fit
   std::vector<double> inner_, spread_;     // [n][rank][rank]
-  std::vector<double> inverse_;            // [n][rank][rank]: Q = inverse E^(1/2) W; of dependent columns unused
+  std::vector<double> map_;                // [n][rank][rank]
   std::vector<int32_t> kept_rank_;         // [n]
   std::vector<uint8_t> dependent_;         // [n] columns too close to dependent for their Gram matrix
   ErrorModel model_;

@@ -99,6 +99,9 @@ struct Kernels {
   // y_j += w weight_j x_j; weight may be null (then 1).
   void (*add_weighted)(double w, const double* x, const double* weight, int64_t d, double* y);
 
+  // row_j = weight_j v_j; bytes_j = 128 + row_j / step, rounded, with step = max |row| / 127; returns max |row|.
+  double (*weighted_bytes)(const double* v, const double* weight, int64_t d, double* row, uint8_t* bytes);
+
   // out[r * out_stride + q] >= logit of component r at query q, from products [rows][16] of bytes (mixture_bounds.h); reduction
   // [rows][16], where not null, is taken off the quadratic forms.
   void (*screen_bounds)(const double* products, int rows, const ScreenQueries& queries, const ScreenRow* row, const double* reduction,

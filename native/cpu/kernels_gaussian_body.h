@@ -150,6 +150,28 @@ void add_weighted(double w, const double* x, const double* weight, int64_t d, do
   for (; j < d; ++j) y[j] = multiply_add(w, weight != nullptr ? x[j] * weight[j] : x[j], y[j]);
 }
 
+double weighted_bytes(const double* v, const double* weight, int64_t d, double* row, uint8_t* bytes) {
+  const Lanes zero = broadcast(0);
+  Lanes most = zero;
+  int64_t j = 0;
+  for (; j + 8 <= d; j += 8) {
+    const Lanes value = load(v + j) * load(weight + j);
+    most = max(most, max(value, zero - value));
+    store(row + j, value);
+  }
+  double sizes[8], largest = 0;
+  store(sizes, most);
+  for (double size : sizes) largest = size > largest ? size : largest;
+  for (; j < d; ++j) {
+    row[j] = v[j] * weight[j];
+    const double size = row[j] < 0 ? -row[j] : row[j];
+    largest = size > largest ? size : largest;
+  }
+  const double inverse = largest > 1e-290 ? 127 / largest : 0;
+  for (j = 0; j < d; ++j) bytes[j] = static_cast<uint8_t>(static_cast<int>(row[j] * inverse + 128.5));
+  return largest;
+}
+
 void screen_bounds(const double* products, int rows, const ScreenQueries& q, const ScreenRow* row, const double* reduction,
                    float* out, int64_t out_stride) {
   const Lanes zero = broadcast(0), keep = broadcast(1 - 4e-12), half = broadcast(-0.5 * (1 - 1e-7));

@@ -7,7 +7,8 @@ namespace regimes {
 namespace {
 
 constexpr int64_t tile_components = 32;
-constexpr double up = 1 + 1e-9;   // covers roundings of norms in float64
+constexpr int64_t tile_bytes = int64_t{1} << 18;  // byte rows that stay in the second-level cache while the queries pass
+constexpr double up = 1 + 1e-9;  // covers roundings of norms in float64
 constexpr uint8_t middle = 128;
 
 // Memory aligned to 64 bytes.
@@ -71,6 +72,7 @@ Status MixtureBounds::build(ThreadPool& pool, const Execution& execution) {
     rows_.assign(count * screen_.stride + 64, 0);
     for (auto* v : {&size_, &byte_norm_, &remainder_, &offset_, &offset_error_}) v->assign(count, 0.0);
     share_.resize(static_cast<size_t>(n_));
+    map_.assign(count * directions_, 0.0);
   }
   double together = 0, largest = 1;
   if (!shared_.empty()) {
@@ -112,9 +114,9 @@ void MixtureBounds::build_component(int64_t k, std::vector<double>& scratch) {
   double* centred = row + d_;
   const GaussianView g = at_.view(k, row + 2 * d_);
   const double a = at_.a(), b = at_.b();
-  std::vector<double> root(static_cast<size_t>(d_));
+  std::vector<double> precision(static_cast<size_t>(d_));
   for (int64_t j = 0; j < d_; ++j) {
-    root[j] = 1 / std::sqrt(a * a * g.values[j] + b * b);
+    precision[j] = 1 / (a * a * g.values[j] + b * b);
     centred[j] = g.mean[j] - screen_.origin[j];
   }
   double norm = 0;
@@ -123,32 +125,22 @@ void MixtureBounds::build_component(int64_t k, std::vector<double>& scratch) {
     norm += entry * entry;
   }
   share_[k] = g.rank > 0 ? 1 - (1 - 1e-9) / std::sqrt(norm) : 0;
+  const double centred_norm = std::sqrt(set_.kernels->weighted_square(centred, nullptr, d_));
   for (int64_t s = 0; s < g.rank; ++s) {
     const int64_t at = k * directions_ + s;
-    uint8_t* bytes = rows_.data() + at * screen_.stride;
-    double largest = 0;
-    for (int64_t j = 0; j < d_; ++j) {
-      row[j] = g.basis[s * d_ + j] * root[j];
-      const double size = row[j] < 0 ? -row[j] : row[j];
-      largest = size > largest ? size : largest;
-    }
-    const double size = largest / 127, inverse = largest > 0 ? 127 / largest : 0;
-    double level_square = 0, rest = 0, along = 0, length = 0;
-    for (int64_t j = 0; j < d_; ++j) {
-      const int level = static_cast<int>(row[j] * inverse + 128.5);  // 1 ... 255
-      bytes[j] = static_cast<uint8_t>(level);
-      const double whole = static_cast<double>(level - middle), remainder = row[j] - size * whole;
-      level_square += whole * whole;
-      rest += remainder * remainder;
-      along += row[j] * centred[j];
-      length += centred[j] * centred[j];
-    }
+    const double* direction = g.basis + s * d_;
+    const double largest = set_.kernels->weighted_bytes(direction, precision.data(), d_, row, rows_.data() + at * screen_.stride);
+    const double length = std::sqrt(set_.kernels->weighted_square(row, nullptr, d_));
+    // Every byte is within half a step, and the sizes of its roundings.
+    const double size = largest / 127, remainder = (largest > 1e-290 ? 0.5 * size : largest) * std::sqrt(static_cast<double>(d_)) * up;
+    double along;
+    set_.kernels->row_products(row, 1, d_, centred, 1, &along, 1);
     size_[at] = size;
-    byte_norm_[at] = std::sqrt(level_square) * up;
-    // The basis is orthonormal to about 1e-14 of the direction's length.
-    remainder_[at] = (std::sqrt(rest) + 1e-11 * largest * std::sqrt(static_cast<double>(d_))) * up;
+    byte_norm_[at] = size > 0 ? (length + remainder) / size * up : 0;
+    remainder_[at] = remainder + 1e-11 * length;
     offset_[at] = a * along;
-    offset_error_[at] = 1e-11 * largest * std::sqrt(static_cast<double>(d_)) * a * std::sqrt(length);
+    offset_error_[at] = 1e-11 * length * a * centred_norm;
+    std::copy_n(g.map + s * g.rank, g.rank, map_.data() + (k * directions_ + s) * directions_);
   }
 }
 
@@ -211,7 +203,8 @@ void MixtureBounds::find(const double* x, int64_t count, ThreadPool& pool, const
 
   // About 2 ms of products per task.
   const int64_t cost = count * d_ * (1 + directions_);
-  const int64_t tile = std::clamp<int64_t>((int64_t{1} << 27) / std::max<int64_t>(cost, 1), 1, tile_components);
+  const int64_t fit = std::min((int64_t{1} << 27) / std::max<int64_t>(cost, 1), tile_bytes / (screen_.stride * (1 + directions_)));
+  const int64_t tile = std::clamp<int64_t>(fit, 1, tile_components);
   const int64_t tasks = (n_ + tile - 1) / tile;
   pool.run(tasks, [&](int64_t task, int) {
     if (execution.cancelled()) return;
@@ -219,6 +212,7 @@ void MixtureBounds::find(const double* x, int64_t count, ThreadPool& pool, const
     const int rows = static_cast<int>(end - first), direction_rows = static_cast<int>(rows * directions_);
     std::vector<double> products(static_cast<size_t>(packed.groups) * rows * digit_lanes);
     std::vector<double> along(static_cast<size_t>(packed.groups) * direction_rows * digit_lanes);
+    std::vector<double> error(static_cast<size_t>(directions_ * digit_lanes));
     std::vector<double> reduction(directions_ > 0 ? static_cast<size_t>(rows * digit_lanes) : 0);
     digits.group_products(screen_.rows.data() + first * screen_.stride, screen_.stride, rows, d_, packed.means.data(), packed.groups, 1,
                           products.data(), rows);
@@ -230,14 +224,32 @@ void MixtureBounds::find(const double* x, int64_t count, ThreadPool& pool, const
       for (int r = 0; r < rows && directions_ > 0; ++r) {
         double* total = reduction.data() + r * digit_lanes;
         std::fill(total, total + digit_lanes, 0.0);
+        // t and its error in place of the products, then c = map t.
+        double* t = along.data() + (int64_t{g} * direction_rows + r * directions_) * digit_lanes;
+        const int64_t q = int64_t{g} * digit_lanes;
         for (int64_t s = 0; s < directions_; ++s) {
-          const int64_t at = (first + r) * directions_ + s, q = int64_t{g} * digit_lanes;
-          const double* product = along.data() + (int64_t{g} * direction_rows + r * directions_ + s) * digit_lanes;
+          const int64_t at = (first + r) * directions_ + s;
           for (int lane = 0; lane < digit_lanes; ++lane) {
-            const double c = size_[at] * (packed.step[q + lane] * (product[lane] - middle * packed.digit_sum[q + lane])) - offset_[at];
-            const double most = (c < 0 ? -c : c) * up + (size_[at] * byte_norm_[at] * packed.error[q + lane] + remainder_[at] * packed.norm[q + lane]) +
-                                offset_error_[at];
-            total[lane] += most * most;
+            double& product = t[s * digit_lanes + lane];
+            product = size_[at] * (packed.step[q + lane] * (product - middle * packed.digit_sum[q + lane])) - offset_[at];
+            error[s * digit_lanes + lane] =
+                size_[at] * byte_norm_[at] * packed.error[q + lane] + (remainder_[at] * packed.norm[q + lane] + offset_error_[at]);
+          }
+        }
+        for (int64_t i = 0; i < directions_; ++i) {
+          const double* map = map_.data() + ((first + r) * directions_ + i) * directions_;
+          double c[digit_lanes] = {}, most[digit_lanes] = {};
+          for (int64_t s = 0; s < directions_; ++s) {
+            const double weight = map[s], size = std::abs(weight);
+            if (weight == 0) continue;
+            for (int lane = 0; lane < digit_lanes; ++lane) {
+              c[lane] += weight * t[s * digit_lanes + lane];
+              most[lane] += size * error[s * digit_lanes + lane];
+            }
+          }
+          for (int lane = 0; lane < digit_lanes; ++lane) {
+            const double largest = (c[lane] < 0 ? -c[lane] : c[lane]) * up + most[lane];
+            total[lane] += largest * largest;
           }
         }
         for (int lane = 0; lane < digit_lanes; ++lane) total[lane] *= share_[first + r] * up;

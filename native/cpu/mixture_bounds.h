@@ -3,8 +3,8 @@
 //   q_k >= scale_k |D f|^2 - reduction_k,   |D f| >= |D (x' - a image_k)| - a |D remainder_k|,   x' = x - a origin,
 //   |D (x' - a image)|^2 = |D x'|^2 - 2 a sum_j t_j (u_kj - centre_j) + a^2 |D image|^2,   t_j = D_j^2 scale_j x'_j,
 // and t = step X + e with whole numbers X: sum_j t_j (u - centre)_j is a multiple of an exact integer but for |e| |u - centre|.
-// Low rank subtracts a^2-loaded directions: q = |h|^2 - c^T (I - N^-1) c <= |h|^2 - gamma |c|^2 with h = E^(1/2) f, c = Q h; the c are
-// products of the same kind with the rows of Q E^(1/2) as bytes, 1 + rank byte rows per component.
+// Low rank subtracts loaded directions: with h = E^(1/2) f and c = Q h, q = |h|^2 - c^T (I - N^-1) c >= |h|^2 - gamma |c|^2; c = map t
+// and the t are products of the same kind with the rows of basis E as bytes: 1 + rank byte rows per component.
 #pragma once
 
 #include <vector>
@@ -36,10 +36,11 @@ class MixtureBounds {
   int64_t directions_ = 0;               // byte rows per component beside the mean
   std::vector<double> shared_;           // D^2 [d], empty: identity
   std::vector<ScreenRow> components_;    // [n]
-  // Directions v = Q E^(1/2): v_j = size (byte_j - 128) + remainder.
+  // Directions v, rows of basis E: v_j = size (byte_j - 128) + remainder.
   std::vector<uint8_t> rows_;            // [n][directions][stride] and 64 readable bytes
   std::vector<double> size_, byte_norm_, remainder_;  // [n][directions]
   std::vector<double> offset_, offset_error_;        // [n][directions] a v . (m_k - origin)
+  std::vector<double> map_;              // [n][directions][directions]
   std::vector<double> share_;            // [n] gamma
 };
 

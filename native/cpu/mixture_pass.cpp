@@ -49,18 +49,21 @@ Status MixturePass::run(const double* x, int64_t count, const int32_t* guess, Th
 
 // Only orders the work: any guess gives the same results.
 void MixturePass::find_guesses(const double* x, int64_t count, ThreadPool& pool, const Execution& execution) {
-  std::vector<double> best(static_cast<size_t>(count), -INFINITY);
   if (bounds_) {
-    for (int64_t k = 0; k < n_; ++k) {
+    std::vector<float> most(bound_.begin(), bound_.begin() + count);
+    guess_.assign(static_cast<size_t>(count), 0);
+    for (int64_t k = 1; k < n_; ++k) {
       const float* row = bound_.data() + k * stride_;
+      const auto index = static_cast<int32_t>(k);
       for (int64_t q = 0; q < count; ++q) {
-        if (!(row[q] > best[q])) continue;
-        best[q] = row[q];
-        guess_[q] = static_cast<int32_t>(k);
+        const bool better = row[q] > most[q];
+        most[q] = better ? row[q] : most[q];
+        guess_[q] = better ? index : guess_[q];
       }
     }
     return;
   }
+  std::vector<double> best(static_cast<size_t>(count), -INFINITY);
   pool.run((count + solver_vectors - 1) / solver_vectors, [&](int64_t item, int) {
     GaussianSolver solver(*set_.kernels, d_, 0);
     const int64_t first = item * solver_vectors;
@@ -110,7 +113,7 @@ void MixturePass::evaluate_guesses(const double* x, int64_t count, ThreadPool& p
 
 void MixturePass::evaluate_component(GaussianSolver& solver, std::vector<double>& scratch, int64_t k, const double* x,
                                      const std::vector<int32_t>& queries, bool limited, std::vector<Entry>& out) const {
-  const double offset = bias(k);
+  const double offset = bias(k), slack = 1e-9 + 2 * at_.model().logit_units * 0x1p-53;
   solver.load(at_.view(k, scratch.data()), at_.a(), at_.b());
   for (size_t first = 0; first < queries.size(); first += solver_vectors) {
     const int size = static_cast<int>(std::min<size_t>(solver_vectors, queries.size() - first));
@@ -121,7 +124,7 @@ void MixturePass::evaluate_component(GaussianSolver& solver, std::vector<double>
       rows[v] = x + int64_t{q} * d_;
       limits[v] = 2 * (offset - cutoff_[q]) * (1 + 1e-12) + 1e-12 * (std::abs(offset) + std::abs(cutoff_[q]));
     }
-    solver.forms(rows, size, true, form, limited ? limits : nullptr);
+    solver.forms(rows, size, true, form, limited ? limits : nullptr, slack);
     for (int v = 0; v < size; ++v) {
       if (form[v] == INFINITY && limited) continue;
       out.push_back({std::max(-0.5 * form[v], -1e307) + offset, static_cast<int32_t>(k), queries[first + v]});
@@ -134,6 +137,10 @@ void MixturePass::evaluate(const double* x, int64_t count, ThreadPool& pool, con
   const int64_t splits = (count + queries_per_item - 1) / queries_per_item;
   const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 20) / (queries_per_item * d_)), tasks = (n_ + grain - 1) / grain;
   std::vector<std::vector<Entry>> found(static_cast<size_t>(tasks * splits));
+  std::vector<float> floor(static_cast<size_t>(count));  // cutoffs, rounded down
+  for (int64_t q = 0; q < count; ++q) {
+    floor[q] = cutoff_[q] > -1e38 ? std::nextafter(static_cast<float>(cutoff_[q]), -INFINITY) : -INFINITY;
+  }
   std::vector<std::unique_ptr<GaussianSolver>> solvers(static_cast<size_t>(pool.size()));
   std::vector<std::vector<double>> scratch(static_cast<size_t>(pool.size()));
   pool.run(tasks * splits, [&](int64_t item, int worker) {
@@ -148,6 +155,9 @@ void MixturePass::evaluate(const double* x, int64_t count, ThreadPool& pool, con
       if (execution.cancelled()) return;
       queries.clear();
       const float* row = bounds_ ? bound_.data() + k * stride_ : nullptr;
+      int any = row ? 0 : 1;
+      for (int64_t q = first; row && q < end; ++q) any |= row[q] >= floor[q] ? 1 : 0;
+      if (any == 0) continue;
       for (int64_t q = first; q < end; ++q) {
         if (row && !(static_cast<double>(row[q]) >= cutoff_[q])) continue;
         if (guess_[q] == k) {
