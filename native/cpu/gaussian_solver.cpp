@@ -45,12 +45,13 @@ void GaussianSolver::forms(const double* const* x, int count, bool centred, doub
       double length[solver_vectors], rest[solver_vectors];
       for (int v = 0; v < count; ++v) place[v] = v;
       for (int v = 0; limits && v < count; ++v) rest[v] = length[v] = kernels_.weighted_square(f + v * d_, nullptr, d_);
-      for (int64_t first = 0; first < d_ && active > 0; first += eigen_block) {
+      // From the largest variances down: what is left of f then weighs more and more.
+      for (int64_t end = d_; end > 0 && active > 0; end -= std::min(end, eigen_block)) {
+        const int64_t first = std::max<int64_t>(end - eigen_block, 0), rows = end - first;
         int kept = 0;
         for (int v = 0; limits && v < active; ++v) {
-          // What is left of f lies where no variance exceeds the last.
           const int to = place[v];
-          const double least = q[to] + std::max(rest[to] - slack * length[to], 0.0) * precision_[d_ - 1];
+          const double least = q[to] + std::max(rest[to] - slack * length[to], 0.0) * precision_[end - 1];
           if (least * (1 - slack) > limits[to]) {
             q[to] = INFINITY;
             continue;
@@ -59,7 +60,6 @@ void GaussianSolver::forms(const double* const* x, int count, bool centred, doub
           place[kept++] = to;
         }
         if (limits) active = kept;
-        const int64_t rows = std::min(eigen_block, d_ - first);
         kernels_.row_products(g_.basis + first * d_, rows, d_, f, active, coefficients_.data() + first, d_);
         for (int v = 0; v < active; ++v) {
           const double* c = coefficients_.data() + v * d_ + first;
@@ -109,13 +109,17 @@ void GaussianSolver::forms(const double* const* x, int count, bool centred, doub
 void GaussianSolver::estimates(const double* const* x, int count, double* q) {
   kernels_.differences(x, count, g_.mean, a_, nullptr, d_, difference_.data());
   const int64_t step = std::max<int64_t>(1, d_ / sampled_rows), rows = (d_ + step - 1) / step;
+  // The part that all axes share is exact; the sample has to tell the rest.
+  const double least = precision_[d_ - 1];
   std::fill(q, q + count, 0.0);
   for (int64_t r = step - 1 < d_ ? step - 1 : 0; r < d_; r += step) {
     double c[solver_vectors];
     kernels_.row_products(g_.basis + r * d_, 1, d_, difference_.data(), count, c, 1);
-    for (int v = 0; v < count; ++v) q[v] += c[v] * c[v] * precision_[r];
+    for (int v = 0; v < count; ++v) q[v] += c[v] * c[v] * (precision_[r] - least);
   }
-  for (int v = 0; v < count; ++v) q[v] *= static_cast<double>(d_) / static_cast<double>(rows);
+  for (int v = 0; v < count; ++v) {
+    q[v] = q[v] * static_cast<double>(d_) / static_cast<double>(rows) + least * kernels_.weighted_square(difference_.data() + v * d_, nullptr, d_);
+  }
 }
 
 // partial_ = Q^T c of a low-rank component.

@@ -99,6 +99,10 @@ struct Kernels {
   // y_j += w weight_j x_j; weight may be null (then 1).
   void (*add_weighted)(double w, const double* x, const double* weight, int64_t d, double* y);
 
+  // t = step X + e with whole numbers |X_j| <= limit, step = max |t| / limit (0, with X = 0, where t is too small): X as integers,
+  // *step, *sum = sum_j X_j centre_j (centre null: 1); returns |e|^2.
+  double (*round_to_digits)(const double* t, int64_t d, int32_t limit, const double* centre, int32_t* digits, double* step, double* sum);
+
   // row_j = weight_j v_j; bytes_j = 128 + row_j / step, rounded, with step = max |row| / 127; returns max |row|.
   double (*weighted_bytes)(const double* v, const double* weight, int64_t d, double* row, uint8_t* bytes);
 

@@ -150,23 +150,56 @@ void add_weighted(double w, const double* x, const double* weight, int64_t d, do
   for (; j < d; ++j) y[j] = multiply_add(w, weight != nullptr ? x[j] * weight[j] : x[j], y[j]);
 }
 
-double weighted_bytes(const double* v, const double* weight, int64_t d, double* row, uint8_t* bytes) {
+inline double largest_size(const double* t, int64_t d) {
   const Lanes zero = broadcast(0);
   Lanes most = zero;
   int64_t j = 0;
   for (; j + 8 <= d; j += 8) {
-    const Lanes value = load(v + j) * load(weight + j);
+    const Lanes value = load(t + j);
     most = max(most, max(value, zero - value));
-    store(row + j, value);
   }
   double sizes[8], largest = 0;
   store(sizes, most);
   for (double size : sizes) largest = size > largest ? size : largest;
   for (; j < d; ++j) {
-    row[j] = v[j] * weight[j];
-    const double size = row[j] < 0 ? -row[j] : row[j];
+    const double size = t[j] < 0 ? -t[j] : t[j];
     largest = size > largest ? size : largest;
   }
+  return largest;
+}
+
+double round_to_digits(const double* t, int64_t d, int32_t limit, const double* centre, int32_t* digits, double* step, double* sum) {
+  const double largest = largest_size(t, d), inverse = largest > 1e-290 ? limit / largest : 0;
+  const double magic = 0x1.8p52;
+  *step = largest > 1e-290 ? largest / limit : 0;
+  Lanes squares = broadcast(0), sums = broadcast(0);
+  const Lanes factor = broadcast(inverse), unit = broadcast(*step), offset = broadcast(magic);
+  int64_t j = 0;
+  for (; j + 8 <= d; j += 8) {
+    const Lanes value = load(t + j), whole = (value * factor + offset) - offset;
+    const Lanes rest = subtract_product(value, unit, whole);
+    squares = multiply_add(rest, rest, squares);
+    sums = centre != nullptr ? multiply_add(whole, load(centre + j), sums) : sums + whole;
+    double numbers[8];
+    store(numbers, whole);
+    for (int lane = 0; lane < 8; ++lane) digits[j + lane] = static_cast<int32_t>(numbers[lane]);
+  }
+  double square = lane_total(squares);
+  *sum = lane_total(sums);
+  for (; j < d; ++j) {
+    const double whole = (t[j] * inverse + magic) - magic, rest = t[j] - *step * whole;
+    square += rest * rest;
+    *sum += whole * (centre != nullptr ? centre[j] : 1);
+    digits[j] = static_cast<int32_t>(whole);
+  }
+  return square;
+}
+
+double weighted_bytes(const double* v, const double* weight, int64_t d, double* row, uint8_t* bytes) {
+  int64_t j = 0;
+  for (; j + 8 <= d; j += 8) store(row + j, load(v + j) * load(weight + j));
+  for (; j < d; ++j) row[j] = v[j] * weight[j];
+  const double largest = largest_size(row, d);
   const double inverse = largest > 1e-290 ? 127 / largest : 0;
   for (j = 0; j < d; ++j) bytes[j] = static_cast<uint8_t>(static_cast<int>(row[j] * inverse + 128.5));
   return largest;

@@ -26,31 +26,6 @@ class Aligned {
   char* data_ = nullptr;
 };
 
-// t [d] = step X + e: X, the step and |e|, the roundings of the subtraction included.
-double round_to_digits(const double* t, int64_t d, int32_t limit, int32_t* digits, double* step, double* digit_sum) {
-  double largest = 0;
-  for (int64_t j = 0; j < d; ++j) largest = std::max(largest, std::abs(t[j]));
-  *digit_sum = 0;
-  *step = largest / limit;
-  const double inverse = largest > 0 ? limit / largest : 0;
-  double rest = 0;
-  if (!(inverse < 1e300)) {
-    std::fill(digits, digits + d, 0);
-    *step = 0;
-    return largest * std::sqrt(static_cast<double>(d)) * up;
-  }
-  for (int64_t j = 0; j < d; ++j) {
-    const double scaled = std::clamp(t[j] * inverse, -static_cast<double>(limit), static_cast<double>(limit));
-    digits[j] = static_cast<int32_t>(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
-    if (digits[j] > limit) digits[j] = limit;
-    if (digits[j] < -limit) digits[j] = -limit;
-    const double e = t[j] - *step * digits[j];
-    rest += e * e;
-    *digit_sum += digits[j];
-  }
-  return (std::sqrt(rest) + 1e-15 * largest * std::sqrt(static_cast<double>(d))) * up;
-}
-
 }  // namespace
 
 struct MixtureBounds::Packed {
@@ -74,6 +49,9 @@ Status MixtureBounds::build(ThreadPool& pool, const Execution& execution) {
     share_.resize(static_cast<size_t>(n_));
     map_.assign(count * directions_, 0.0);
   }
+  loads_ = screen_.scale;
+  for (int64_t j = 0; j < d_ && !shared_.empty(); ++j) loads_[j] *= shared_[j];
+  levels_.assign(screen_.centre.begin(), screen_.centre.end());
   double together = 0, largest = 1;
   if (!shared_.empty()) {
     largest = *std::max_element(shared_.begin(), shared_.end());
@@ -147,42 +125,31 @@ void MixtureBounds::build_component(int64_t k, std::vector<double>& scratch) {
 // 16 queries from `group` * 16 on; missing ones repeat the last.
 void MixtureBounds::pack(const double* x, int64_t group, int64_t count, Packed& packed) const {
   const DigitKernels& digits = *set_.digits;
+  const Kernels& kernels = *set_.kernels;
   const double a = at_.a();
   std::vector<double> centred(static_cast<size_t>(d_)), t(centred.size());
   std::vector<int32_t> means(static_cast<size_t>(digit_lanes * d_)), directions(directions_ > 0 ? means.size() : 0);
+  const double root = std::sqrt(static_cast<double>(d_));
+  // The roundings of t and of its digits, absolute in its largest entry , which is limit_one steps.
+  const double rounding = 1e-14 * static_cast<double>(digits.limit_one) * root;
   ScreenQueries& q = packed.queries[group];
   for (int lane = 0; lane < digit_lanes; ++lane) {
     const double* row = x + std::min<int64_t>(group * digit_lanes + lane, count - 1) * d_;
-    double square = 0, moved = 0;
-    for (int64_t j = 0; j < d_; ++j) {
-      const double weight = shared_.empty() ? 1 : shared_[j], step = a * screen_.origin[j];
-      centred[j] = row[j] - step;
-      const double rounding = 0x1p-51 * (std::abs(row[j]) + std::abs(step));
-      square += weight * centred[j] * centred[j];
-      moved += weight * rounding * rounding;
-      t[j] = weight * screen_.scale[j] * centred[j];
-    }
-    double step, sum;
-    int32_t* integers = means.data() + lane * d_;
-    const double error = round_to_digits(t.data(), d_, digits.limit_one, integers, &step, &sum);
-    double centre = 0;
-    for (int64_t j = 0; j < d_; ++j) centre += static_cast<double>(integers[j]) * screen_.centre[j];
-    q.square[lane] = square;
+    kernels.differences(&row, 1, screen_.origin.data(), a, nullptr, d_, centred.data());
+    kernels.differences(&row, 1, screen_.origin.data(), a, loads_.data(), d_, t.data());
+    double step, centre;
+    const double rest = kernels.round_to_digits(t.data(), d_, digits.limit_one, levels_.data(), means.data() + lane * d_, &step, &centre);
+    q.square[lane] = kernels.weighted_square(centred.data(), shared_.empty() ? nullptr : shared_.data(), d_);
     q.gain[lane] = 2 * a * step;
     q.centre[lane] = centre;
-    q.slack[lane] = 2 * a * error;
-    q.residual[lane] = std::sqrt(moved) * up;
+    q.slack[lane] = 2 * a * (std::sqrt(rest) + rounding * step + 1e-289 * root) * up;
+    q.residual[lane] = 0x1p-50 * std::sqrt(q.square[lane]);
     if (directions_ == 0) continue;
     const int64_t at = group * digit_lanes + lane;
-    packed.error[at] = round_to_digits(centred.data(), d_, digits.limit_one, directions.data() + lane * d_, &packed.step[at], &packed.digit_sum[at]);
-    double norm = 0, rounding = 0;
-    for (int64_t j = 0; j < d_; ++j) {
-      norm += centred[j] * centred[j];
-      const double size = std::abs(row[j]) + std::abs(a * screen_.origin[j]);
-      rounding += size * size;
-    }
-    packed.norm[at] = std::sqrt(norm) * up;
-    packed.error[at] += 0x1p-48 * std::sqrt(rounding);
+    const double left = kernels.round_to_digits(centred.data(), d_, digits.limit_one, nullptr, directions.data() + lane * d_, &packed.step[at],
+                                                &packed.digit_sum[at]);
+    packed.norm[at] = std::sqrt(kernels.weighted_square(centred.data(), nullptr, d_)) * up;
+    packed.error[at] = (std::sqrt(left) + rounding * packed.step[at] + 1e-289 * root) * up;
   }
   digits.pack_group(means.data(), d_, 1, packed.means.data() + group * digits.group_bytes(d_, 1));
   if (directions_ > 0) digits.pack_group(directions.data(), d_, 1, packed.directions.data() + group * digits.group_bytes(d_, 1));

@@ -35,6 +35,7 @@ class MixtureBounds {
   const int64_t n_, d_;
   int64_t directions_ = 0;               // byte rows per component beside the mean
   std::vector<double> shared_;           // D^2 [d], empty: identity
+  std::vector<double> loads_, levels_;   // [d] D^2 scale, and the centre's bytes as numbers
   std::vector<ScreenRow> components_;    // [n]
   // Directions v, rows of basis E: v_j = size (byte_j - 128) + remainder.
   std::vector<uint8_t> rows_;            // [n][directions][stride] and 64 readable bytes

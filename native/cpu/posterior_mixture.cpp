@@ -224,7 +224,15 @@ void read_logits(const Target& target, const PosteriorRequest& request, const Ga
       request.top_weight[out * request.top + k] = std::exp(ranking[k].logit - sums.max) / (1 + sums.rest);
     }
   }
-  read_bounds(target, request, out, sums, uniform, at.model(), log_density, static_cast<double>(target.n), nullptr);
+  PosteriorRequest density = request, score = request;
+  density.error_score = nullptr;
+  score.error_log_density = nullptr;
+  // Where one component has all the weight, errors of logits do not move the score: a factor common to all weights cancels.
+  ErrorModel model = at.model();
+  const double terms = static_cast<double>(target.n);
+  read_bounds(target, density, out, sums, uniform, model, log_density, terms, nullptr);
+  if (sums.rest == 0) model.logit_units = model.logit_offset = 0;
+  read_bounds(target, score, out, sums, uniform, model, log_density, terms, nullptr);
   if (request.precision != Precision::exact) return;
   // What the cut leaves out: at most dropped_mass of all weight, on components no farther than their own logits say.
   if (request.error_log_density) request.error_log_density[out] += dropped_mass;
