@@ -19,7 +19,7 @@
     {
       "target_name": "regimes",
       "sources": [
-        "<!@(node -p \"['core', 'cpu', 'reference', 'bindings'].flatMap((d) => fs.readdirSync('native/' + d).filter((f) => f.endsWith('.cpp') && !/avx|vnni/.test(f)).map((f) => 'native/' + d + '/' + f)).join(' ')\")",
+        "<!@(node -p \"['core', 'cpu', 'reference', 'bindings'].flatMap((d) => fs.readdirSync('native/' + d).filter((f) => f.endsWith('.cpp') && !/_(avx2|avx512|vnni|amx)\\.cpp$/.test(f)).map((f) => 'native/' + d + '/' + f)).join(' ')\")",
         "native/dispatch.cpp"
       ],
       "include_dirs": [
@@ -32,7 +32,7 @@
         "REGIMES_VERSION=\"<!(node -p \"require('./package.json').version\")\""
       ],
       "conditions": [
-        ["target_arch=='x64'", {"dependencies": ["kernels_avx2", "kernels_avx512", "kernels_vnni"]}],
+        ["target_arch=='x64'", {"dependencies": ["kernels_avx2", "kernels_avx512", "kernels_vnni", "kernels_amx"]}],
         ["OS=='linux'", {"ldflags": ["-Wl,-z,nodelete"]}]
       ]
     }
@@ -62,6 +62,16 @@
             "-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mavx512vnni", "-mfma", "-Wno-uninitialized", "-Wno-maybe-uninitialized"
           ],
           "xcode_settings": {"OTHER_CPLUSPLUSFLAGS": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mavx512vnni", "-mfma"]}
+        },
+        {
+          "target_name": "kernels_amx",
+          "type": "static_library",
+          "sources": ["native/cpu/digits_amx.cpp"],
+          "cflags_cc": [
+            "-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mavx512vnni", "-mamx-tile", "-mamx-int8", "-mfma",
+            "-Wno-uninitialized", "-Wno-maybe-uninitialized"
+          ],
+          "xcode_settings": {"OTHER_CPLUSPLUSFLAGS": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mavx512vnni", "-mamx-tile", "-mamx-int8", "-mfma"]}
         }
       ]
     }]

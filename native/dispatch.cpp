@@ -21,7 +21,7 @@ struct Cpu {
   }
   static const Backend* backend() {
     if (Set().kernels == nullptr || Set().digits == nullptr) return nullptr;
-    static const Backend instance{Set().name, posterior, sweep};
+    static const Backend instance{Set().name, posterior, sweep, Set().digits->name};
     return &instance;
   }
 };
@@ -31,7 +31,7 @@ BackendChoice choose() {
   std::vector<const Backend*> usable;
   for (const Backend* backend : {
 #ifdef REGIMES_X86_KERNELS
-           Cpu<vnni_set>::backend(), Cpu<avx512_set>::backend(), Cpu<avx2_set>::backend(),
+           Cpu<amx_set>::backend(), Cpu<vnni_set>::backend(), Cpu<avx512_set>::backend(), Cpu<avx2_set>::backend(),
 #endif
            Cpu<portable_set>::backend(), &reference_backend()}) {
     if (backend == nullptr) continue;

@@ -1,5 +1,5 @@
 // Chooses the backend once per process: by capability, or by DIFFUSION_REGIMES_BACKEND = reference, cpu-portable, cpu-avx2,
-// cpu-avx512, cpu-vnni (an unusable forced one is an error, never a silent fall-back).
+// cpu-avx512, cpu-vnni, cpu-amx (an unusable forced one is an error, never a silent fall-back).
 #pragma once
 
 #include <string>

@@ -1,6 +1,7 @@
 #include "operations.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "../core/draws.h"
 #include "../core/spectrum.h"
@@ -25,6 +26,22 @@ const Backend& backend(Napi::Env env) {
   return *choice.backend;
 }
 
+// Results say what the layouts hold, and V8 is told.
+Job::Finish finish_with_layouts(std::shared_ptr<TargetMemory> target) {
+  return [target = std::move(target)](Napi::Env, Napi::Object out) {
+    target->state_memory();
+    out.Set("layoutBytes", static_cast<double>(target->layout_bytes.load()));
+  };
+}
+
+Precision precision_of(const Napi::Object& request) {
+  const std::string name = request.Get("precision").ToString().Utf8Value();
+  if (name == "exact") return Precision::exact;
+  if (name == "float64") return Precision::float64;
+  if (name == "fast") return Precision::fast;
+  throw coded_error(request.Env(), "E_OPTION", "precision is exact, float64 or fast, not " + name);
+}
+
 bool contains(const std::vector<std::string>& names, const char* name) { return std::find(names.begin(), names.end(), name) != names.end(); }
 
 // Runs `work` after the one-time preparation of the target.
@@ -33,6 +50,16 @@ Job::Work prepared(std::shared_ptr<TargetMemory> target, Job::Work work) {
     const Status status = target->prepare_once(execution);
     return status.ok() ? work(execution) : status;
   };
+}
+
+// Runs `work` on the target with the layouts of its rows, unless float64 throughout is asked for.
+Status with_layouts(TargetMemory& memory, Precision precision, const Execution& execution, const std::function<Status(const Target&)>& work) {
+  Target target = memory.target;
+  if (precision != Precision::float64) {
+    const Status status = memory.lay_out_once(execution, target);
+    if (!status.ok()) return status;
+  }
+  return work(target);
 }
 
 }  // namespace
@@ -57,6 +84,7 @@ Napi::Value posterior(const Napi::CallbackInfo& info) {
   r.x = {inputs->x.data(), batch, d};
   r.a = number(request, "a");
   r.b = number(request, "b");
+  r.precision = precision_of(request);
   if (contains(readings, "logDensity")) r.log_density = job->real_output("logDensity", batch);
   if (contains(readings, "denoised")) r.denoised = job->real_output("denoised", batch * d);
   if (contains(readings, "score")) r.score = job->real_output("score", batch * d);
@@ -86,11 +114,14 @@ Napi::Value posterior(const Napi::CallbackInfo& info) {
   }
   r.error_log_density = job->real_output("errorLogDensity", batch);
   if (r.score || r.denoised) r.error_score = job->real_output("errorScore", batch);
+  r.survivors = job->integer_output("survivors", batch);
+  r.path = job->byte_output("path", batch);
 
   const Backend& chosen = backend(env);
   return Job::start(std::move(job), prepared(target, [target, inputs, &chosen](const Execution& execution) {
-    return chosen.posterior(target->target, inputs->request, execution);
-  }));
+    return with_layouts(*target, inputs->request.precision, execution,
+                        [&](const Target& use) { return chosen.posterior(use, inputs->request, execution); });
+  }), finish_with_layouts(target));
 }
 
 Napi::Value sweep(const Napi::CallbackInfo& info) {
@@ -113,10 +144,12 @@ Napi::Value sweep(const Napi::CallbackInfo& info) {
   r.a = inputs->a.data();
   r.b = inputs->b.data();
   r.times = times;
+  r.precision = precision_of(request);
   r.seed = seed(request, "seed");
   r.first = static_cast<uint64_t>(whole(request, "first"));
   r.count = whole(request, "count");
   r.component = job->integer_output("component", r.count);
+  r.path = job->byte_output("path", 1);
   const bool classes = contains(readings, "classSquares") || contains(readings, "classEntropy");
   if (classes && target->target.class_count == 0) throw coded_error(env, "E_LABELS", "class readings need labels");
   const auto want = [&](const char* name) { return contains(readings, name) ? job->real_output(name, times * r.count) : nullptr; };
@@ -129,8 +162,9 @@ Napi::Value sweep(const Napi::CallbackInfo& info) {
 
   const Backend& chosen = backend(env);
   return Job::start(std::move(job), prepared(target, [target, inputs, &chosen](const Execution& execution) {
-    return chosen.sweep(target->target, inputs->request, execution);
-  }));
+    return with_layouts(*target, inputs->request.precision, execution,
+                        [&](const Target& use) { return chosen.sweep(use, inputs->request, execution); });
+  }), finish_with_layouts(target));
 }
 
 Napi::Value sample(const Napi::CallbackInfo& info) {
@@ -186,6 +220,7 @@ Napi::Value project(const Napi::CallbackInfo& info) {
   auto job = make_job(info, 2);
   ProjectRequest r;
   r.vectors = {vectors->data(), count, target->target.d};
+  if (centre != "none" && centre != "mean" && centre != "class") throw coded_error(info.Env(), "E_OPTION", "centre is none, mean or class, not " + centre);
   r.centre = centre == "mean" ? ProjectRequest::Centre::mean : centre == "class" ? ProjectRequest::Centre::of_class : ProjectRequest::Centre::none;
   r.out = job->real_output("projections", target->target.n * count);
   return Job::start(std::move(job), prepared(target, [target, vectors, r](const Execution& execution) {

@@ -4,6 +4,8 @@
 #include "../core/operations.h"
 #include "digits.h"
 #include "kernels.h"
+#include "screen.h"
+#include "small.h"
 
 namespace regimes {
 
@@ -11,9 +13,12 @@ struct Instructions {
   const char* name;
   const Kernels* kernels;      // float64
   const DigitKernels* digits;  // bytes times fixed point
+  const ScreenKernels* screen; // screening and refinement
+  const SmallKernels* small;   // space-ordered tiles
 };
 
 // One per backend; with a null member where this machine lacks it.
+const Instructions& amx_set();
 const Instructions& vnni_set();
 const Instructions& avx512_set();
 const Instructions& avx2_set();

@@ -12,6 +12,11 @@ namespace regimes {
 
 inline constexpr int digit_lanes = 16;  // queries per group
 
+// Packed digits live in whole aligned lines.
+struct alignas(64) DigitLine {
+  char bytes[64];
+};
+
 struct DigitKernels {
   const char* name;        // "amx", "vnni", "words-avx512", "words-avx2", "portable"
   int full_planes;
@@ -34,6 +39,7 @@ struct DigitKernels {
 };
 
 // Null where the instruction set was not compiled or this machine lacks it.
+const DigitKernels* digits_amx();
 const DigitKernels* digits_vnni();
 const DigitKernels* digits_words_avx512();
 const DigitKernels* digits_words_avx2();

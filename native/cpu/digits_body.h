@@ -78,7 +78,7 @@ struct Unit {
 };
 
 template <int Rows, int Units>
-inline void product_tile(const char* rows, int64_t stride, int64_t steps, const Unit* unit) {
+[[gnu::noinline]] void product_tile(const char* rows, int64_t stride, int64_t steps, const Unit* unit, Sums* result) {
   Sums sum[Rows][Units];
   const char* digits[Units];
 #pragma GCC unroll 8
@@ -86,7 +86,7 @@ inline void product_tile(const char* rows, int64_t stride, int64_t steps, const 
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-    for (int u = 0; u < Units; ++u) sum[r][u] = zero_sums();
+    for (int u = 0; u < Units; ++u) { sum[r][u] = zero_sums(); asm("" : "+v"(sum[r][u])); }
   for (int64_t s = 0; s < steps; ++s) {
     Sums digit[Units];
 #pragma GCC unroll 8
@@ -95,36 +95,46 @@ inline void product_tile(const char* rows, int64_t stride, int64_t steps, const 
     for (int r = 0; r < Rows; ++r) {
       const Sums row = broadcast4(rows + r * stride + s * 4);
 #pragma GCC unroll 8
-      for (int u = 0; u < Units; ++u) sum[r][u] = multiply(sum[r][u], row, digit[u]);
+      for (int u = 0; u < Units; ++u) multiply(sum[r][u], row, digit[u]);
     }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-    for (int u = 0; u < Units; ++u) add_scaled(unit[u].out + r * digit_lanes, sum[r][u], unit[u].factor, unit[u].first);
+    for (int u = 0; u < Units; ++u) result[r * Units + u] = sum[r][u];
 }
 
 template <int Units>
 void product_rows(const char* rows, int64_t stride, int count, int64_t steps, const Unit* unit) {
+  Sums sum[tile_rows * Units];
   switch (count) {
     case 1:
-      return product_tile<1, Units>(rows, stride, steps, unit);
+      product_tile<1, Units>(rows, stride, steps, unit, sum);
+      break;
     case 2:
-      return product_tile<2, Units>(rows, stride, steps, unit);
+      product_tile<2, Units>(rows, stride, steps, unit, sum);
+      break;
     case 3:
-      return product_tile<3, Units>(rows, stride, steps, unit);
+      product_tile<3, Units>(rows, stride, steps, unit, sum);
+      break;
     case 4:
-      return product_tile<4, Units>(rows, stride, steps, unit);
+      product_tile<4, Units>(rows, stride, steps, unit, sum);
+      break;
     case 5:
-      return product_tile<5, Units>(rows, stride, steps, unit);
+      product_tile<5, Units>(rows, stride, steps, unit, sum);
+      break;
     default:
-      return product_tile<tile_rows, Units>(rows, stride, steps, unit);
+      product_tile<tile_rows, Units>(rows, stride, steps, unit, sum);
+  }
+  for (int r = 0; r < count; ++r) {
+    for (int u = 0; u < Units; ++u) add_scaled(unit[u].out + r * digit_lanes, sum[r * Units + u], unit[u].factor, unit[u].first);
   }
 }
 
-void group_products(const uint8_t* rows, int64_t stride, int count, int64_t d, const void* packed, int groups, int planes, double* out,
+[[maybe_unused]] void group_products(const uint8_t* rows, int64_t stride, int count, int64_t d, const void* packed, int groups, int planes, double* out,
                     int64_t out_rows) {
-  alignas(64) uint16_t words[widen ? tile_rows * column_block : 1];
+  constexpr int64_t word_stride = column_block + 64;  // a multiple of 4096 bytes would put all rows into the same cache lines
+  alignas(64) uint16_t words[widen ? tile_rows * word_stride : 1];
   const int units = groups * planes * units_per_plane;
   for (int64_t column = 0; column < d; column += column_block) {
     const int64_t columns = d - column < column_block ? d - column : column_block;
@@ -134,9 +144,9 @@ void group_products(const uint8_t* rows, int64_t stride, int count, int64_t d, c
       const char* source = reinterpret_cast<const char*>(rows + first * stride + column);
       int64_t source_stride = stride;
       if constexpr (widen) {
-        for (int r = 0; r < tile; ++r) widen_row(rows + (first + r) * stride + column, steps * columns_per_step, words + r * column_block);
+        for (int r = 0; r < tile; ++r) widen_row(rows + (first + r) * stride + column, steps * columns_per_step, words + r * word_stride);
         source = reinterpret_cast<const char*>(words);
-        source_stride = column_block * static_cast<int64_t>(sizeof(uint16_t));
+        source_stride = word_stride * static_cast<int64_t>(sizeof(uint16_t));
       }
       for (int u = 0; u < units;) {
         const int taken = units - u < tile_units ? units - u : tile_units;
@@ -195,7 +205,7 @@ inline void single_tile(const uint8_t* const* row, const uint8_t* const* next, i
         for (int r = 0; r < Rows; ++r) {
           const Sums bytes = load_row(row[r] + part);
 #pragma GCC unroll 4
-          for (int p = 0; p < Planes; ++p) sum[r][p] = multiply(sum[r][p], bytes, digit[p]);
+          for (int p = 0; p < Planes; ++p) multiply(sum[r][p], bytes, digit[p]);
         }
       }
     }
@@ -234,9 +244,9 @@ void single_products(const uint8_t* rows, int64_t stride, const int32_t* index, 
   single_products_of<planes_full>(rows, stride, index, count, d, digits, out);
 }
 
-constexpr regimes::DigitKernels make_digits(const char* name) {
-  return {name,         planes_full, limit_of(1), limit_of(planes_full), group_bytes,    single_bytes,
-          pack_group,   pack_single, group_products, single_products};
+// `groups` is group_products, or a kernel that reads the same packed groups.
+constexpr regimes::DigitKernels make_digits(const char* name, decltype(regimes::DigitKernels::group_products) groups) {
+  return {name,       planes_full, limit_of(1), limit_of(planes_full), group_bytes, single_bytes, pack_group, pack_single, groups, single_products};
 }
 
 }  // namespace

@@ -22,20 +22,41 @@ void pack_group(const int32_t* x, int64_t d, int, void* packed) {
   }
 }
 
+// Rows rows and half a group at once: their sums are few enough for the registers of any machine.
+template <int Rows>
+void product_tile(const uint8_t* rows, int64_t stride, int64_t columns, const double* x, double* out, bool first) {
+  constexpr int half = digit_lanes / 2;
+  double sums[Rows][half] = {};
+  for (int64_t k = 0; k < columns; ++k) {
+    for (int r = 0; r < Rows; ++r) {
+      const double value = rows[r * stride + k];
+      for (int lane = 0; lane < half; ++lane) sums[r][lane] += value * x[k * digit_lanes + lane];
+    }
+  }
+  for (int r = 0; r < Rows; ++r) {
+    for (int lane = 0; lane < half; ++lane) out[r * digit_lanes + lane] = first ? sums[r][lane] : out[r * digit_lanes + lane] + sums[r][lane];
+  }
+}
+
 void group_products(const uint8_t* rows, int64_t stride, int count, int64_t d, const void* packed, int groups, int, double* out,
                     int64_t out_rows) {
   for (int g = 0; g < groups; ++g) {
     const double* x = static_cast<const double*>(packed) + g * digit_lanes * d;
     for (int64_t column = 0; column < d; column += column_block) {
-      const int64_t end = column + column_block < d ? column + column_block : d;
-      for (int r = 0; r < count; ++r) {
-        double* products = out + (g * out_rows + r) * digit_lanes;
-        double sums[digit_lanes] = {};
-        for (int64_t k = column; k < end; ++k) {
-          const double value = rows[r * stride + k];
-          for (int lane = 0; lane < digit_lanes; ++lane) sums[lane] += value * x[k * digit_lanes + lane];
+      const int64_t columns = d - column < column_block ? d - column : column_block;
+      for (int half = 0; half < digit_lanes; half += digit_lanes / 2) {
+        const double* lanes_of = x + column * digit_lanes + half;
+        for (int r = 0; r < count;) {
+          const uint8_t* row = rows + r * stride + column;
+          double* products = out + (g * out_rows + r) * digit_lanes + half;
+          if (r + 2 <= count) {
+            product_tile<2>(row, stride, columns, lanes_of, products, column == 0);
+            r += 2;
+          } else {
+            product_tile<1>(row, stride, columns, lanes_of, products, column == 0);
+            ++r;
+          }
         }
-        for (int lane = 0; lane < digit_lanes; ++lane) products[lane] = column == 0 ? sums[lane] : products[lane] + sums[lane];
       }
     }
   }

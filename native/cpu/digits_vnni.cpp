@@ -1,41 +1,8 @@
-// Compiled with -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma. Bytes times signed bytes, four products and their sum
-// per 32-bit lane in one instruction.
-#include <immintrin.h>
-
-#include <cstdint>
+// Compiled with -mavx512f -mavx512dq -mavx512vl -mavx512bw -mavx512vnni -mfma.
+#include "digits_bytes.h"
 
 namespace {
-
-using Digit = int8_t;
-using Sums = __m512i;
-constexpr int digit_bits = 8, planes_full = 3, sum_lanes = 16, tile_units = 4;
-constexpr int64_t column_block = 4096, single_columns = 64;
-constexpr bool widen = false;
-
-inline Sums zero_sums() { return _mm512_setzero_si512(); }
-inline Sums load_digits(const char* p) { return _mm512_loadu_si512(p); }
-inline Sums load_row(const uint8_t* p) { return _mm512_loadu_si512(p); }
-inline Sums broadcast4(const char* p) {
-  int32_t bytes;
-  __builtin_memcpy(&bytes, p, 4);
-  return _mm512_set1_epi32(bytes);
-}
-inline Sums multiply(Sums sums, Sums row, Sums digits) { return _mm512_dpbusd_epi32(sums, row, digits); }
-inline int32_t total(Sums sums) { return _mm512_reduce_add_epi32(sums); }
-inline void add_scaled(double* out, Sums sums, double factor, bool first) {
-  const __m512d scale = _mm512_set1_pd(factor);
-  const __m512d low = _mm512_cvtepi32_pd(_mm512_castsi512_si256(sums)), high = _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(sums, 1));
-  _mm512_storeu_pd(out, _mm512_fmadd_pd(low, scale, first ? _mm512_setzero_pd() : _mm512_loadu_pd(out)));
-  _mm512_storeu_pd(out + 8, _mm512_fmadd_pd(high, scale, first ? _mm512_setzero_pd() : _mm512_loadu_pd(out + 8)));
-}
-inline void widen_row(const uint8_t*, int64_t, uint16_t*) {}
-
-}  // namespace
-
-#include "digits_body.h"
-
-namespace {
-constexpr regimes::DigitKernels table = make_digits("vnni");
+constexpr regimes::DigitKernels table = make_digits("vnni", group_products);
 }
 
 const regimes::DigitKernels* regimes::digits_vnni() {

@@ -19,7 +19,11 @@ inline Sums broadcast4(const char* p) {
   __builtin_memcpy(&words, p, 4);
   return _mm256_set1_epi32(words);
 }
-inline Sums multiply(Sums sums, Sums row, Sums digits) { return _mm256_add_epi32(sums, _mm256_madd_epi16(row, digits)); }
+// As intrinsics, GCC 12 keeps some of the sums in memory.
+inline void multiply(Sums& sums, Sums row, Sums digits) {
+  Sums pairs;
+  asm("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(sums), "=&x"(pairs) : "x"(row), "x"(digits));
+}
 inline int32_t total(Sums sums) {
   __m128i x = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
   x = _mm_add_epi32(x, _mm_shuffle_epi32(x, 0x4e));
@@ -41,7 +45,7 @@ inline void widen_row(const uint8_t* row, int64_t columns, uint16_t* words) {
 #include "digits_body.h"
 
 namespace {
-constexpr regimes::DigitKernels table = make_digits("words-avx2");
+constexpr regimes::DigitKernels table = make_digits("words-avx2", group_products);
 }
 
 const regimes::DigitKernels* regimes::digits_words_avx2() {

@@ -19,7 +19,11 @@ inline Sums broadcast4(const char* p) {
   __builtin_memcpy(&words, p, 4);
   return _mm512_set1_epi32(words);
 }
-inline Sums multiply(Sums sums, Sums row, Sums digits) { return _mm512_add_epi32(sums, _mm512_madd_epi16(row, digits)); }
+// As intrinsics, GCC 12 keeps some of the sums in memory.
+inline void multiply(Sums& sums, Sums row, Sums digits) {
+  Sums pairs;
+  asm("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+v"(sums), "=&v"(pairs) : "v"(row), "v"(digits));
+}
 inline int32_t total(Sums sums) { return _mm512_reduce_add_epi32(sums); }
 inline void add_scaled(double* out, Sums sums, double factor, bool first) {
   const __m512d scale = _mm512_set1_pd(factor);
@@ -37,7 +41,7 @@ inline void widen_row(const uint8_t* row, int64_t columns, uint16_t* words) {
 #include "digits_body.h"
 
 namespace {
-constexpr regimes::DigitKernels table = make_digits("words-avx512");
+constexpr regimes::DigitKernels table = make_digits("words-avx512", group_products);
 }
 
 const regimes::DigitKernels* regimes::digits_words_avx512() {

@@ -213,7 +213,7 @@ void screen_bounds(const double* products, int rows, const ScreenQueries& q, con
       const Lanes square = (load(q.square + part) + broadcast(row[r].square)) * keep;
       const Lanes slack = multiply_add(load(q.slack + part), broadcast(row[r].byte_norm), load(q.gain + part) *
                                        (load(products + r * 16 + part) - load(q.centre + part)));
-      const Lanes near = root(max(square - slack, zero)) - (broadcast(row[r].residual) + load(q.residual + part));
+      const Lanes near = square_root(max(square - slack, zero)) - (broadcast(row[r].residual) + load(q.residual + part));
       const Lanes distance = max(near, zero);
       Lanes form = distance * distance * broadcast(row[r].scale);
       if (reduction != nullptr) form = max(form - load(reduction + r * 16 + part), zero);

@@ -30,6 +30,9 @@ struct Mask {
   }
 
 inline Lanes load(const double* p) REGIMES_EACH_LANE(p[i])
+// Eight stored elements as float64.
+template <class Stored>
+inline Lanes widen(const Stored* p) REGIMES_EACH_LANE(static_cast<double>(p[i]))
 inline void store(double* p, Lanes x) { std::memcpy(p, x.v, sizeof x.v); }
 inline Lanes broadcast(double x) REGIMES_EACH_LANE(x)
 inline Lanes operator+(Lanes x, Lanes y) REGIMES_EACH_LANE(x.v[i] + y.v[i])
@@ -37,7 +40,7 @@ inline Lanes operator-(Lanes x, Lanes y) REGIMES_EACH_LANE(x.v[i] - y.v[i])
 inline Lanes operator*(Lanes x, Lanes y) REGIMES_EACH_LANE(x.v[i] * y.v[i])
 inline Lanes operator/(Lanes x, Lanes y) REGIMES_EACH_LANE(x.v[i] / y.v[i])
 inline Lanes max(Lanes x, Lanes y) REGIMES_EACH_LANE(x.v[i] > y.v[i] ? x.v[i] : y.v[i])
-inline Lanes root(Lanes x) REGIMES_EACH_LANE(__builtin_sqrt(x.v[i]))
+inline Lanes square_root(Lanes x) REGIMES_EACH_LANE(__builtin_sqrt(x.v[i]))
 inline Lanes multiply_add(Lanes x, Lanes y, Lanes z) REGIMES_EACH_LANE(x.v[i] * y.v[i] + z.v[i])
 inline double multiply_add(double x, double y, double z) { return x * y + z; }
 inline double exact_product_error(double x, double y, double product) {

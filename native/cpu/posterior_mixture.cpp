@@ -229,17 +229,11 @@ void read_logits(const Target& target, const PosteriorRequest& request, const Ga
   score.error_log_density = nullptr;
   // Where one component has all the weight, errors of logits do not move the score: a factor common to all weights cancels.
   ErrorModel model = at.model();
+  if (request.precision == Precision::exact) model.dropped = dropped_mass;
   const double terms = static_cast<double>(target.n);
   read_bounds(target, density, out, sums, uniform, model, log_density, terms, nullptr);
   if (sums.rest == 0) model.logit_units = model.logit_offset = 0;
   read_bounds(target, score, out, sums, uniform, model, log_density, terms, nullptr);
-  if (request.precision != Precision::exact) return;
-  // What the cut leaves out: at most dropped_mass of all weight, on components no farther than their own logits say.
-  if (request.error_log_density) request.error_log_density[out] += dropped_mass;
-  if (request.error_score) {
-    const double speed = std::sqrt(2 / at.model().smallest_variance), energy = std::max(sums.mean_energy() + uniform, 0.0);
-    request.error_score[out] += 2 * dropped_mass * speed * std::sqrt(energy + std::log(static_cast<double>(target.n)) + 38);
-  }
 }
 
 }  // namespace

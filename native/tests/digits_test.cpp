@@ -92,7 +92,7 @@ void products_of(const DigitKernels& table, int64_t d, int count, int groups, in
 }
 
 void every_table_equals_integer_loops() {
-  for (const DigitKernels* table : {digits_vnni(), digits_words_avx512(), digits_words_avx2(), digits_portable()}) {
+  for (const DigitKernels* table : {digits_amx(), digits_vnni(), digits_words_avx512(), digits_words_avx2(), digits_portable()}) {
     if (table == nullptr) continue;
     std::printf("%s\n", table->name);
     CHECK(table->limit_full >= (1 << 22) - 1 && table->limit_one <= table->limit_full);
