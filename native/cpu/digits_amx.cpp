@@ -64,6 +64,7 @@ void tile_products(const uint8_t* rows, int64_t stride, int64_t blocks, const ch
 void tile_group_products(const uint8_t* rows, int64_t stride, int count, int64_t d, const void* packed, int groups, int planes, double* out,
                          int64_t out_rows) {
   alignas(64) int32_t sums[4 * tile_side * digit_lanes];
+  asm volatile("" ::: "memory");  // GCC 12 does not know that tile loads read memory: what a caller wrote must have been stored
   const int units = groups * planes;
   int upper = 0, lower = 0;
   for (int64_t column = 0; column < d; column += column_block) {

@@ -69,7 +69,7 @@ void pack_group(const int32_t* x, int64_t d, int planes, void* packed) {
   }
 }
 
-// The sums of Rows rows and Units registers over `steps` steps, added to out[plane's group][row][16].
+// A register of digits, and where its sums go: out[row][16] += factor * sum.
 struct Unit {
   const char* digits;
   double* out;
@@ -77,6 +77,8 @@ struct Unit {
   bool first;  // write instead of add
 };
 
+// The sums of Rows rows and Units registers over `steps` steps. A function of its own, ending in plain stores, with zeros that the
+// compiler cannot merge: otherwise GCC 12 keeps sums in memory.
 template <int Rows, int Units>
 [[gnu::noinline]] void product_tile(const char* rows, int64_t stride, int64_t steps, const Unit* unit, Sums* result) {
   Sums sum[Rows][Units];
@@ -86,7 +88,7 @@ template <int Rows, int Units>
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-    for (int u = 0; u < Units; ++u) { sum[r][u] = zero_sums(); asm("" : "+v"(sum[r][u])); }
+    for (int u = 0; u < Units; ++u) sum[r][u] = zero_sums();
   for (int64_t s = 0; s < steps; ++s) {
     Sums digit[Units];
 #pragma GCC unroll 8
@@ -131,8 +133,8 @@ void product_rows(const char* rows, int64_t stride, int count, int64_t steps, co
   }
 }
 
-[[maybe_unused]] void group_products(const uint8_t* rows, int64_t stride, int count, int64_t d, const void* packed, int groups, int planes, double* out,
-                    int64_t out_rows) {
+[[maybe_unused]] void group_products(const uint8_t* rows, int64_t stride, int count, int64_t d, const void* packed, int groups,
+                                     int planes, double* out, int64_t out_rows) {
   constexpr int64_t word_stride = column_block + 64;  // a multiple of 4096 bytes would put all rows into the same cache lines
   alignas(64) uint16_t words[widen ? tile_rows * word_stride : 1];
   const int units = groups * planes * units_per_plane;
@@ -152,8 +154,8 @@ void product_rows(const char* rows, int64_t stride, int count, int64_t steps, co
         const int taken = units - u < tile_units ? units - u : tile_units;
         Unit unit[tile_units] = {};
         for (int i = 0; i < taken; ++i) {
-          const int part = (u + i) % units_per_plane, plane = (u + i) / units_per_plane % planes, group = (u + i) / units_per_plane / planes;
-          unit[i].digits = static_cast<const char*>(packed) + (group * planes + plane) * plane_bytes(d) + column / columns_per_step * 64 + part * 4 * sum_lanes;
+          const int part = (u + i) % units_per_plane, run = (u + i) / units_per_plane, plane = run % planes, group = run / planes;
+          unit[i].digits = static_cast<const char*>(packed) + run * plane_bytes(d) + column / columns_per_step * 64 + part * 4 * sum_lanes;
           unit[i].out = out + (group * out_rows + first) * digit_lanes + part * sum_lanes;
           unit[i].factor = plane_factor(plane);
           unit[i].first = plane == 0 && column == 0;
@@ -219,7 +221,8 @@ inline void single_tile(const uint8_t* const* row, const uint8_t* const* next, i
 }
 
 template <int Planes>
-void single_products_of(const uint8_t* rows, int64_t stride, const int32_t* index, int64_t count, int64_t d, const Digit* digits, double* out) {
+void single_products_of(const uint8_t* rows, int64_t stride, const int32_t* index, int64_t count, int64_t d, const Digit* digits,
+                        double* out) {
   const auto row_at = [=](int64_t i) { return rows + (index ? int64_t{index[i]} : i) * stride; };
   const uint8_t *row[rows_at_once], *next[rows_at_once];
   int64_t i = 0;
@@ -246,7 +249,8 @@ void single_products(const uint8_t* rows, int64_t stride, const int32_t* index, 
 
 // `groups` is group_products, or a kernel that reads the same packed groups.
 constexpr regimes::DigitKernels make_digits(const char* name, decltype(regimes::DigitKernels::group_products) groups) {
-  return {name,       planes_full, limit_of(1), limit_of(planes_full), group_bytes, single_bytes, pack_group, pack_single, groups, single_products};
+  return {name,       planes_full, limit_of(1), limit_of(planes_full), group_bytes,
+          single_bytes, pack_group, pack_single, groups, single_products};
 }
 
 }  // namespace

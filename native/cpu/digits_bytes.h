@@ -13,7 +13,11 @@ constexpr int digit_bits = 8, planes_full = 3, sum_lanes = 16, tile_units = 4;
 constexpr int64_t column_block = 4096, single_columns = 64;
 constexpr bool widen = false;
 
-inline Sums zero_sums() { return _mm512_setzero_si512(); }
+inline Sums zero_sums() {
+  Sums zero = _mm512_setzero_si512();
+  asm("" : "+v"(zero));
+  return zero;
+}
 inline Sums load_digits(const char* p) { return _mm512_loadu_si512(p); }
 inline Sums load_row(const uint8_t* p) { return _mm512_loadu_si512(p); }
 inline Sums broadcast4(const char* p) {

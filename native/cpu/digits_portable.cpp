@@ -34,7 +34,8 @@ void product_tile(const uint8_t* rows, int64_t stride, int64_t columns, const do
     }
   }
   for (int r = 0; r < Rows; ++r) {
-    for (int lane = 0; lane < half; ++lane) out[r * digit_lanes + lane] = first ? sums[r][lane] : out[r * digit_lanes + lane] + sums[r][lane];
+    double* total = out + r * digit_lanes;
+    for (int lane = 0; lane < half; ++lane) total[lane] = first ? sums[r][lane] : total[lane] + sums[r][lane];
   }
 }
 

@@ -11,7 +11,11 @@ constexpr int digit_bits = 13, planes_full = 2, sum_lanes = 8, tile_units = 2;
 constexpr int64_t column_block = 2048, single_columns = 16;
 constexpr bool widen = true;
 
-inline Sums zero_sums() { return _mm256_setzero_si256(); }
+inline Sums zero_sums() {
+  Sums zero = _mm256_setzero_si256();
+  asm("" : "+x"(zero));
+  return zero;
+}
 inline Sums load_digits(const char* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 inline Sums load_row(const uint8_t* p) { return _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 inline Sums broadcast4(const char* p) {

@@ -11,7 +11,11 @@ constexpr int digit_bits = 13, planes_full = 2, sum_lanes = 16, tile_units = 4;
 constexpr int64_t column_block = 2048, single_columns = 32;
 constexpr bool widen = true;
 
-inline Sums zero_sums() { return _mm512_setzero_si512(); }
+inline Sums zero_sums() {
+  Sums zero = _mm512_setzero_si512();
+  asm("" : "+v"(zero));
+  return zero;
+}
 inline Sums load_digits(const char* p) { return _mm512_loadu_si512(p); }
 inline Sums load_row(const uint8_t* p) { return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
 inline Sums broadcast4(const char* p) {
