@@ -14,6 +14,8 @@ namespace {
 constexpr napi_type_tag dataset_tag = {0x5d1a3c0e9b7f4e21u, 0x8c6b02f19d3e5a70u};
 constexpr napi_type_tag target_tag = {0x21e4f7b9e0c3a1d5u, 0x07a5e3d91f20b6c8u};
 
+// Below so many elements the float64 pass over all of them takes well under a millisecond.
+constexpr int64_t least_elements = 100'000;
 
 Napi::Object tagged(Napi::Object object, const napi_type_tag& tag) {
   object.TypeTag(&tag);
@@ -26,14 +28,19 @@ std::vector<double> logarithms(const std::vector<double>& weights) {
   return logs;
 }
 
+// Another job may hold the mutex for seconds: a waiting one must still notice its own abort, and then owns nothing.
+std::unique_lock<std::timed_mutex> cancellable_lock(std::timed_mutex& mutex, const Execution& execution) {
+  std::unique_lock lock(mutex, std::defer_lock);
+  while (!lock.try_lock_for(std::chrono::milliseconds(10)) && !execution.cancelled()) {
+  }
+  return lock;
+}
+
 }  // namespace
 
 Status TargetMemory::prepare_once(const Execution& execution) {
-  // Another job may be at it for seconds: a waiting one must still notice its own abort.
-  while (!preparing.try_lock_for(std::chrono::milliseconds(10))) {
-    if (execution.cancelled()) return Status::failure(Code::cancelled, "cancelled");
-  }
-  const std::lock_guard lock(preparing, std::adopt_lock);
+  const std::unique_lock lock = cancellable_lock(preparing, execution);
+  if (!lock.owns_lock()) return Status::failure(Code::cancelled, "cancelled");
   if (!prepared && target.kind == Target::Kind::mixture) {
     const Status status = prepare(covariances, target.n, target.d, execution);
     if (status.code == Code::cancelled) return status;
@@ -43,15 +50,24 @@ Status TargetMemory::prepare_once(const Execution& execution) {
   return prepare_status;
 }
 
+Status TargetMemory::lay_out_once(const Execution& execution, Target& use) {
+  if (target.kind != Target::Kind::points || target.n < least_elements / target.d) return {};
+  const std::unique_lock lock = cancellable_lock(preparing, execution);
+  if (!lock.owns_lock()) return Status::failure(Code::cancelled, "cancelled");
+  if (!laid_out) {
+    const Status status = build_layouts(target, execution, layouts);
+    if (!status.ok()) return status;
+    layout_bytes.store(layouts.bytes);
+  }
+  laid_out = true;
+  use.layouts = &layouts;
+  return {};
+}
+
 DatasetHandle::DatasetHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<DatasetHandle>(info) {}
 
 Napi::Function DatasetHandle::define(Napi::Env env) {
   return DefineClass(env, "NativeDataset", {InstanceMethod<&DatasetHandle::dispose>("dispose")});
-}
-
-void DatasetHandle::release(Napi::Env env) {
-  if (memory && memory.use_count() == 1) Napi::MemoryManagement::AdjustExternalMemory(env, -static_cast<int64_t>(memory->bytes.size()));
-  memory.reset();
 }
 
 DataView DatasetHandle::view() const { return {memory->bytes.data(), memory->n, memory->d, memory->dtype, scale, shift}; }
@@ -83,7 +99,7 @@ std::shared_ptr<TargetMemory> target_of(const Napi::Value& value) {
 Napi::Value create_dataset(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Napi::Object input = info[0].As<Napi::Object>();
-  auto memory = std::make_shared<DatasetMemory>();
+  auto memory = std::make_shared<DatasetMemory>(env);
   memory->n = whole(input, "n");
   memory->d = whole(input, "d");
   const Napi::Value stored = input.Get("stored");
@@ -106,15 +122,15 @@ Napi::Value create_dataset(const Napi::CallbackInfo& info) {
   if (memory->n < 1 || memory->d < 1 || elements / memory->d != memory->n || elements % memory->d != 0) {
     throw coded_error(env, "E_SHAPE", "the stored array does not have n d elements");
   }
-  memory->bytes.resize(array.ByteLength());
+  memory->bytes.resize(array.ByteLength() + digit_padding);
   // Through the typed-array view of its own type: an array buffer of a shared typed array cannot be asked for.
   void* data = nullptr;
   napi_get_typedarray_info(env, array, nullptr, nullptr, &data, nullptr, nullptr);
-  std::memcpy(memory->bytes.data(), data, memory->bytes.size());
+  std::memcpy(memory->bytes.data(), data, array.ByteLength());
 
   const Napi::Object object = tagged(environment(env).dataset_class.New({}), dataset_tag);
   DatasetHandle& handle = *DatasetHandle::Unwrap(object);
-  Napi::MemoryManagement::AdjustExternalMemory(env, static_cast<int64_t>(memory->bytes.size()));
+  memory->stated.state(static_cast<int64_t>(memory->bytes.size()));
   handle.memory = std::move(memory);
   handle.scale = number(input, "scale");
   handle.shift = number(input, "shift");
@@ -146,7 +162,7 @@ Napi::Value dataset_rows(const Napi::CallbackInfo& info) {
 
 Napi::Value create_empirical(const Napi::CallbackInfo& info) {
   const DatasetHandle& dataset = dataset_of(info[0]);
-  auto memory = std::make_shared<TargetMemory>();
+  auto memory = std::make_shared<TargetMemory>(info.Env());
   const DataView view = dataset.view();
   memory->dataset = dataset.memory;
   memory->log_weights = logarithms(doubles(info[1], "weights", view.rows, true));
@@ -169,7 +185,7 @@ Napi::Value create_empirical(const Napi::CallbackInfo& info) {
 
 Napi::Value create_mixture(const Napi::CallbackInfo& info) {
   const int64_t k = info[2].ToNumber().Int64Value(), d = info[3].ToNumber().Int64Value();
-  auto memory = std::make_shared<TargetMemory>();
+  auto memory = std::make_shared<TargetMemory>(info.Env());
   memory->log_weights = logarithms(doubles(info[0], "weights", k));
   memory->means = doubles(info[1], "means", k * d);
   const Napi::Object covariance = info[4].As<Napi::Object>();

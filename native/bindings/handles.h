@@ -3,16 +3,40 @@
 
 #include <napi.h>
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <vector>
 
+#include "../core/layouts.h"
 #include "../core/operations.h"
 
 namespace regimes::bindings {
 
+// What V8 was told that a native object holds. Made, changed and destroyed on the JavaScript thread (jobs are, too: what they share
+// is let go of in their finalizer).
+class ExternalMemory {
+ public:
+  explicit ExternalMemory(Napi::Env env) : env_(env) {}
+  ~ExternalMemory() { state(0); }
+  ExternalMemory(const ExternalMemory&) = delete;
+  ExternalMemory& operator=(const ExternalMemory&) = delete;
+
+  void state(int64_t bytes) {
+    if (bytes != stated_) Napi::MemoryManagement::AdjustExternalMemory(env_, bytes - stated_);
+    stated_ = bytes;
+  }
+
+ private:
+  Napi::Env env_;
+  int64_t stated_ = 0;
+};
+
 struct DatasetMemory {
-  std::vector<uint8_t> bytes;
+  explicit DatasetMemory(Napi::Env env) : stated(env) {}
+
+  ExternalMemory stated;
+  std::vector<uint8_t> bytes;  // the rows, then digit_padding zeros that kernels may read
   int64_t n = 0;
   int64_t d = 0;
   Dtype dtype = Dtype::f64;
@@ -20,6 +44,9 @@ struct DatasetMemory {
 
 // Shared with running jobs, so that dispose() during a job frees the memory when the job ends.
 struct TargetMemory {
+  explicit TargetMemory(Napi::Env env) : stated(env) {}
+
+  ExternalMemory stated;
   std::shared_ptr<const DatasetMemory> dataset;
   std::vector<double> means, log_weights;
   std::vector<int32_t> classes;
@@ -28,24 +55,30 @@ struct TargetMemory {
   std::timed_mutex preparing;
   bool prepared = false;
   Status prepare_status;
+  Layouts layouts;
+  bool laid_out = false;
+  std::atomic<int64_t> layout_bytes{0};
 
   // Decomposes full covariances once; later calls return the first answer, unless the first was cancelled.
   Status prepare_once(const Execution& execution);
+  // Builds the layouts of the points at the first call, for targets large enough to gain by them, and sets use.layouts. `use` is the
+  // job's own copy of `target`: jobs that run without layouts never see it change.
+  Status lay_out_once(const Execution& execution, Target& use);
+  // Tells V8 what the layouts hold. On the JavaScript thread.
+  void state_memory() { stated.state(layout_bytes.load()); }
 };
 
 class DatasetHandle : public Napi::ObjectWrap<DatasetHandle> {
  public:
   static Napi::Function define(Napi::Env env);
   explicit DatasetHandle(const Napi::CallbackInfo& info);
-  void Finalize(Napi::Env env) override { release(env); }
 
   DataView view() const;
   std::shared_ptr<const DatasetMemory> memory;
   double scale = 1, shift = 0;
 
  private:
-  void dispose(const Napi::CallbackInfo& info) { release(info.Env()); }
-  void release(Napi::Env env);
+  void dispose(const Napi::CallbackInfo&) { memory.reset(); }
 };
 
 class TargetHandle : public Napi::ObjectWrap<TargetHandle> {

@@ -1,6 +1,7 @@
 #include "operations.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "../core/draws.h"
 #include "../core/spectrum.h"
@@ -25,6 +26,16 @@ const Backend& backend(Napi::Env env) {
   return *choice.backend;
 }
 
+Precision precision_of(const Napi::Object& request) {
+  const Napi::Value value = request.Get("precision");
+  if (value.IsUndefined()) return Precision::exact;
+  const std::string name = value.ToString().Utf8Value();
+  if (name != "exact" && name != "float64" && name != "fast") {
+    throw coded_error(request.Env(), "E_OPTION", "precision is \"exact\", \"float64\" or \"fast\", not \"" + name + "\"");
+  }
+  return name == "exact" ? Precision::exact : name == "float64" ? Precision::float64 : Precision::fast;
+}
+
 bool contains(const std::vector<std::string>& names, const char* name) { return std::find(names.begin(), names.end(), name) != names.end(); }
 
 // Runs `work` after the one-time preparation of the target.
@@ -33,6 +44,16 @@ Job::Work prepared(std::shared_ptr<TargetMemory> target, Job::Work work) {
     const Status status = target->prepare_once(execution);
     return status.ok() ? work(execution) : status;
   };
+}
+
+// Runs `work` on the target with the layouts of its rows, unless float64 throughout is asked for.
+Status with_layouts(TargetMemory& memory, Precision precision, const Execution& execution, const std::function<Status(const Target&)>& work) {
+  Target target = memory.target;
+  if (precision != Precision::float64) {
+    const Status status = memory.lay_out_once(execution, target);
+    if (!status.ok()) return status;
+  }
+  return work(target);
 }
 
 }  // namespace
@@ -57,6 +78,7 @@ Napi::Value posterior(const Napi::CallbackInfo& info) {
   r.x = {inputs->x.data(), batch, d};
   r.a = number(request, "a");
   r.b = number(request, "b");
+  r.precision = precision_of(request);
   if (contains(readings, "logDensity")) r.log_density = job->real_output("logDensity", batch);
   if (contains(readings, "denoised")) r.denoised = job->real_output("denoised", batch * d);
   if (contains(readings, "score")) r.score = job->real_output("score", batch * d);
@@ -89,8 +111,9 @@ Napi::Value posterior(const Napi::CallbackInfo& info) {
 
   const Backend& chosen = backend(env);
   return Job::start(std::move(job), prepared(target, [target, inputs, &chosen](const Execution& execution) {
-    return chosen.posterior(target->target, inputs->request, execution);
-  }));
+    return with_layouts(*target, inputs->request.precision, execution,
+                        [&](const Target& use) { return chosen.posterior(use, inputs->request, execution); });
+  }), [target](Napi::Env, Napi::Object) { target->state_memory(); });
 }
 
 Napi::Value sweep(const Napi::CallbackInfo& info) {
@@ -113,6 +136,7 @@ Napi::Value sweep(const Napi::CallbackInfo& info) {
   r.a = inputs->a.data();
   r.b = inputs->b.data();
   r.times = times;
+  r.precision = precision_of(request);
   r.seed = seed(request, "seed");
   r.first = static_cast<uint64_t>(whole(request, "first"));
   r.count = whole(request, "count");
@@ -129,8 +153,9 @@ Napi::Value sweep(const Napi::CallbackInfo& info) {
 
   const Backend& chosen = backend(env);
   return Job::start(std::move(job), prepared(target, [target, inputs, &chosen](const Execution& execution) {
-    return chosen.sweep(target->target, inputs->request, execution);
-  }));
+    return with_layouts(*target, inputs->request.precision, execution,
+                        [&](const Target& use) { return chosen.sweep(use, inputs->request, execution); });
+  }), [target](Napi::Env, Napi::Object) { target->state_memory(); });
 }
 
 Napi::Value sample(const Napi::CallbackInfo& info) {

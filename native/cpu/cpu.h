@@ -4,6 +4,7 @@
 #include "../core/operations.h"
 #include "digits.h"
 #include "kernels.h"
+#include "screen.h"
 
 namespace regimes {
 
@@ -11,6 +12,7 @@ struct Instructions {
   const char* name;
   const Kernels* kernels;      // float64
   const DigitKernels* digits;  // bytes times fixed point
+  const ScreenKernels* screen; // screening and refinement
 };
 
 // One per backend; with a null member where this machine lacks it.

@@ -12,6 +12,11 @@ namespace regimes {
 
 inline constexpr int digit_lanes = 16;  // queries per group
 
+// Packed digits live in whole aligned lines.
+struct alignas(64) DigitLine {
+  char bytes[64];
+};
+
 struct DigitKernels {
   const char* name;        // "amx", "vnni", "words-avx512", "words-avx2", "portable"
   int full_planes;

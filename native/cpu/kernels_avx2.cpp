@@ -1,16 +1,19 @@
 // Compiled with -mavx2 -mfma.
 #include "lanes_avx2.h"
+#include "floats_avx2.h"
 
 namespace {
-constexpr int distance_rows = 2, distance_groups = 2, pair_rows = 2;
+constexpr int distance_rows = 2, distance_groups = 2, pair_rows = 2, prefix_rows = 4, prefix_groups = 1;
 }
 
 #include "kernels_body.h"
+#include "screen_body.h"
 
 namespace {
 constexpr regimes::Kernels table = make_kernels("cpu-avx2");
 }
 
-const regimes::Kernels* regimes::kernels_avx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &table : nullptr;
-}
+static bool supported() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+const regimes::Kernels* regimes::kernels_avx2() { return supported() ? &table : nullptr; }
+const regimes::ScreenKernels* regimes::screen_avx2() { return supported() ? &screen_table : nullptr; }

@@ -1,18 +1,22 @@
 // Compiled with -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma.
 #include "lanes_avx512.h"
+#include "floats_avx512.h"
 
 namespace {
-constexpr int distance_rows = 4, distance_groups = 4, pair_rows = 8;
+constexpr int distance_rows = 4, distance_groups = 4, pair_rows = 8, prefix_rows = 4, prefix_groups = 4;
 }
 
 #include "kernels_body.h"
+#include "screen_body.h"
 
 namespace {
 constexpr regimes::Kernels table = make_kernels("cpu-avx512");
 }
 
-const regimes::Kernels* regimes::kernels_avx512() {
-  const bool supported = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma");
-  return supported ? &table : nullptr;
+static bool supported() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma");
 }
+
+const regimes::Kernels* regimes::kernels_avx512() { return supported() ? &table : nullptr; }
+const regimes::ScreenKernels* regimes::screen_avx512() { return supported() ? &screen_table : nullptr; }

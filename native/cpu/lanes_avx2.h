@@ -13,6 +13,13 @@ struct Lanes {
 using Mask = Lanes;
 
 inline Lanes load(const double* p) { return {_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)}; }
+// Eight stored elements as float64.
+inline Lanes widen(const uint8_t* p) {
+  const __m256i integers = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  return {_mm256_cvtepi32_pd(_mm256_castsi256_si128(integers)), _mm256_cvtepi32_pd(_mm256_extracti128_si256(integers, 1))};
+}
+inline Lanes widen(const float* p) { return {_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4))}; }
+inline Lanes widen(const double* p) { return load(p); }
 inline void store(double* p, Lanes x) {
   _mm256_storeu_pd(p, x.low);
   _mm256_storeu_pd(p + 4, x.high);

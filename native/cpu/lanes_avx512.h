@@ -13,6 +13,10 @@ struct Lanes {
 using Mask = __mmask8;
 
 inline Lanes load(const double* p) { return {_mm512_loadu_pd(p)}; }
+// Eight stored elements as float64.
+inline Lanes widen(const uint8_t* p) { return {_mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))}; }
+inline Lanes widen(const float* p) { return {_mm512_cvtps_pd(_mm256_loadu_ps(p))}; }
+inline Lanes widen(const double* p) { return load(p); }
 inline void store(double* p, Lanes x) { _mm512_storeu_pd(p, x.v); }
 inline Lanes broadcast(double x) { return {_mm512_set1_pd(x)}; }
 inline Lanes operator+(Lanes x, Lanes y) { return {_mm512_add_pd(x.v, y.v)}; }

@@ -30,6 +30,9 @@ struct Mask {
   }
 
 inline Lanes load(const double* p) REGIMES_EACH_LANE(p[i])
+// Eight stored elements as float64.
+template <class Stored>
+inline Lanes widen(const Stored* p) REGIMES_EACH_LANE(static_cast<double>(p[i]))
 inline void store(double* p, Lanes x) { std::memcpy(p, x.v, sizeof x.v); }
 inline Lanes broadcast(double x) REGIMES_EACH_LANE(x)
 inline Lanes operator+(Lanes x, Lanes y) REGIMES_EACH_LANE(x.v[i] + y.v[i])

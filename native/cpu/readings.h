@@ -46,10 +46,10 @@ inline void read_bounds(const Target& target, const PosteriorRequest& r, int64_t
   double norm_x = 0, norm_mean = 0;
   for (int64_t j = 0; j < target.d; ++j) norm_x += r.x(q, j) * r.x(q, j);
   for (int64_t j = 0; j < target.d && denoised; ++j) norm_mean += denoised[j] * denoised[j];
-  const double energy = sums.mean_energy() + uniform;
+  const double energy = sums.mean_energy() + uniform, total = 1 + sums.rest;
   const double squared_energy = sums.mean_squared_energy() + uniform * (2 * sums.mean_energy() + uniform);
-  const ErrorBound bound = error_bound(model, energy, squared_energy, target.n, terms, r.b, log_density, target.d, std::sqrt(norm_x),
-                                       r.a * std::sqrt(norm_mean));
+  const LogitMoments logits{energy, squared_energy, sums.gap / total, sums.gap_squared / total};
+  const ErrorBound bound = error_bound(model, logits, target.n, terms, r.b, log_density, target.d, std::sqrt(norm_x), r.a * std::sqrt(norm_mean));
   if (r.error_log_density) r.error_log_density[q] = bound.log_density;
   if (r.error_score) r.error_score[q] = bound.score;
 }

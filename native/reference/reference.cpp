@@ -53,7 +53,7 @@ void read(const Target& target, const PosteriorRequest& request, const ErrorMode
   // Plain sums run through all d coordinates and all n components: their chains are that much longer.
   ErrorModel plain = model;
   plain.logit_units += static_cast<double>(target.d);
-  ErrorBound bound = error_bound(plain, energy, squared_energy, target.n, terms, request.b, p.log_density, target.d,
+  ErrorBound bound = error_bound(plain, {energy, squared_energy, 0, 0}, target.n, terms, request.b, p.log_density, target.d,
                                  std::sqrt(norm_x), std::sqrt(norm_mean));
   bound.log_density += 0x1p-53 * (terms + 8 * std::abs(p.log_density));
   bound.score *= 1 + terms / 512;

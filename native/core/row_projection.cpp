@@ -1,0 +1,121 @@
+#include "row_projection.h"
+
+#include <cstring>
+
+namespace regimes {
+namespace {
+
+#define REGIMES_INLINE inline __attribute__((always_inline))
+
+template <int bytes>
+struct Vector {
+  typedef float Type __attribute__((vector_size(bytes)));
+};
+
+// Rows at a time: as many as leave the accumulators in registers.
+template <int bytes, int height>
+REGIMES_INLINE void project_block(const float* rows, int64_t stride, int64_t d, int64_t chain, const float* panel, float* out) {
+  using Lanes = typename Vector<bytes>::Type;
+  constexpr int width = bytes / static_cast<int>(sizeof(float));
+  constexpr int parts = static_cast<int>(projection_lanes) / width;
+  Lanes zero = {};
+  for (int r = 0; r < height; ++r) {
+    for (int p = 0; p < parts; ++p) std::memcpy(out + r * projection_lanes + p * width, &zero, bytes);
+  }
+  for (int64_t first = 0; first < d; first += chain) {
+    const int64_t end = first + chain < d ? first + chain : d;
+    Lanes sum[height][parts] = {};
+    for (int64_t j = first; j < end; ++j) {
+#pragma GCC unroll 8
+      for (int p = 0; p < parts; ++p) {
+        Lanes direction;
+        std::memcpy(&direction, panel + j * projection_lanes + p * width, bytes);
+#pragma GCC unroll 8
+        for (int r = 0; r < height; ++r) sum[r][p] += rows[r * stride + j] * direction;
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < height; ++r) {
+#pragma GCC unroll 8
+      for (int p = 0; p < parts; ++p) {
+        Lanes total;
+        std::memcpy(&total, out + r * projection_lanes + p * width, bytes);
+        total += sum[r][p];
+        std::memcpy(out + r * projection_lanes + p * width, &total, bytes);
+      }
+    }
+  }
+}
+
+template <int bytes, int height>
+REGIMES_INLINE void project_all(const float* rows, int64_t stride, int64_t count, int64_t d, const float* panel, float* out) {
+  const int64_t chain = projection_chain(d);
+  int64_t i = 0;
+  for (; i + height <= count; i += height) {
+    project_block<bytes, height>(rows + i * stride, stride, d, chain, panel, out + i * projection_lanes);
+  }
+  for (; i < count; ++i) project_block<bytes, 1>(rows + i * stride, stride, d, chain, panel, out + i * projection_lanes);
+}
+
+template <int bytes>
+REGIMES_INLINE void accumulate_all(const float* rows, int64_t stride, int64_t count, int64_t columns, const float* weights, float* out) {
+  using Lanes = typename Vector<bytes>::Type;
+  constexpr int width = bytes / static_cast<int>(sizeof(float));
+  constexpr int parts = static_cast<int>(projection_lanes) / width;
+  for (int64_t i = 0; i < count; ++i) {
+    Lanes weight[parts];
+#pragma GCC unroll 8
+    for (int p = 0; p < parts; ++p) std::memcpy(&weight[p], weights + i * projection_lanes + p * width, bytes);
+    for (int64_t j = 0; j < columns; ++j) {
+      const float factor = rows[i * stride + j];
+#pragma GCC unroll 8
+      for (int p = 0; p < parts; ++p) {
+        Lanes sum;
+        std::memcpy(&sum, out + j * projection_lanes + p * width, bytes);
+        sum += factor * weight[p];
+        std::memcpy(out + j * projection_lanes + p * width, &sum, bytes);
+      }
+    }
+  }
+}
+
+#ifdef REGIMES_X86_KERNELS
+#define REGIMES_FOR(instructions) __attribute__((target(instructions)))
+
+REGIMES_FOR("avx512f")
+void project_avx512(const float* rows, int64_t stride, int64_t count, int64_t d, const float* panel, float* out) {
+  project_all<64, 8>(rows, stride, count, d, panel, out);
+}
+REGIMES_FOR("avx2")
+void project_avx2(const float* rows, int64_t stride, int64_t count, int64_t d, const float* panel, float* out) {
+  project_all<32, 2>(rows, stride, count, d, panel, out);
+}
+REGIMES_FOR("avx512f")
+void accumulate_avx512(const float* rows, int64_t stride, int64_t count, int64_t columns, const float* weights, float* out) {
+  accumulate_all<64>(rows, stride, count, columns, weights, out);
+}
+REGIMES_FOR("avx2")
+void accumulate_avx2(const float* rows, int64_t stride, int64_t count, int64_t columns, const float* weights, float* out) {
+  accumulate_all<32>(rows, stride, count, columns, weights, out);
+}
+#endif
+
+}  // namespace
+
+void project_rows(const float* rows, int64_t stride, int64_t count, int64_t d, const float* panel, float* out) {
+#ifdef REGIMES_X86_KERNELS
+  if (__builtin_cpu_supports("avx512f")) return project_avx512(rows, stride, count, d, panel, out);
+  if (__builtin_cpu_supports("avx2")) return project_avx2(rows, stride, count, d, panel, out);
+#endif
+  project_all<16, 1>(rows, stride, count, d, panel, out);
+}
+
+void accumulate_columns(const float* rows, int64_t stride, int64_t count, int64_t columns, const float* weights, float* out) {
+#ifdef REGIMES_X86_KERNELS
+  if (__builtin_cpu_supports("avx512f")) return accumulate_avx512(rows, stride, count, columns, weights, out);
+  if (__builtin_cpu_supports("avx2")) return accumulate_avx2(rows, stride, count, columns, weights, out);
+#endif
+  accumulate_all<16>(rows, stride, count, columns, weights, out);
+}
+
+}  // namespace regimes

@@ -1,0 +1,39 @@
+// Sixteen float32 lanes in two AVX2 registers.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace {
+
+struct Floats {
+  __m256 low, high;
+};
+
+inline Floats load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+inline void store(float* p, Floats x) {
+  _mm256_storeu_ps(p, x.low);
+  _mm256_storeu_ps(p + 8, x.high);
+}
+inline Floats spread(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+inline Floats max(Floats x, Floats y) { return {_mm256_max_ps(x.low, y.low), _mm256_max_ps(x.high, y.high)}; }
+inline Floats multiply_add(Floats x, Floats y, Floats z) {
+  return {_mm256_fmadd_ps(x.low, y.low, z.low), _mm256_fmadd_ps(x.high, y.high, z.high)};
+}
+// Bit i: x_i >= y_i.
+inline uint32_t at_least(Floats x, Floats y) {
+  return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(x.low, y.low, _CMP_GE_OQ))) |
+         static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(x.high, y.high, _CMP_GE_OQ))) << 8;
+}
+// Bit i: x_i >= y_i, eight float64 lanes.
+inline uint32_t at_least(Lanes x, Lanes y) {
+  return static_cast<uint32_t>(_mm256_movemask_pd(_mm256_cmp_pd(x.low, y.low, _CMP_GE_OQ))) |
+         static_cast<uint32_t>(_mm256_movemask_pd(_mm256_cmp_pd(x.high, y.high, _CMP_GE_OQ))) << 4;
+}
+// where[i] = row for the lanes of `mask`.
+inline void set_where(uint32_t mask, int32_t row, int32_t* where) {
+  for (; mask != 0; mask &= mask - 1) where[__builtin_ctz(mask)] = row;
+}
+
+}  // namespace

@@ -1,0 +1,28 @@
+// Sixteen float32 lanes in one AVX-512 register.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace {
+
+struct Floats {
+  __m512 v;
+};
+
+inline Floats load(const float* p) { return {_mm512_loadu_ps(p)}; }
+inline void store(float* p, Floats x) { _mm512_storeu_ps(p, x.v); }
+inline Floats spread(float x) { return {_mm512_set1_ps(x)}; }
+inline Floats max(Floats x, Floats y) { return {_mm512_max_ps(x.v, y.v)}; }
+inline Floats multiply_add(Floats x, Floats y, Floats z) { return {_mm512_fmadd_ps(x.v, y.v, z.v)}; }
+// Bit i: x_i >= y_i.
+inline uint32_t at_least(Floats x, Floats y) { return _mm512_cmp_ps_mask(x.v, y.v, _CMP_GE_OQ); }
+// Bit i: x_i >= y_i, eight float64 lanes.
+inline uint32_t at_least(Lanes x, Lanes y) { return _mm512_cmp_pd_mask(x.v, y.v, _CMP_GE_OQ); }
+// where[i] = row for the lanes of `mask`.
+inline void set_where(uint32_t mask, int32_t row, int32_t* where) {
+  _mm512_mask_storeu_epi32(where, static_cast<__mmask16>(mask), _mm512_set1_epi32(row));
+}
+
+}  // namespace

@@ -1,0 +1,51 @@
+// The inner loops of screening and refinement, one table per instruction set. Screening kernels treat 16 queries at once, one per
+// lane; refinement kernels treat one query and a list of rows. Each lane's and each row's arithmetic is independent of its neighbours.
+#pragma once
+
+#include <cstdint>
+
+#include "../core/views.h"
+#include "digits.h"
+
+namespace regimes {
+
+// Sums over a list of logits about their maximum; log_sum_exp.h gives their meaning.
+struct ListSums {
+  double rest, gap, gap_squared, squares;
+};
+
+struct ScreenKernels {
+  // values[g][r][16] = bias[r] + sum_k rows[r][k] queries[g][k][16], k < prefix_width; values has out_rows rows per group.
+  void (*prefix_values)(const float* rows, int count, const float* bias, const float* queries, int groups, float* values, int64_t out_rows);
+
+  // largest[16] = the maxima of values [count][16]; where they exceed best[16], that and where[16] (first + r, the first of equals)
+  // are updated.
+  void (*maxima)(const float* values, int count, int32_t first, float* largest, float* best, int32_t* where);
+
+  // masks[r * mask_stride] bit lane: values[r][lane] >= threshold[lane].
+  void (*reach)(const float* values, int count, const float* threshold, uint16_t* masks, int64_t mask_stride);
+
+  // masks[r * mask_stride] bit lane: products[r][lane] * factor[lane] + bias[r] >= threshold[lane].
+  void (*digit_reach)(const double* products, int count, const double* bias, const double* factor, const double* threshold, uint16_t* masks,
+                      int64_t mask_stride);
+
+  // out[i] = |x - a y|^2 for the rows y = index[i]: each difference rounded once, sums in blocks of 1024 coordinates.
+  void (*row_distances)(const DataView& data, const int32_t* index, int64_t count, const double* x, double a, double* out);
+
+  // The same to about 100 bits, as an unevaluated sum high + low.
+  void (*row_distances_extended)(const DataView& data, const int32_t* index, int64_t count, const double* x, double a, double* high,
+                                 double* low);
+
+  // sums[j] += sum_i weights[i] y_{index[i] j}, in the order of i.
+  void (*add_listed_rows)(const DataView& data, const int32_t* index, const double* weights, int64_t count, double* sums);
+
+  // exponentials[i] = exp(logits[i] - max) for a list padded to a multiple of 8 with logits of -1e308; `top` is the place of the
+  // maximum, left out of rest and squares.
+  void (*list_sums)(const double* logits, int64_t padded, double max, int64_t top, double* exponentials, ListSums* sums);
+};
+
+const ScreenKernels* screen_avx512();
+const ScreenKernels* screen_avx2();
+const ScreenKernels* screen_portable();
+
+}  // namespace regimes

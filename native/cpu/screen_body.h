@@ -1,0 +1,292 @@
+// The kernels of screen.h, written once over Lanes and Floats; included by kernels_<set>.cpp after kernels_body.h, whose rules hold here.
+#pragma once
+
+#include "../core/layouts.h"
+#include "screen.h"
+
+namespace {
+
+using regimes::ListSums;
+using regimes::prefix_width;
+
+template <int Rows, int Groups>
+inline void prefix_tile(const float* rows, const float* bias, const float* queries, float* values, int64_t out_rows) {
+  Floats sum[Rows][Groups];
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+    for (int g = 0; g < Groups; ++g) sum[r][g] = spread(bias[r]);
+  for (int64_t k = 0; k < prefix_width; ++k) {
+    Floats query[Groups];
+#pragma GCC unroll 8
+    for (int g = 0; g < Groups; ++g) query[g] = load(queries + (g * prefix_width + k) * 16);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+      const Floats value = spread(rows[r * prefix_width + k]);
+#pragma GCC unroll 8
+      for (int g = 0; g < Groups; ++g) sum[r][g] = multiply_add(value, query[g], sum[r][g]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+    for (int g = 0; g < Groups; ++g) store(values + (g * out_rows + r) * 16, sum[r][g]);
+}
+
+template <int Groups>
+void prefix_rows_of(const float* rows, int count, const float* bias, const float* queries, float* values, int64_t out_rows) {
+  int r = 0;
+  for (; r + prefix_rows <= count; r += prefix_rows) {
+    prefix_tile<prefix_rows, Groups>(rows + r * prefix_width, bias + r, queries, values + r * 16, out_rows);
+  }
+  for (; r < count; ++r) prefix_tile<1, Groups>(rows + r * prefix_width, bias + r, queries, values + r * 16, out_rows);
+}
+
+void prefix_values(const float* rows, int count, const float* bias, const float* queries, int groups, float* values, int64_t out_rows) {
+  int g = 0;
+  for (; g + prefix_groups <= groups; g += prefix_groups) {
+    prefix_rows_of<prefix_groups>(rows, count, bias, queries + g * prefix_width * 16, values + g * out_rows * 16, out_rows);
+  }
+  for (; g < groups; ++g) prefix_rows_of<1>(rows, count, bias, queries + g * prefix_width * 16, values + g * out_rows * 16, out_rows);
+}
+
+void maxima(const float* values, int count, int32_t first, float* largest, float* best, int32_t* where) {
+  Floats most = load(values);
+  for (int r = 1; r < count; ++r) most = max(most, load(values + r * 16));
+  store(largest, most);
+  const Floats before = load(best);
+  uint32_t open = 0xffffu & ~at_least(before, most);
+  if (open == 0) return;
+  store(best, max(before, most));
+  for (int r = 0; open != 0 && r < count; ++r) {
+    const uint32_t found = open & at_least(load(values + r * 16), most);
+    set_where(found, first + r, where);
+    open &= ~found;
+  }
+}
+
+void reach(const float* values, int count, const float* threshold, uint16_t* masks, int64_t mask_stride) {
+  const Floats least = load(threshold);
+  for (int r = 0; r < count; ++r) masks[r * mask_stride] = static_cast<uint16_t>(at_least(load(values + r * 16), least));
+}
+
+void digit_reach(const double* products, int count, const double* bias, const double* factor, const double* threshold, uint16_t* masks,
+                 int64_t mask_stride) {
+  const Lanes factor_low = load(factor), factor_high = load(factor + 8), least_low = load(threshold), least_high = load(threshold + 8);
+  for (int r = 0; r < count; ++r) {
+    const Lanes offset = broadcast(bias[r]);
+    const Lanes low = multiply_add(load(products + r * 16), factor_low, offset);
+    const Lanes high = multiply_add(load(products + r * 16 + 8), factor_high, offset);
+    masks[r * mask_stride] = static_cast<uint16_t>(at_least(low, least_low) | at_least(high, least_high) << 8);
+  }
+}
+
+// Eight consecutive stored elements, as values.
+template <class Stored>
+inline Lanes values_at(const Stored* stored, int64_t k, Lanes scale, Lanes shift) {
+  return widen(stored + k) * scale + shift;
+}
+
+template <class Stored>
+double row_distance(const Stored* row, int64_t d, double scale, double shift, const double* x, double a) {
+  const Lanes factor = broadcast(a), scales = broadcast(scale), shifts = broadcast(shift);
+  Lanes total = broadcast(0);
+  for (int64_t outer = 0; outer < d; outer += outer_block) {
+    const int64_t end = smaller(outer + outer_block, d);
+    Lanes sum[4] = {broadcast(0), broadcast(0), broadcast(0), broadcast(0)};
+    int64_t k = outer;
+    for (; k + 32 <= end; k += 32) {
+#pragma GCC unroll 4
+      for (int c = 0; c < 4; ++c) {
+        const Lanes difference = subtract_product(load(x + k + 8 * c), factor, values_at(row, k + 8 * c, scales, shifts));
+        sum[c] = multiply_add(difference, difference, sum[c]);
+      }
+    }
+    for (; k + 8 <= end; k += 8) {
+      const Lanes difference = subtract_product(load(x + k), factor, values_at(row, k, scales, shifts));
+      sum[0] = multiply_add(difference, difference, sum[0]);
+    }
+    if (k < end) {
+      double rest_x[8] = {}, rest_y[8] = {};
+      for (int64_t j = k; j < end; ++j) {
+        rest_x[j - k] = x[j];
+        rest_y[j - k] = static_cast<double>(row[j]) * scale + shift;
+      }
+      const Lanes difference = subtract_product(load(rest_x), factor, load(rest_y));
+      sum[1] = multiply_add(difference, difference, sum[1]);
+    }
+    total = total + ((sum[0] + sum[1]) + (sum[2] + sum[3]));
+  }
+  return lane_total(total);
+}
+
+// An unevaluated sum of two float64 lanes.
+struct Extended {
+  Lanes high, low;
+};
+
+// high + low = x + y exactly (Knuth, 1969).
+inline Extended two_sum(Lanes x, Lanes y) {
+  const Lanes sum = x + y, part = sum - x;
+  return {sum, (x - (sum - part)) + (y - part)};
+}
+
+inline Extended add(Extended x, Extended y) {
+  const Extended sum = two_sum(x.high, y.high);
+  return two_sum(sum.high, sum.low + (x.low + y.low));
+}
+
+// x y - fl(x y), exactly.
+inline Lanes product_error(Lanes x, Lanes y, Lanes product) { return broadcast(0) - subtract_product(product, x, y); }
+
+// (x - a y)^2
+inline Extended squared_difference(Lanes x, Lanes a, Lanes y) {
+  const Lanes product = a * y;
+  const Extended leading = two_sum(x, broadcast(0) - product);
+  const Extended r = two_sum(leading.high, leading.low - product_error(a, y, product));
+  const Lanes square = r.high * r.high;
+  return two_sum(square, multiply_add(r.high + r.high, r.low, product_error(r.high, r.high, square)));
+}
+
+template <class Stored>
+void row_distance_extended(const Stored* row, int64_t d, double scale, double shift, const double* x, double a, double* high, double* low) {
+  const Lanes factor = broadcast(a);
+  Extended total = {broadcast(0), broadcast(0)};
+  for (int64_t k = 0; k < d; k += 8) {
+    double part_x[8] = {}, part_y[8] = {};
+    for (int64_t j = k; j < smaller(k + 8, d); ++j) {
+      part_x[j - k] = x[j];
+      part_y[j - k] = static_cast<double>(row[j]) * scale + shift;
+    }
+    total = add(total, squared_difference(load(part_x), factor, load(part_y)));
+  }
+  double highs[8], lows[8];
+  store(highs, total.high);
+  store(lows, total.low);
+  double sum = 0, rest = 0;
+  for (int i = 0; i < 8; ++i) {
+    const double next = sum + highs[i], part = next - sum;
+    rest += ((sum - (next - part)) + (highs[i] - part)) + lows[i];
+    sum = next;
+  }
+  *high = sum + rest;
+  *low = rest - (*high - sum);
+}
+
+template <class Stored>
+void add_listed(const Stored* stored, int64_t d, Lanes scale, Lanes shift, const int32_t* index, const double* weights, int64_t count,
+                double* sums) {
+  int64_t i = 0;
+  for (; i < count; i += 4) {
+    const int many = static_cast<int>(smaller(4, count - i));
+    const Stored* row[4];
+    Lanes weight[4];
+    for (int r = 0; r < 4; ++r) {
+      row[r] = stored + int64_t{index[i + (r < many ? r : 0)]} * d;
+      weight[r] = broadcast(r < many ? weights[i + r] : 0);
+    }
+    int64_t j = 0;
+    for (; j + 8 <= d; j += 8) {
+      Lanes sum = load(sums + j);
+      if (many == 4) {
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; ++r) sum = multiply_add(weight[r], values_at(row[r], j, scale, shift), sum);
+      } else {
+        for (int r = 0; r < many; ++r) sum = multiply_add(weight[r], values_at(row[r], j, scale, shift), sum);
+      }
+      store(sums + j, sum);
+    }
+    if (j < d) {
+      double part[8] = {}, value[8] = {};
+      for (int64_t k = j; k < d; ++k) part[k - j] = sums[k];
+      Lanes sum = load(part);
+      for (int r = 0; r < many; ++r) {
+        for (int64_t k = j; k < d; ++k) value[k - j] = static_cast<double>(row[r][k]);
+        sum = multiply_add(weight[r], load(value) * scale + shift, sum);
+      }
+      store(part, sum);
+      for (int64_t k = j; k < d; ++k) sums[k] = part[k - j];
+    }
+  }
+}
+
+// Calls body(pointer to the first stored element) with the pointer's own type.
+template <class Body>
+inline void with_stored(const DataView& data, Body body) {
+  switch (data.dtype) {
+    case Dtype::u8:
+      return body(static_cast<const uint8_t*>(data.stored));
+    case Dtype::f32:
+      return body(static_cast<const float*>(data.stored));
+    case Dtype::f64:
+      return body(static_cast<const double*>(data.stored));
+  }
+}
+
+// Rows of a list lie anywhere in memory: ask for them a few rows ahead.
+template <class Stored>
+inline void prefetch_row(const Stored* row, int64_t d) {
+  const char* bytes = reinterpret_cast<const char*>(row);
+  const int64_t size = smaller(d * static_cast<int64_t>(sizeof(Stored)), 8192);
+  for (int64_t at = 0; at < size; at += 64) __builtin_prefetch(bytes + at);
+}
+
+void row_distances(const DataView& data, const int32_t* index, int64_t count, const double* x, double a, double* out) {
+  with_stored(data, [&](auto* stored) {
+    for (int64_t i = 0; i < count; ++i) {
+      if (i + 2 < count) prefetch_row(stored + int64_t{index[i + 2]} * data.columns, data.columns);
+      out[i] = row_distance(stored + int64_t{index[i]} * data.columns, data.columns, data.scale, data.shift, x, a);
+    }
+  });
+}
+
+void row_distances_extended(const DataView& data, const int32_t* index, int64_t count, const double* x, double a, double* high, double* low) {
+  with_stored(data, [&](auto* stored) {
+    for (int64_t i = 0; i < count; ++i) {
+      row_distance_extended(stored + int64_t{index[i]} * data.columns, data.columns, data.scale, data.shift, x, a, high + i, low + i);
+    }
+  });
+}
+
+void add_listed_rows(const DataView& data, const int32_t* index, const double* weights, int64_t count, double* sums) {
+  with_stored(data, [&](auto* stored) {
+    add_listed(stored, data.columns, broadcast(data.scale), broadcast(data.shift), index, weights, count, sums);
+  });
+}
+
+void list_sums(const double* logits, int64_t padded, double maximum, int64_t top, double* exponentials, ListSums* sums) {
+  const Lanes most = broadcast(maximum), zero = broadcast(0);
+  Lanes rest = zero, gap = zero, gap_squared = zero, squares = zero;
+  // Blocks of 64 steps shorten the chains of roundings.
+  for (int64_t start = 0; start < padded; start += 512) {
+    Lanes block_rest = zero, block_gap = zero, block_gap_squared = zero, block_squares = zero;
+    for (int64_t i = start; i < smaller(start + 512, padded); i += 8) {
+      const Lanes distance = most - load(logits + i);
+      const Lanes value = exponential(zero - distance);
+      store(exponentials + i, value);
+      Lanes other = value;
+      if (i <= top && top < i + 8) {
+        double lane[8];
+        store(lane, value);
+        lane[top - i] = 0;
+        other = load(lane);
+      }
+      // A term that underflowed counts as zero, however large its distance.
+      const Lanes weighted = select(less(zero, value), value * distance, zero);
+      block_rest = block_rest + other;
+      block_squares = multiply_add(other, other, block_squares);
+      block_gap = block_gap + weighted;
+      block_gap_squared = block_gap_squared + select(less(zero, value), weighted * distance, zero);
+    }
+    rest = rest + block_rest;
+    gap = gap + block_gap;
+    gap_squared = gap_squared + block_gap_squared;
+    squares = squares + block_squares;
+  }
+  *sums = {lane_total(rest), lane_total(gap), lane_total(gap_squared), lane_total(squares)};
+}
+
+constexpr regimes::ScreenKernels screen_table{prefix_values,          maxima,          reach,    digit_reach, row_distances,
+                                              row_distances_extended, add_listed_rows, list_sums};
+
+}  // namespace

@@ -1,0 +1,403 @@
+#include "screening.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "../core/chunks.h"
+#include "../core/error_bound.h"
+
+namespace regimes {
+namespace {
+
+constexpr int64_t tile_rows_prefix = 32;  // rows whose largest bound is remembered
+constexpr int tile_rows_digits = 64;
+constexpr int64_t sample_count = 512;
+constexpr int64_t seeds = 16;             // rows whose logit is computed to find the scale of the largest
+
+double largest_log_weight(const Target& target) {
+  return target.log_weights ? *std::max_element(target.log_weights, target.log_weights + target.n) : 0;
+}
+
+// The least log weight of a component that takes part.
+double smallest_log_weight(const Target& target) {
+  double least = 0;
+  for (int64_t i = 0; target.log_weights && i < target.n; ++i) {
+    if (target.log_weights[i] > no_weight) least = std::min(least, target.log_weights[i]);
+  }
+  return least;
+}
+
+}  // namespace
+
+Screening::Screening(const Instructions& set, const Target& target, double a, double b, ThreadPool& pool, const Execution& execution)
+    : set_(set), target_(target), digits_(target.layouts->digits), prefix_(target.layouts->prefix), a_(a), b_(b), pool_(pool),
+      execution_(execution), n_(target.n), d_(target.d), chunks_(chunk_count(target.n)), block_(screened_queries(target.n)), reach_(std::log(static_cast<double>(target.n)) + 37),
+      largest_log_weight_(largest_log_weight(target)), smallest_log_weight_(smallest_log_weight(target)),
+      with_prefix_(!prefix_.rows.empty()), with_digits_(digits_.rows != nullptr), queries_(static_cast<size_t>(block_)),
+      lists_(static_cast<size_t>(chunks_ * block_)) {
+  const int64_t step = std::max<int64_t>(1, n_ / sample_count);
+  for (int64_t row = step / 2; row < n_ && static_cast<int64_t>(sample_.size()) < sample_count; row += step) {
+    sample_.push_back(static_cast<int32_t>(row));
+  }
+  work_.resize(static_cast<size_t>(pool.size()));
+  for (Work& work : work_) {
+    work.values.resize(static_cast<size_t>(block_ * tile_rows_prefix));
+    work.products.resize(static_cast<size_t>(block_ * tile_rows_digits));
+    work.masks.resize(static_cast<size_t>(block_ / digit_lanes * tile_rows_digits));
+  }
+  if (!with_prefix_) return;
+  for (const int32_t row : sample_) {
+    const float* from = prefix_.rows.data() + row * prefix_width;
+    sample_prefix_.insert(sample_prefix_.end(), from, from + prefix_width);
+  }
+  directions_.assign(static_cast<size_t>(d_ * prefix_width), 0.0);
+  for (int64_t k = 0; k < prefix_width - 1; ++k) {
+    for (int64_t j = 0; j < d_; ++j) directions_[j * prefix_width + k] = prefix_.basis[k * d_ + j];
+  }
+}
+
+// What a row's logit must reach: below the largest known one by the reach and by twice its rounding.
+double Screening::floor_of(const Query& query) const {
+  return query.best - reach_ - 0x1p-52 * chain_units(d_) * std::abs(query.best);
+}
+
+// In units of <x', y'>: the logit times b^2 / a, less what all rows share.
+double Screening::digit_bias(int64_t row) const {
+  return std::max(b_ * b_ / a_ * log_weight(row) - a_ * digits_.half_square[row], -1e300);
+}
+
+float Screening::prefix_bias(int64_t row) const {
+  return static_cast<float>(std::max(b_ * b_ / a_ * log_weight(row) - a_ * static_cast<double>(prefix_.half_square[row]), -1e37));
+}
+
+// A row stays when step P + bias reaches this: then |x_q - a image| <= radius + rho, with radius^2 / (2 b^2) = log pi - floor.
+double Screening::digit_threshold(const Query& query) const {
+  const double floor = floor_of(query), rho = query.displacement + a_ * digits_.largest_residual;
+  const double radius = b_ * std::sqrt(2 * std::max(0.0, largest_log_weight_ - floor));
+  const double size = std::sqrt(query.fixed_square) + a_ * digits_.largest_norm;
+  const double wanted = b_ * b_ * floor + 0.5 * query.fixed_square - rho * (radius + 0.5 * rho) - 1e-14 * size * size;
+  return wanted / a_ + query.step * query.centre_product;
+}
+
+float Screening::prefix_threshold(const Query& query) const {
+  const double norm = std::sqrt(query.centred_square), longest = prefix_.largest_norm, spread = b_ * b_ / a_ * std::abs(smallest_log_weight_);
+  const double margin = 0x1p-24 * (48 * norm * longest + 4 * a_ * longest * longest + 4 * spread) + prefix_.rounding * norm;
+  const double wanted = (b_ * b_ * floor_of(query) + 0.5 * query.centred_square) / a_;
+  return std::nextafter(static_cast<float>(wanted - margin - 1e-13 * std::abs(wanted)), -std::numeric_limits<float>::infinity());
+}
+
+void Screening::run(const double* x, int64_t count) {
+  count_ = count;
+  groups_ = (count + digit_lanes - 1) / digit_lanes;
+  for (auto& candidates : lists_) {
+    candidates.rows.clear();
+    candidates.values.clear();
+  }
+  prefix_queries_.assign(static_cast<size_t>(groups_ * prefix_width * digit_lanes), 0.0f);
+  pool_.run(count_, [&](int64_t q, int) {
+    queries_[q].x = x + q * d_;
+    queries_[q].open = true;
+    queries_[q].listed = with_prefix_;
+    queries_[q].best = -std::numeric_limits<double>::infinity();
+    if (with_prefix_) prepare_prefix(q);
+    if (with_digits_) prepare_digits(q);
+  });
+  if (with_prefix_) {
+    const int64_t tiles = chunks_ * (chunk_rows / tile_rows_prefix);
+    tile_largest_.resize(static_cast<size_t>(tiles * block_));
+    chunk_best_.assign(static_cast<size_t>(chunks_ * block_), -std::numeric_limits<float>::infinity());
+    chunk_where_.assign(chunk_best_.size(), 0);
+    pool_.run(chunks_, [&](int64_t chunk, int worker) { pass_over_prefix(chunk, worker); });
+  }
+  if (execution_.cancelled()) return;
+  pool_.run(count_, [&](int64_t q, int) { seed(q); });
+  if (with_prefix_) {
+    pool_.run(groups_, [&](int64_t group, int) { try_prefix_on_sample(group); });
+    pool_.run(chunks_, [&](int64_t chunk, int worker) { list_by_prefix(chunk, worker); });
+  }
+  if (execution_.cancelled()) return;
+
+  // Queries with too many candidates of the prefix see all rows through the digits.
+  std::vector<int64_t> members;
+  for (int64_t q = 0; q < count_; ++q) {
+    Query& query = queries_[q];
+    if (!query.open) continue;
+    const int64_t rows = query.listed ? listed(q) : n_;
+    if (query.listed && rows <= n_ / 8) continue;
+    query.open = with_digits_;
+    query.listed = false;
+    for (int64_t chunk = 0; chunk < chunks_; ++chunk) list(chunk, q).rows.clear();
+    if (with_digits_) members.push_back(q);
+  }
+  if (!members.empty()) {
+    const int64_t groups = (static_cast<int64_t>(members.size()) + digit_lanes - 1) / digit_lanes, bytes = set_.digits->group_bytes(d_, 1);
+    std::vector<DigitLine> packed(static_cast<size_t>(groups * bytes) / sizeof(DigitLine));
+    std::vector<int32_t> lanes_of(static_cast<size_t>(digit_lanes * d_));
+    for (int64_t g = 0; g < groups; ++g) {
+      for (int64_t lane = 0; lane < digit_lanes; ++lane) {
+        const size_t member = std::min(static_cast<size_t>(g * digit_lanes + lane), members.size() - 1);
+        std::copy_n(queries_[members[member]].fixed.data(), d_, lanes_of.data() + lane * d_);
+      }
+      set_.digits->pack_group(lanes_of.data(), d_, 1, packed.data() + g * bytes / static_cast<int64_t>(sizeof(DigitLine)));
+    }
+    pool_.run(chunks_, [&](int64_t chunk, int worker) { list_by_digits(chunk, worker, members, packed.data()); });
+  }
+  if (execution_.cancelled()) return;
+  if (with_digits_) {
+    pool_.run(chunks_ * count_, [&](int64_t item, int) { digit_values(item / count_, item % count_); });
+    pool_.run(count_, [&](int64_t q, int) {
+      if (!queries_[q].open) return;
+      int32_t best_row = -1;
+      double best = -std::numeric_limits<double>::infinity();
+      for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
+        const Candidates& part = list(chunk, q);
+        for (size_t k = 0; k < part.rows.size(); ++k) {
+          if (part.values[k] > best) {
+            best = part.values[k];
+            best_row = part.rows[k];
+          }
+        }
+      }
+      if (best_row >= 0) improve_best(queries_[q], &best_row, 1);
+    });
+  }
+  if (with_digits_) pool_.run(chunks_ * count_, [&](int64_t item, int) { drop(item / count_, item % count_); });
+  for (int64_t q = 0; q < count_; ++q) {
+    if (queries_[q].open && listed(q) > n_ / 8) queries_[q].open = false;
+  }
+  pool_.run(chunks_ * count_, [&](int64_t item, int) { find_logits(item / count_, item % count_); });
+}
+
+void Screening::prepare_prefix(int64_t q) {
+  Query& query = queries_[q];
+  double along[prefix_width] = {}, inside = 0;
+  query.centred_square = 0;
+  for (int64_t j = 0; j < d_; ++j) {
+    const double centred = query.x[j] - a_ * prefix_.origin[j];
+    query.centred_square += centred * centred;
+    for (int64_t k = 0; k < prefix_width; ++k) along[k] += directions_[j * prefix_width + k] * centred;
+  }
+  float* lane = prefix_queries_.data() + (q / digit_lanes) * prefix_width * digit_lanes + q % digit_lanes;
+  for (int64_t k = 0; k < prefix_width - 1; ++k) {
+    lane[k * digit_lanes] = static_cast<float>(along[k]);
+    inside += along[k] * along[k];
+  }
+  // What the prefix leaves, rounded up.
+  const double rest = std::max(0.0, query.centred_square - inside) + 0x1p-52 * static_cast<double>(d_ + 8) * query.centred_square;
+  lane[(prefix_width - 1) * digit_lanes] = static_cast<float>(std::sqrt(rest));
+  // Float32 must hold every product, and the bounds their meaning.
+  const double largest = std::sqrt(query.centred_square) * prefix_.largest_norm + a_ * prefix_.largest_norm * prefix_.largest_norm;
+  if (!(largest < 1e30) || !(b_ * b_ / a_ * std::abs(smallest_log_weight_) < 1e30)) query.open = false;
+}
+
+void Screening::prepare_digits(int64_t q) {
+  Query& query = queries_[q];
+  std::vector<double> weighted(static_cast<size_t>(d_)), centred(static_cast<size_t>(d_));
+  double largest = 0;
+  for (int64_t j = 0; j < d_; ++j) {
+    centred[j] = query.x[j] - a_ * digits_.origin[j];
+    weighted[j] = digits_.scale[j] * centred[j];
+    largest = std::max(largest, std::abs(weighted[j]));
+  }
+  query.step = largest > 0 ? largest / set_.digits->limit_one : 1;
+  query.fixed.resize(static_cast<size_t>(d_));
+  query.fixed_square = query.centre_product = 0;
+  double displacement = 0, size = 0;
+  for (int64_t j = 0; j < d_; ++j) {
+    const double whole = std::nearbyint(weighted[j] / query.step);
+    const double rounded = digits_.scale[j] > 0 ? whole * query.step / digits_.scale[j] : centred[j];
+    query.fixed[j] = static_cast<int32_t>(whole);
+    query.centre_product += whole * digits_.centre[j];
+    query.fixed_square += rounded * rounded;
+    displacement += (centred[j] - rounded) * (centred[j] - rounded);
+    size += std::abs(query.x[j]) + a_ * std::abs(digits_.origin[j]);
+  }
+  query.displacement = std::sqrt(displacement) * (1 + 1e-12) + 0x1p-50 * size;
+  query.packed.resize(static_cast<size_t>(set_.digits->single_bytes(d_, 1)) / sizeof(DigitLine));
+  set_.digits->pack_single(query.fixed.data(), d_, 1, query.packed.data());
+}
+
+void Screening::improve_best(Query& query, const int32_t* rows, int64_t count) const {
+  double distances[seeds];
+  set_.screen->row_distances(target_.points, rows, count, query.x, a_, distances);
+  for (int64_t k = 0; k < count; ++k) {
+    query.best = std::max(query.best, log_weight(rows[k]) - distances[k] / (2 * b_ * b_));
+  }
+}
+
+void Screening::prefix_tile(int64_t row, int count, float* values) const {
+  float bias[tile_rows_prefix];
+  for (int r = 0; r < count; ++r) bias[r] = prefix_bias(row + r);
+  set_.screen->prefix_values(prefix_.rows.data() + row * prefix_width, count, bias, prefix_queries_.data(), static_cast<int>(groups_), values,
+                             tile_rows_prefix);
+}
+
+void Screening::pass_over_prefix(int64_t chunk, int worker) {
+  std::vector<float>& values = work_[worker].values;
+  const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
+  for (int64_t row = chunk * chunk_rows; row < end; row += tile_rows_prefix) {
+    if (execution_.cancelled()) return;
+    const int count = static_cast<int>(std::min(tile_rows_prefix, end - row));
+    prefix_tile(row, count, values.data());
+    for (int64_t g = 0; g < groups_; ++g) {
+      const int64_t at = g * digit_lanes;
+      set_.screen->maxima(values.data() + g * tile_rows_prefix * digit_lanes, count, static_cast<int32_t>(row),
+                          tile_largest_.data() + (row / tile_rows_prefix) * block_ + at,
+                          chunk_best_.data() + chunk * block_ + at, chunk_where_.data() + chunk * block_ + at);
+    }
+  }
+}
+
+// Finds the scale of the largest logit from the most promising row of every chunk and from a sample; closes queries whose sample
+// says that a large part of all rows would stay.
+void Screening::seed(int64_t q) {
+  Query& query = queries_[q];
+  if (!query.open) return;
+  if (with_prefix_) {
+    std::vector<int64_t> order(static_cast<size_t>(chunks_));
+    for (int64_t chunk = 0; chunk < chunks_; ++chunk) order[chunk] = chunk;
+    const int64_t count = std::min(seeds, chunks_);
+    std::partial_sort(order.begin(), order.begin() + count, order.end(), [&](int64_t i, int64_t j) {
+      const float left = chunk_best_[i * block_ + q], right = chunk_best_[j * block_ + q];
+      return left > right || (left == right && i < j);
+    });
+    int32_t rows[seeds];
+    for (int64_t k = 0; k < count; ++k) rows[k] = chunk_where_[order[k] * block_ + q];
+    improve_best(query, rows, count);
+  }
+  if (!with_digits_) return;
+  double values[sample_count];
+  const auto size = static_cast<int64_t>(sample_.size());
+  set_.digits->single_products(digits_.rows, digits_.stride, sample_.data(), size, d_, query.packed.data(), 1, values);
+  int64_t best = 0;
+  for (int64_t k = 0; k < size; ++k) {
+    values[k] = values[k] * query.step + digit_bias(sample_[k]);
+    if (values[k] > values[best]) best = k;
+  }
+  improve_best(query, &sample_[best], 1);
+  const double threshold = digit_threshold(query);
+  const auto staying = std::count_if(values, values + size, [&](double value) { return value >= threshold; });
+  if (staying > size / 5) query.open = false;
+}
+
+void Screening::list_masks(int64_t chunk, int64_t first, int count, const uint16_t* masks, const std::vector<int64_t>& members) {
+  const int64_t groups = (static_cast<int64_t>(members.size()) + digit_lanes - 1) / digit_lanes;
+  for (int r = 0; r < count; ++r) {
+    for (int64_t g = 0; g < groups; ++g) {
+      for (uint32_t mask = masks[r * groups + g]; mask != 0; mask &= mask - 1) {
+        const int64_t member = g * digit_lanes + __builtin_ctz(mask);
+        if (member < static_cast<int64_t>(members.size())) list(chunk, members[member]).rows.push_back(static_cast<int32_t>(first + r));
+      }
+    }
+  }
+}
+
+// Queries of which a large part of the sample reaches the prefix's threshold are left to the digits.
+void Screening::try_prefix_on_sample(int64_t group) {
+  const auto size = static_cast<int>(sample_.size());
+  float bias[sample_count], values[sample_count * digit_lanes];
+  for (int k = 0; k < size; ++k) bias[k] = prefix_bias(sample_[k]);
+  set_.screen->prefix_values(sample_prefix_.data(), size, bias, prefix_queries_.data() + group * prefix_width * digit_lanes, 1, values, size);
+  for (int64_t lane = 0; lane < digit_lanes && group * digit_lanes + lane < count_; ++lane) {
+    Query& query = queries_[group * digit_lanes + lane];
+    if (!query.open) continue;
+    const float threshold = prefix_threshold(query);
+    int staying = 0;
+    for (int k = 0; k < size; ++k) staying += values[k * digit_lanes + lane] >= threshold;
+    query.listed = staying <= size / 10;
+  }
+}
+
+void Screening::list_by_prefix(int64_t chunk, int worker) {
+  std::vector<float> thresholds(static_cast<size_t>(block_));
+  std::vector<float>& values = work_[worker].values;
+  std::vector<uint16_t>& masks = work_[worker].masks;
+  std::vector<int64_t> members(static_cast<size_t>(count_));
+  for (int64_t q = 0; q < block_; ++q) {
+    if (q < count_) members[q] = q;
+    const bool wanted = q < count_ && queries_[q].open && queries_[q].listed;
+    thresholds[q] = wanted ? prefix_threshold(queries_[q]) : std::numeric_limits<float>::infinity();
+  }
+  const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
+  for (int64_t row = chunk * chunk_rows; row < end; row += tile_rows_prefix) {
+    if (execution_.cancelled()) return;
+    const float* largest = tile_largest_.data() + (row / tile_rows_prefix) * block_;
+    bool any = false;
+    for (int64_t q = 0; q < count_; ++q) any |= largest[q] >= thresholds[q];
+    if (!any) continue;
+    const int count = static_cast<int>(std::min(tile_rows_prefix, end - row));
+    prefix_tile(row, count, values.data());
+    for (int64_t g = 0; g < groups_; ++g) {
+      set_.screen->reach(values.data() + g * tile_rows_prefix * digit_lanes, count, thresholds.data() + g * digit_lanes, masks.data() + g, groups_);
+    }
+    list_masks(chunk, row, count, masks.data(), members);
+  }
+}
+
+void Screening::list_by_digits(int64_t chunk, int worker, const std::vector<int64_t>& members, const void* packed) {
+  const int64_t groups = (static_cast<int64_t>(members.size()) + digit_lanes - 1) / digit_lanes;
+  std::vector<double> thresholds(static_cast<size_t>(block_)), steps(static_cast<size_t>(block_));
+  double bias[tile_rows_digits];
+  for (int64_t k = 0; k < groups * digit_lanes; ++k) {
+    const bool there = k < static_cast<int64_t>(members.size());
+    thresholds[k] = there ? digit_threshold(queries_[members[k]]) : std::numeric_limits<double>::infinity();
+    steps[k] = there ? queries_[members[k]].step : 0;
+  }
+  std::vector<double>& products = work_[worker].products;
+  std::vector<uint16_t>& masks = work_[worker].masks;
+  const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
+  for (int64_t row = chunk * chunk_rows; row < end; row += tile_rows_digits) {
+    if (execution_.cancelled()) return;
+    const int count = static_cast<int>(std::min<int64_t>(tile_rows_digits, end - row));
+    set_.digits->group_products(digits_.rows + row * digits_.stride, digits_.stride, count, d_, packed, static_cast<int>(groups), 1,
+                                products.data(), tile_rows_digits);
+    for (int r = 0; r < count; ++r) bias[r] = digit_bias(row + r);
+    for (int64_t g = 0; g < groups; ++g) {
+      set_.screen->digit_reach(products.data() + g * tile_rows_digits * digit_lanes, count, bias, steps.data() + g * digit_lanes,
+                               thresholds.data() + g * digit_lanes, masks.data() + g, groups);
+    }
+    list_masks(chunk, row, count, masks.data(), members);
+  }
+}
+
+void Screening::digit_values(int64_t chunk, int64_t q) {
+  const Query& query = queries_[q];
+  Candidates& part = list(chunk, q);
+  if (!query.open || part.rows.empty() || execution_.cancelled()) return;
+  part.values.resize(part.rows.size());
+  set_.digits->single_products(digits_.rows, digits_.stride, part.rows.data(), static_cast<int64_t>(part.rows.size()), d_, query.packed.data(), 1,
+                               part.values.data());
+  for (size_t k = 0; k < part.rows.size(); ++k) part.values[k] = part.values[k] * query.step + digit_bias(part.rows[k]);
+}
+
+// Keeps the rows that reach the threshold of the best logit known by now.
+void Screening::drop(int64_t chunk, int64_t q) {
+  const Query& query = queries_[q];
+  Candidates& part = list(chunk, q);
+  if (!query.open || part.rows.empty() || execution_.cancelled()) return;
+  const double threshold = digit_threshold(query);
+  size_t kept = 0;
+  for (size_t k = 0; k < part.rows.size(); ++k) {
+    if (part.values[k] >= threshold) part.rows[kept++] = part.rows[k];
+  }
+  part.rows.resize(kept);
+  part.values.resize(kept);
+}
+
+void Screening::find_logits(int64_t chunk, int64_t q) {
+  const Query& query = queries_[q];
+  Candidates& part = list(chunk, q);
+  if (!query.open || part.rows.empty() || execution_.cancelled()) return;
+  part.values.resize(part.rows.size());
+  set_.screen->row_distances(target_.points, part.rows.data(), static_cast<int64_t>(part.rows.size()), query.x, a_, part.values.data());
+  for (size_t k = 0; k < part.rows.size(); ++k) part.values[k] = log_weight(part.rows[k]) - part.values[k] / (2 * b_ * b_);
+}
+
+int64_t Screening::listed(int64_t q) const {
+  int64_t total = 0;
+  for (int64_t chunk = 0; chunk < chunks_; ++chunk) total += static_cast<int64_t>(candidates(chunk, q).rows.size());
+  return total;
+}
+
+}  // namespace regimes

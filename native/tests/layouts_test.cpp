@@ -1,0 +1,371 @@
+// Layouts of rows: their bounds hold in 113-bit arithmetic, exact grids are found and inexact ones are not, bits over threads.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "../core/layouts.h"
+#include "../core/philox.h"
+#include "check.h"
+#include "quad.h"
+
+using namespace regimes;
+
+namespace {
+
+template <class Stored>
+struct Rows {
+  int64_t n, d;
+  std::vector<Stored> values;  // padded as the contract of build_layouts wants
+  double scale = 1;
+  double shift = 0;
+
+  Rows(int64_t rows, int64_t columns) : n(rows), d(columns), values(rows * columns + digit_padding) {}
+
+  Target target() const {
+    Target target;
+    target.n = n;
+    target.d = d;
+    const Dtype dtype = sizeof(Stored) == 1 ? Dtype::u8 : sizeof(Stored) == 4 ? Dtype::f32 : Dtype::f64;
+    target.points = {values.data(), n, d, dtype, scale, shift};
+    return target;
+  }
+};
+
+template <class Stored>
+Layouts layouts_of(const Rows<Stored>& rows, int threads = 2) {
+  Layouts layouts;
+  Execution execution;
+  execution.threads = threads;
+  CHECK(build_layouts(rows.target(), execution, layouts).ok());
+  return layouts;
+}
+
+// Smooth random images with a blank border: the spectrum and the constant columns of real ones.
+uint8_t pixel(int64_t i, int64_t j, int64_t side) {
+  const int64_t row = j / side;
+  const int64_t column = j % side;
+  if (row == 0 || column == 0) return 0;
+  double z[6];
+  normals(7, static_cast<uint64_t>(i), step_noise, 6, z);
+  const double u = static_cast<double>(row) / static_cast<double>(side);
+  const double v = static_cast<double>(column) / static_cast<double>(side);
+  const double value = 90 + 50 * (z[0] * std::sin(3 * u) + z[1] * std::cos(4 * v) + z[2] * std::sin(7 * u * v + z[3])) + 9 * z[4] * u + 5 * z[5];
+  return static_cast<uint8_t>(std::clamp(value, 0.0, 255.0));
+}
+
+Rows<uint8_t> images(int64_t n, int64_t side) {
+  Rows<uint8_t> rows(n, side * side);
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = 0; j < rows.d; ++j) rows.values[i * rows.d + j] = pixel(i, j, side);
+  }
+  rows.scale = 2.0 / 255;
+  rows.shift = -1;
+  return rows;
+}
+
+template <class Stored>
+Rows<Stored> gaussian(int64_t n, int64_t d, double scale, double offset) {
+  Rows<Stored> rows(n, d);
+  std::vector<double> z(d);
+  for (int64_t i = 0; i < n; ++i) {
+    normals(3, static_cast<uint64_t>(i), step_noise, d, z.data());
+    // A decaying spectrum, so that a prefix pays.
+    for (int64_t j = 0; j < d; ++j) {
+      rows.values[i * d + j] = static_cast<Stored>(offset + scale * z[j] * 20 / (10 + static_cast<double>(j)));
+    }
+  }
+  return rows;
+}
+
+Quad length(const std::vector<Quad>& x) {
+  Quad sum = 0;
+  for (const Quad value : x) sum += value * value;
+  return sqrt(sum);
+}
+
+Quad product(const std::vector<Quad>& x, const std::vector<Quad>& y) {
+  Quad sum = 0;
+  for (size_t j = 0; j < x.size(); ++j) sum += x[j] * y[j];
+  return sum;
+}
+
+// Every claim of DigitRows on some rows.
+template <class Stored>
+void check_digits(const Rows<Stored>& rows, const Layouts& layouts) {
+  const DigitRows& digits = layouts.digits;
+  const DataView view = rows.target().points;
+  CHECK(digits.rows != nullptr);
+  if (digits.rows == nullptr) return;
+  CHECK(digits.stride >= rows.d);
+  int64_t wrong = 0;
+  for (int64_t i = 0; i < rows.n; i += 1 + rows.n / 97) {
+    Quad square = 0;
+    Quad remainder = 0;
+    for (int64_t j = 0; j < rows.d; ++j) {
+      const Quad offset = Quad(digits.scale[j]) * Quad(digits.rows[i * digits.stride + j] - digits.centre[j]);
+      const Quad gap = Quad(view.value(i, j)) - (Quad(digits.origin[j]) + offset);
+      square += offset * offset;
+      remainder += gap * gap;
+    }
+    wrong += sqrt(remainder) > Quad(digits.residual[i]);
+    wrong += Quad(digits.residual[i]) > Quad(digits.largest_residual);
+    wrong += sqrt(square) > Quad(digits.largest_norm);
+    const double half = static_cast<double>(square) / 2;
+    wrong += std::abs(digits.half_square[i] - half) > half * (static_cast<double>(rows.d) + 8) * 0x1p-53;
+  }
+  CHECK(wrong == 0);
+  for (int64_t j = 0; j < rows.d; ++j) wrong += !(digits.scale[j] >= 0);
+  for (int64_t at = 0; at < digit_padding; ++at) wrong += digits.rows[(rows.n - 1) * digits.stride + rows.d + at] > 255;
+  CHECK(wrong == 0);
+}
+
+// Every claim of PrefixRows on some rows: for random x', and for those that make Cauchy-Schwarz tight.
+template <class Stored>
+void check_prefix(const Rows<Stored>& rows, const Layouts& layouts) {
+  const PrefixRows& prefix = layouts.prefix;
+  const DataView view = rows.target().points;
+  const int64_t d = rows.d;
+  constexpr int64_t kept = prefix_width - 1;
+  CHECK(static_cast<int64_t>(prefix.rows.size()) == rows.n * prefix_width);
+  if (prefix.rows.empty()) return;
+  CHECK(prefix.captured > 0.25 && prefix.captured <= 1);
+  int64_t wrong = 0;
+  for (int64_t r = 0; r < kept; ++r) {
+    for (int64_t s = 0; s <= r; ++s) {
+      Quad sum = 0;
+      for (int64_t j = 0; j < d; ++j) sum += Quad(prefix.basis[r * d + j]) * Quad(prefix.basis[s * d + j]);
+      wrong += std::abs(static_cast<double>(sum - Quad(r == s ? 1 : 0))) > 1e-12;
+    }
+  }
+  CHECK(wrong == 0);
+
+  const auto coordinates = [&](const std::vector<Quad>& x) {
+    std::vector<Quad> along(kept, Quad(0));
+    for (int64_t r = 0; r < kept; ++r) {
+      for (int64_t j = 0; j < d; ++j) along[r] += Quad(prefix.basis[r * d + j]) * x[j];
+    }
+    return along;
+  };
+  const auto remainder = [&](std::vector<Quad> x, const std::vector<Quad>& along) {
+    for (int64_t r = 0; r < kept; ++r) {
+      for (int64_t j = 0; j < d; ++j) x[j] -= along[r] * Quad(prefix.basis[r * d + j]);
+    }
+    return x;
+  };
+  std::vector<double> z(d);
+  for (int64_t i = 0; i < rows.n; i += 1 + rows.n / 23) {
+    std::vector<Quad> y(d);
+    for (int64_t j = 0; j < d; ++j) y[j] = Quad(view.value(i, j)) - Quad(prefix.origin[j]);
+    const std::vector<Quad> along = coordinates(y);
+    const std::vector<Quad> rest = remainder(y, along);
+    const float* stored = prefix.rows.data() + i * prefix_width;
+    std::vector<Quad> f(stored, stored + kept);
+    Quad gap = 0;
+    for (int64_t r = 0; r < kept; ++r) gap += (f[r] - along[r]) * (f[r] - along[r]);
+    wrong += sqrt(gap) > Quad(prefix.rounding);
+    wrong += length(rest) > Quad(stored[kept]);
+    wrong += length(y) > Quad(prefix.largest_norm);
+    const double half = static_cast<double>(product(y, y)) / 2;
+    wrong += prefix.half_square[i] > half || prefix.half_square[i] < half * (1 - 0x1p-20);
+
+    std::vector<std::vector<Quad>> queries = {y, rest, remainder(y, f)};
+    normals(9, static_cast<uint64_t>(i), step_noise, d, z.data());
+    queries.emplace_back(z.begin(), z.end());
+    queries.push_back(y);
+    for (int64_t j = 0; j < d; ++j) queries.back()[j] += Quad(0.01 * z[j] * prefix.largest_norm);
+    // Along the error of the stored coordinates, where only `rounding` protects.
+    queries.emplace_back(d, Quad(0));
+    for (int64_t r = 0; r < kept; ++r) {
+      for (int64_t j = 0; j < d; ++j) queries.back()[j] += (along[r] - f[r]) * Quad(prefix.basis[r * d + j]);
+    }
+    for (const std::vector<Quad>& x : queries) {
+      const std::vector<Quad> ux = coordinates(x);
+      const Quad bound = product(ux, f) + length(remainder(x, ux)) * Quad(stored[kept]) + Quad(prefix.rounding) * length(x);
+      wrong += product(x, y) > bound;
+    }
+  }
+  CHECK(wrong == 0);
+}
+
+void bytes_are_used_in_place() {
+  const Rows<uint8_t> rows = images(2500, 11);
+  const Layouts layouts = layouts_of(rows);
+  CHECK(layouts.digits.rows == rows.values.data() && layouts.digits.owned.empty() && layouts.digits.lossless);
+  CHECK(layouts.digits.largest_residual < 1e-13);
+  CHECK(layouts.prefix.captured > 0.8);
+  CHECK(layouts.bytes > rows.n * (12 + 4 * prefix_width) && layouts.bytes < rows.n * (24 + 4 * prefix_width) + 64 * 8 * rows.d);
+  check_digits(rows, layouts);
+  check_prefix(rows, layouts);
+
+  Rows<uint8_t> falling = rows;
+  falling.scale = -0.25;
+  falling.shift = 1e4;
+  const Layouts mirrored = layouts_of(falling);
+  CHECK(mirrored.digits.lossless && mirrored.digits.largest_residual < 1e-9);
+  check_digits(falling, mirrored);
+  check_prefix(falling, mirrored);
+  falling.scale = 0;
+  check_digits(falling, layouts_of(falling));
+  CHECK(layouts_of(falling).prefix.rows.empty());
+}
+
+template <class Stored>
+void check_grid(double scale, double shift, double view_scale, double view_shift) {
+  const Rows<uint8_t> bytes = images(2100, 9);
+  Rows<Stored> rows(bytes.n, bytes.d);
+  for (int64_t k = 0; k < bytes.n * bytes.d; ++k) rows.values[k] = static_cast<Stored>(bytes.values[k] * scale + shift);
+  rows.scale = view_scale;
+  rows.shift = view_shift;
+  const Layouts layouts = layouts_of(rows);
+  CHECK(layouts.digits.lossless);
+  const double largest = (255 * std::abs(scale) + std::abs(shift)) * std::abs(view_scale) + std::abs(view_shift);
+  const double ulp = static_cast<double>(std::numeric_limits<Stored>::epsilon()) * largest;
+  CHECK(layouts.digits.largest_residual < 9 * 4 * (ulp + 1e-15 * largest));
+  check_digits(rows, layouts);
+  check_prefix(rows, layouts);
+}
+
+void data_affine_in_bytes_are_found() {
+  check_grid<float>(1.0 / 255, 0, 1, 0);
+  check_grid<float>(2.0 / 255, -1, 1, 0);
+  check_grid<float>(1.0 / 16, 0, 1, 0);
+  check_grid<float>(1.0 / 255 / 0.353, -0.286 / 0.353, 1, 0);
+  check_grid<float>(-3.0, 700, 0.01, -4);
+  check_grid<double>(1.0 / 255, 0, 2, -1);
+  check_grid<double>(1.0 / 255 / 0.353, -0.286 / 0.353, -1, 0);
+  check_grid<double>(0.1, 0, 1, 1e3);
+
+  // Levels 0, 2 and 5 of a grid: its step is none of the gaps.
+  Rows<float> sparse(64, 3);
+  for (int64_t k = 0; k < sparse.n * sparse.d; ++k) sparse.values[k] = static_cast<float>((k % 3 == 0 ? 0 : k % 3 == 1 ? 2 : 5) * 0.7);
+  const Layouts layouts = layouts_of(sparse);
+  CHECK(layouts.digits.lossless);
+  check_digits(sparse, layouts);
+}
+
+void data_that_are_no_bytes_are_rounded() {
+  const auto check_rounded = [](const auto& rows, double step) {
+    const Layouts layouts = layouts_of(rows);
+    CHECK(!layouts.digits.lossless);
+    // At most half a level in every column.
+    CHECK(layouts.digits.largest_residual < std::sqrt(static_cast<double>(rows.d)) * step);
+    check_digits(rows, layouts);
+    check_prefix(rows, layouts);
+  };
+  check_rounded(gaussian<float>(2200, 70, 1, 0), 0.04);
+  check_rounded(gaussian<double>(2200, 70, 1, 0), 0.04);
+  check_rounded(gaussian<double>(2200, 70, 1e-6, 1e9), 1e-6);
+  check_rounded(gaussian<double>(2200, 70, 1e10, 3), 4e8);
+  // 257 levels, or one value off the grid.
+  Rows<float> levels(2200, 70);
+  for (int64_t k = 0; k < levels.n * levels.d; ++k) levels.values[k] = static_cast<float>(k % 257) * static_cast<float>(1 + k % 70 / 7);
+  check_digits(levels, layouts_of(levels));
+  CHECK(!layouts_of(levels).digits.lossless);
+  Rows<float> off(100, 70);
+  for (int64_t k = 0; k < off.n * off.d; ++k) off.values[k] = static_cast<float>(k % 200);
+  CHECK(layouts_of(off).digits.lossless);
+  off.values[4321] += 1e-4f;
+  CHECK(!layouts_of(off).digits.lossless);
+  check_digits(off, layouts_of(off));
+}
+
+void odd_columns_and_rows_keep_the_bounds() {
+  Rows<double> rows = gaussian<double>(2300, 66, 1, -5);
+  for (int64_t i = 0; i < rows.n; ++i) {
+    double* row = rows.values.data() + i * rows.d;
+    row[0] = 1e8;                                                // constant
+    row[1] = 1e8 + static_cast<double>(i % 3) * 0x1p-26;         // three neighbouring numbers
+    row[2] = i == 77 ? 1e3 : 0;                                  // an outlier
+    row[3] = 1e-310 * static_cast<double>(i);                    // below the normal numbers
+    if (i % 2 == 1) std::copy_n(row - rows.d, rows.d, row);      // every row twice
+  }
+  const Layouts layouts = layouts_of(rows);
+  CHECK(!layouts.digits.lossless);
+  check_digits(rows, layouts);
+  check_prefix(rows, layouts);
+
+  // Fewer distinct rows than directions: the rest of the basis is arbitrary.
+  Rows<double> few = gaussian<double>(2100, 80, 1, 0);
+  for (int64_t i = 5; i < few.n; ++i) std::copy_n(few.values.data() + i % 5 * few.d, few.d, few.values.data() + i * few.d);
+  check_digits(few, layouts_of(few));
+  check_prefix(few, layouts_of(few));
+
+  const Rows<double> one = gaussian<double>(1, 5, 1, 0);
+  check_digits(one, layouts_of(one));
+}
+
+void what_floats_cannot_hold_is_left_out() {
+  for (const double scale : {1e150, 1e18, 1e-20, 1e-150}) {
+    const Rows<double> rows = gaussian<double>(2100, 70, scale, 0);
+    const Layouts layouts = layouts_of(rows);
+    CHECK(layouts.digits.rows == nullptr && layouts.digits.half_square.empty() && layouts.prefix.rows.empty());
+  }
+  Rows<double> huge(2100, 70);
+  for (int64_t k = 0; k < huge.n * huge.d; ++k) huge.values[k] = (k + k / huge.d) % 2 ? 1.7e308 : -1.7e308;
+  CHECK(layouts_of(huge).digits.rows == nullptr);
+  Rows<double> holes = gaussian<double>(2100, 70, 1, 0);
+  holes.values[5000] = std::nan("");
+  CHECK(layouts_of(holes).digits.rows == nullptr);
+}
+
+void a_prefix_that_would_not_pay_is_left_out() {
+  CHECK(layouts_of(images(2500, 8)).prefix.rows.empty());   // 64 columns
+  CHECK(layouts_of(images(1900, 11)).prefix.rows.empty());
+  Rows<float> white(2500, 400);
+  std::vector<double> z(white.n * white.d);
+  normals(1, 2, step_noise, static_cast<int64_t>(z.size()), z.data());
+  std::copy(z.begin(), z.end(), white.values.begin());
+  CHECK(layouts_of(white).prefix.rows.empty());
+  CHECK(layouts_of(white).digits.rows != nullptr);
+}
+
+template <class Element>
+bool same_bits(const std::vector<Element>& x, const std::vector<Element>& y) {
+  return x.size() == y.size() && (x.empty() || std::memcmp(x.data(), y.data(), x.size() * sizeof(Element)) == 0);
+}
+
+template <class Stored>
+void check_threads(const Rows<Stored>& rows) {
+  const Layouts one = layouts_of(rows, 1);
+  for (const int threads : {2, 3, 8}) {
+    const Layouts other = layouts_of(rows, threads);
+    CHECK(same_bits(one.digits.owned, other.digits.owned) && same_bits(one.digits.centre, other.digits.centre));
+    CHECK(same_bits(one.digits.scale, other.digits.scale) && same_bits(one.digits.origin, other.digits.origin));
+    CHECK(same_bits(one.digits.half_square, other.digits.half_square) && same_bits(one.digits.residual, other.digits.residual));
+    CHECK(same_bits(one.prefix.basis, other.prefix.basis) && same_bits(one.prefix.rows, other.prefix.rows));
+    CHECK(same_bits(one.prefix.half_square, other.prefix.half_square) && one.prefix.captured == other.prefix.captured);
+    CHECK(one.prefix.rounding == other.prefix.rounding && one.digits.largest_norm == other.digits.largest_norm);
+  }
+}
+
+void bits_do_not_depend_on_threads() {
+  check_threads(images(13000, 10));
+  check_threads(gaussian<float>(13000, 67, 1, 0));
+  Rows<double> grid(9000, 65);
+  for (int64_t k = 0; k < grid.n * grid.d; ++k) grid.values[k] = static_cast<double>(pixel(k / grid.d, 30 + k % grid.d, 12)) / 255;
+  check_threads(grid);
+}
+
+void a_stopped_job_is_cancelled() {
+  std::atomic<bool> stop{true};
+  Execution execution;
+  execution.stop = &stop;
+  Layouts layouts;
+  CHECK(build_layouts(images(2500, 10).target(), execution, layouts).code == Code::cancelled);
+  CHECK(build_layouts(gaussian<float>(2500, 80, 1, 0).target(), execution, layouts).code == Code::cancelled);
+}
+
+}  // namespace
+
+int main() {
+  bytes_are_used_in_place();
+  data_affine_in_bytes_are_found();
+  data_that_are_no_bytes_are_rounded();
+  odd_columns_and_rows_keep_the_bounds();
+  what_floats_cannot_hold_is_left_out();
+  a_prefix_that_would_not_pay_is_left_out();
+  bits_do_not_depend_on_threads();
+  a_stopped_job_is_cancelled();
+  return check::summary();
+}

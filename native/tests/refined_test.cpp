@@ -1,0 +1,261 @@
+// The refined path: answers equal the float64 path within the bounds, and their bits depend neither on what screened (prefix, digits,
+// instruction set) nor on threads nor on the batch.
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "../core/layouts.h"
+#include "../cpu/posterior_refined.h"
+#include "../reference/posterior.h"
+#include "../reference/reference.h"
+#include "check.h"
+#include "quad.h"
+
+using namespace regimes;
+
+namespace {
+
+void expect(bool ok, const std::string& what) { check::record(ok, __FILE__, 0, what.c_str()); }
+
+struct Problem {
+  std::string name;
+  std::vector<uint8_t> bytes;
+  std::vector<float> floats;
+  std::vector<double> log_weights, x;
+  std::vector<int32_t> classes;
+  Target target;
+  Layouts layouts;
+  double a = 1, b = 1;
+  int64_t batch = 40;
+};
+
+// Rows near a curve of few dimensions plus noise, as images are; queries drawn forward, at ties of neighbours, at data, and far away.
+void make(Problem& p, int64_t n, int64_t d, double b, bool bytes, bool weighted, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::normal_distribution<double> normal;
+  const int factors = 6;
+  std::vector<double> directions(static_cast<size_t>(factors * d)), rows(static_cast<size_t>(n * d));
+  for (double& value : directions) value = normal(random);
+  for (int64_t i = 0; i < n; ++i) {
+    double z[factors];
+    for (double& value : z) value = normal(random);
+    for (int64_t j = 0; j < d; ++j) {
+      double sum = 0.3 * normal(random);
+      for (int k = 0; k < factors; ++k) sum += z[k] * directions[k * d + j] / 2;
+      rows[i * d + j] = sum;
+    }
+  }
+  std::copy_n(rows.begin(), d, rows.begin() + 7 * d);  // a duplicate
+  p.name = std::string(bytes ? "bytes" : "floats") + " n=" + std::to_string(n) + " d=" + std::to_string(d) + " b=" + std::to_string(b) + (weighted ? " weighted" : "");
+  p.target.n = n;
+  p.target.d = d;
+  if (bytes) {
+    for (const double value : rows) p.bytes.push_back(static_cast<uint8_t>(std::clamp(128 + 40 * value, 0.0, 255.0)));
+    p.bytes.resize(p.bytes.size() + 64);
+    p.target.points = {p.bytes.data(), n, d, Dtype::u8, 2 / 255.0, -1};
+  } else {
+    for (const double value : rows) p.floats.push_back(static_cast<float>(value));
+    p.target.points = {p.floats.data(), n, d, Dtype::f32, 1, 0};
+  }
+  for (int64_t i = 0; i < n; ++i) p.classes.push_back(static_cast<int32_t>(i % 5));
+  p.target.classes = p.classes.data();
+  p.target.class_count = 5;
+  if (weighted) {
+    double total = 0;
+    for (int64_t i = 0; i < n; ++i) total += static_cast<double>(i % 17);
+    for (int64_t i = 0; i < n; ++i) p.log_weights.push_back(i % 17 == 0 ? no_weight : std::log(static_cast<double>(i % 17) / total));
+    p.target.log_weights = p.log_weights.data();
+  }
+  p.b = b;
+  p.a = b < 1 ? std::sqrt((1 - b) * (1 + b)) : 1;
+  for (int64_t q = 0; q < p.batch; ++q) {
+    const int64_t own = (q * 37 + 1) % n, other = (own + 11) % n;
+    for (int64_t j = 0; j < d; ++j) {
+      const double y = p.target.points.value(own, j), z = p.target.points.value(other, j);
+      const double from = q % 4 == 0 ? (y + z) / 2 : q % 4 == 3 && q > 30 ? 20 + y : y;
+      p.x.push_back(p.a * from + (q % 4 == 2 ? 0 : b * normal(random)));
+    }
+  }
+  CHECK(build_layouts(p.target, {}, p.layouts).ok());
+  p.target.layouts = &p.layouts;
+}
+
+struct Readings {
+  std::vector<double> log_density, score, denoised, entropy, squares, class_weights, top_weight, nearest_weight, error_log_density, error_score;
+  std::vector<int32_t> nearest, top, survivors;
+  std::vector<uint8_t> path, answered;
+  PosteriorRequest request;
+
+  Readings(const Problem& p, int64_t first, int64_t count) {
+    const int64_t d = p.target.d;
+    const auto real = [&](std::vector<double>& v, int64_t width) { v.assign(static_cast<size_t>(count * width), -7); return v.data(); };
+    request.x = {p.x.data() + first * d, count, d};
+    request.a = p.a;
+    request.b = p.b;
+    request.log_density = real(log_density, 1);
+    request.score = real(score, d);
+    request.denoised = real(denoised, d);
+    request.entropy = real(entropy, 1);
+    request.sum_squares = real(squares, 1);
+    request.class_weights = real(class_weights, 5);
+    request.nearest_weight = real(nearest_weight, 1);
+    request.error_log_density = real(error_log_density, 1);
+    request.error_score = real(error_score, 1);
+    nearest.assign(static_cast<size_t>(count), -7);
+    survivors.assign(static_cast<size_t>(count), -7);
+    path.assign(static_cast<size_t>(count), 9);
+    answered.assign(static_cast<size_t>(count), 0);
+    top.assign(static_cast<size_t>(count), -7);
+    request.top = 1;
+    request.top_index = top.data();
+    request.top_weight = real(top_weight, 1);
+    request.nearest_index = nearest.data();
+    request.survivors = survivors.data();
+    request.path = path.data();
+  }
+};
+
+// Where both answer; the same queries, too, unless the instruction sets differ (fixed point of other lengths closes other queries).
+void expect_same(const Readings& r, const Readings& other, int64_t d, bool same_queries, const std::string& what) {
+  if (same_queries) expect(r.answered == other.answered, what + ": the same queries are answered");
+  for (size_t q = 0; q < r.answered.size(); ++q) {
+    if (!r.answered[q] || !other.answered[q]) continue;
+    const auto same = [&](const std::vector<double>& x, const std::vector<double>& y, int64_t width) {
+      return std::memcmp(x.data() + q * width, y.data() + q * width, sizeof(double) * width) == 0;
+    };
+    expect(r.survivors[q] == other.survivors[q] && r.nearest[q] == other.nearest[q] && r.top[q] == other.top[q], what + ": survivors");
+    expect(same(r.log_density, other.log_density, 1) && same(r.score, other.score, d) && same(r.entropy, other.entropy, 1) &&
+               same(r.class_weights, other.class_weights, 5) && same(r.error_score, other.error_score, 1) && same(r.top_weight, other.top_weight, 1),
+           what + ": bits");
+  }
+}
+
+void test_answers(const Problem& p, const Instructions& set, const Readings& r) {
+  const int64_t d = p.target.d;
+  Readings plain(p, 0, p.batch);
+  CHECK(posterior_float64(*set.kernels, p.target, plain.request, {}).ok());
+  for (int64_t q = 0; q < p.batch; ++q) {
+    const std::string name = std::string(set.name) + " " + p.name + " query " + std::to_string(q);
+    if (!r.answered[q]) continue;
+    expect(r.path[q] == static_cast<uint8_t>(Path::refined), name + " path");
+    expect(std::abs(r.log_density[q] - plain.log_density[q]) <= r.error_log_density[q] + plain.error_log_density[q], name + " log density");
+    double error = 0, scale = 0, mean = 0;
+    for (int64_t j = 0; j < d; ++j) {
+      error += std::pow(r.score[q * d + j] - plain.score[q * d + j], 2);
+      scale += std::pow(p.x[q * d + j], 2);
+      mean += std::pow(p.a * plain.denoised[q * d + j], 2);
+    }
+    const double contract = 1e-5 * (std::sqrt(scale) + std::sqrt(mean)) / (p.b * p.b);
+    expect(std::sqrt(error) <= r.error_score[q] + plain.error_score[q], name + " score");
+    expect(r.error_score[q] <= contract, name + " score bound is inside the contract");
+    // What screening drops, and what the rounding of the logits of the float64 path may move.
+    const double slack = 1e-13 + 4 * plain.error_log_density[q];
+    expect(std::abs(r.entropy[q] - plain.entropy[q]) <= 60 * slack, name + " entropy");
+    expect(std::abs(r.squares[q] - plain.squares[q]) <= 4 * slack, name + " sum of squares");
+    for (int c = 0; c < 5; ++c) expect(std::abs(r.class_weights[q * 5 + c] - plain.class_weights[q * 5 + c]) <= 4 * slack, name + " class");
+    if (plain.nearest_weight[q] > 0.5 + slack) expect(r.nearest[q] == plain.nearest[q] && r.top[q] == r.nearest[q], name + " nearest");
+  }
+}
+
+// The best that can be known: the score in 113-bit arithmetic.
+void test_against_quad(const Problem& p, const Readings& r) {
+  const int64_t d = p.target.d;
+  for (int64_t q = 0; q < p.batch; q += 5) {
+    if (!r.answered[q]) continue;
+    std::vector<Quad> distance(static_cast<size_t>(p.target.n));
+    Quad largest = -1e300;
+    for (int64_t i = 0; i < p.target.n; ++i) {
+      Quad sum = 0;
+      for (int64_t j = 0; j < d; ++j) {
+        const Quad difference = Quad(p.x[q * d + j]) - Quad(p.a) * Quad(p.target.points.value(i, j));
+        sum += difference * difference;
+      }
+      distance[i] = -sum / (Quad(2) * Quad(p.b) * Quad(p.b)) + Quad(p.target.log_weights ? p.target.log_weights[i] : 0);
+      if (distance[i] > largest) largest = distance[i];
+    }
+    Quad total = 0;
+    std::vector<Quad> mean(static_cast<size_t>(d), Quad(0));
+    for (int64_t i = 0; i < p.target.n; ++i) {
+      if (distance[i] < largest - Quad(200)) continue;
+      const Quad weight = exp(distance[i] - largest);
+      total += weight;
+      for (int64_t j = 0; j < d; ++j) mean[j] += weight * Quad(p.target.points.value(i, j));
+    }
+    double error = 0;
+    for (int64_t j = 0; j < d; ++j) {
+      const Quad exact = (Quad(p.a) * mean[j] / total - Quad(p.x[q * d + j])) / (Quad(p.b) * Quad(p.b));
+      error += std::pow(static_cast<double>(exact - Quad(r.score[q * d + j])), 2);
+    }
+    expect(std::sqrt(error) <= r.error_score[q], p.name + " true error of the score below its bound, query " + std::to_string(q));
+  }
+}
+
+void test(Problem& p, const std::vector<const Instructions*>& sets) {
+  Readings first(p, 0, p.batch);
+  CHECK(posterior_refined(*sets[0], p.target, first.request, {}, first.answered).ok());
+  for (const Instructions* set : sets) {
+    Readings r(p, 0, p.batch);
+    CHECK(posterior_refined(*set, p.target, r.request, {}, r.answered).ok());
+    test_answers(p, *set, r);
+    const bool fused = std::string(set->name) != "cpu-portable";
+    if (fused) expect_same(r, first, p.target.d, false, p.name + " " + set->name + " against " + sets[0]->name);
+
+    Execution threads;
+    threads.threads = 3;
+    Readings threaded(p, 0, p.batch);
+    CHECK(posterior_refined(*set, p.target, threaded.request, threads, threaded.answered).ok());
+    expect_same(threaded, r, p.target.d, true, p.name + " " + set->name + " threads");
+    for (int64_t q = 0; q < p.batch; q += 9) {
+      Readings one(p, q, 1);
+      CHECK(posterior_refined(*set, p.target, one.request, {}, one.answered).ok());
+      expect(one.answered[0] == r.answered[q] && one.log_density[0] == r.log_density[q] && one.entropy[0] == r.entropy[q] &&
+                 std::memcmp(one.score.data(), r.score.data() + q * p.target.d, sizeof(double) * p.target.d) == 0,
+             p.name + " " + set->name + " alone or in a batch");
+    }
+  }
+  test_against_quad(p, first);
+
+  // Screening by the digits alone, and by the prefix alone: where both answer, the same bits.
+  for (const bool keep_prefix : {false, true}) {
+    Layouts other = p.layouts;
+    if (!keep_prefix) other.prefix.rows.clear();
+    if (keep_prefix) other.digits.rows = nullptr;
+    if (other.prefix.rows.empty() && other.digits.rows == nullptr) continue;
+    if (!keep_prefix && !p.layouts.digits.owned.empty()) other.digits.rows = other.digits.owned.data();
+    Target target = p.target;
+    target.layouts = &other;
+    Readings r(p, 0, p.batch);
+    CHECK(posterior_refined(*sets[0], target, r.request, {}, r.answered).ok());
+    expect_same(r, first, p.target.d, false, p.name + (keep_prefix ? " prefix alone" : " digits alone"));
+  }
+}
+
+}  // namespace
+
+int main() {
+  std::vector<const Instructions*> sets;
+#ifdef REGIMES_X86_KERNELS
+  for (const Instructions* set : {&amx_set(), &vnni_set(), &avx512_set(), &avx2_set()}) {
+    if (set->kernels != nullptr && set->digits != nullptr) sets.push_back(set);
+  }
+#endif
+  sets.push_back(&portable_set());
+  int64_t answered = 0, asked = 0;
+  for (const double b : {1e-6, 1e-3, 0.05, 0.4, 0.8}) {
+    for (const bool bytes : {true, false}) {
+      for (const bool weighted : {true, false}) {
+        Problem p;
+        make(p, 5000, weighted ? 100 : 97, b, bytes, weighted, 11);
+        test(p, sets);
+        Readings r(p, 0, p.batch);
+        CHECK(posterior_refined(*sets[0], p.target, r.request, {}, r.answered).ok());
+        for (const uint8_t one : r.answered) answered += one;
+        asked += p.batch;
+      }
+    }
+  }
+  // The path exists: at these noise levels it answers most queries.
+  CHECK(answered > asked / 2);
+  return check::summary();
+}
