@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../core/operations.h"
+#include "dense.h"
 #include "digits.h"
 #include "kernels.h"
 #include "screen.h"
@@ -13,6 +14,7 @@ struct Instructions {
   const Kernels* kernels;      // float64
   const DigitKernels* digits;  // bytes times fixed point
   const ScreenKernels* screen; // screening and refinement
+  const DenseKernels* dense;   // float32 products and exponentials
 };
 
 // One per backend; with a null member where this machine lacks it.

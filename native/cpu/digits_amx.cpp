@@ -95,7 +95,9 @@ void tile_group_products(const uint8_t* rows, int64_t stride, int count, int64_t
           double* products = out + (group * out_rows + row) * digit_lanes;
           for (int r = 0; r < upper + lower; ++r) {
             const int32_t* from = sums + (r / tile_side * 2 + i) * 256 + r % tile_side * digit_lanes;
-            add_scaled(products + r * digit_lanes, _mm512_load_si512(from), plane_factor(plane), plane == 0 && column == 0);
+            Products sum = plane == 0 && column == 0 ? zero_products() : load_products(products + r * digit_lanes);
+            add_scaled(sum, _mm512_load_si512(from), plane_factor(plane));
+            store_products(products + r * digit_lanes, sum);
           }
         }
       }

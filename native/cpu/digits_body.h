@@ -69,6 +69,30 @@ void pack_group(const int32_t* x, int64_t d, int planes, void* packed) {
   }
 }
 
+void pack_lanes(const int32_t* x, int64_t d, int planes, void* packed) {
+  constexpr int per_step = static_cast<int>(columns_per_step), bits = 8 * static_cast<int>(sizeof(Digit));
+  constexpr int32_t half = int32_t{1} << (digit_bits - 1);
+  uint32_t* out = static_cast<uint32_t*>(packed);
+  const int64_t steps = padded(d) / per_step, plane_steps = steps * digit_lanes;
+  for (int64_t s = 0; s < steps; ++s) {
+    int32_t rest[per_step][digit_lanes] = {};
+    for (int c = 0; c < per_step && s * per_step + c < d; ++c) __builtin_memcpy(rest[c], x + (s * per_step + c) * digit_lanes, sizeof(rest[c]));
+    for (int p = 0; p < planes; ++p) {
+      uint32_t* step = out + p * plane_steps + s * digit_lanes;
+      for (int lane = 0; lane < digit_lanes; ++lane) {
+        uint32_t bytes = 0;
+        for (int c = 0; c < per_step; ++c) {
+          const int32_t carried = (rest[c][lane] + half) >> digit_bits;
+          const auto digit = static_cast<uint32_t>(rest[c][lane] - carried * (2 * half));
+          bytes |= (digit & ((uint32_t{1} << bits) - 1)) << (bits * c);
+          rest[c][lane] = carried;
+        }
+        step[lane] = bytes;
+      }
+    }
+  }
+}
+
 // A register of digits, and where its sums go: out[row][16] += factor * sum.
 struct Unit {
   const char* digits;
@@ -129,7 +153,14 @@ void product_rows(const char* rows, int64_t stride, int count, int64_t steps, co
       product_tile<tile_rows, Units>(rows, stride, steps, unit, sum);
   }
   for (int r = 0; r < count; ++r) {
-    for (int u = 0; u < Units; ++u) add_scaled(unit[u].out + r * digit_lanes, sum[r * Units + u], unit[u].factor, unit[u].first);
+    // Planes of one group stand side by side and meet in registers.
+    for (int u = 0; u < Units;) {
+      double* out = unit[u].out + r * digit_lanes;
+      Products products = unit[u].first ? zero_products() : load_products(out);
+      const double* same = unit[u].out;
+      for (; u < Units && unit[u].out == same; ++u) add_scaled(products, sum[r * Units + u], unit[u].factor);
+      store_products(out, products);
+    }
   }
 }
 
@@ -249,8 +280,8 @@ void single_products(const uint8_t* rows, int64_t stride, const int32_t* index, 
 
 // `groups` is group_products, or a kernel that reads the same packed groups.
 constexpr regimes::DigitKernels make_digits(const char* name, decltype(regimes::DigitKernels::group_products) groups) {
-  return {name,       planes_full, limit_of(1), limit_of(planes_full), group_bytes,
-          single_bytes, pack_group, pack_single, groups, single_products};
+  return {name,       planes_full, limit_of(1), limit_of(planes_full), sizeof(Digit) == 1, group_bytes,
+          single_bytes, pack_group, pack_single, pack_lanes, groups, single_products};
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 // Integer products of bytes with digits: every table that this machine runs equals plain 64-bit integer loops exactly.
+#include <cstring>
 #include <vector>
 
 #include "../cpu/cpu.h"
@@ -59,6 +60,11 @@ void products_of(const DigitKernels& table, int64_t d, int count, int groups, in
   CHECK(bytes % 64 == 0 && table.single_bytes(d, planes) % 64 == 0);
   Packed packed(groups * bytes), single(table.single_bytes(d, planes));
   for (int g = 0; g < groups; ++g) table.pack_group(x.data() + g * digit_lanes * d, d, planes, packed.data + g * bytes);
+  std::vector<int32_t> transposed(static_cast<size_t>(digit_lanes * d));
+  for (int64_t k = 0; k < digit_lanes * d; ++k) transposed[k] = x[k % digit_lanes * d + k / digit_lanes];
+  Packed by_lanes(bytes);
+  table.pack_lanes(transposed.data(), d, planes, by_lanes.data);
+  CHECK(std::memcmp(by_lanes.data, packed.data, static_cast<size_t>(bytes)) == 0);
   const double untouched = 0.5;
   std::vector<double> out(static_cast<size_t>(groups * out_rows * digit_lanes), untouched);
   table.group_products(rows.data(), stride, count, d, packed.data, groups, planes, out.data(), out_rows);
