@@ -34,6 +34,11 @@ describe("backends", () => {
     expect(available).toContain("cpu-portable");
   });
 
+  it("the best one runs when none is forced, and the definition comes last", () => {
+    expect(run("auto").backend).toBe(available[0]);
+    expect(available.at(-1)).toBe("reference");
+  });
+
   it.each(available)("%s is the one that runs when forced, and agrees with the definition", (name) => {
     const answer = run(name);
     expect(answer.backend).toBe(name);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../core/operations.h"
+#include "dense.h"
 #include "digits.h"
 #include "kernels.h"
 #include "screen.h"
@@ -14,6 +15,7 @@ struct Instructions {
   const Kernels* kernels;      // float64
   const DigitKernels* digits;  // bytes times fixed point
   const ScreenKernels* screen; // screening and refinement
+  const DenseKernels* dense;   // float32 products and exponentials
   const SmallKernels* small;   // space-ordered tiles
 };
 
