@@ -1,5 +1,8 @@
 #include "job.h"
 
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
 #include <new>
 
 #include "arguments.h"
@@ -52,7 +55,7 @@ void Job::run() {
   execution.stop = stop_.get();
   if (!progress_.IsEmpty()) execution.progress = [this](double fraction) { report(fraction); };
   try {
-    status_ = work_(execution);
+    status_ = file_ ? watched(execution) : work_(execution);
   } catch (const std::bad_alloc&) {
     status_ = Status::failure(Code::out_of_memory, "the system refused more memory for this call. Use fewer rows, queries or readings at a time");
   } catch (const std::exception& error) {
@@ -60,6 +63,40 @@ void Job::run() {
   }
   napi_call_threadsafe_function(channel_, &end_message, napi_tsfn_nonblocking);
   napi_release_threadsafe_function(channel_, napi_tsfn_release);
+}
+
+// A thread of its own looks at the file while the work goes on, so that hours are not spent on a result that will be thrown away.
+Status Job::watched(const Execution& execution) {
+  constexpr auto interval = std::chrono::milliseconds(50);
+  Status before = file_->check();
+  if (!before.ok()) return before;
+  std::mutex mutex;
+  std::condition_variable ended;
+  bool done = false;
+  std::thread watcher([&] {
+    std::unique_lock lock(mutex);
+    while (!ended.wait_for(lock, interval, [&] { return done; })) {
+      if (!file_->check().ok()) return stop_->store(true);
+    }
+  });
+  const auto end_watch = [&] {
+    {
+      const std::lock_guard lock(mutex);
+      done = true;
+    }
+    ended.notify_one();
+    watcher.join();
+  };
+  Status status;
+  try {
+    status = work_(execution);
+  } catch (...) {
+    end_watch();
+    throw;
+  }
+  end_watch();
+  Status after = file_->check();
+  return after.ok() ? status : after;
 }
 
 // At most one queued message: a slow reader sees the latest fraction, never a backlog.

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "../core/operations.h"
+#include "../io/mapped_file.h"
 
 namespace regimes::bindings {
 
@@ -29,6 +30,9 @@ class Job {
   // A buffer of `count` elements that becomes result[name]; valid for the life of the job.
   double* real_output(const char* name, int64_t count);
   int32_t* integer_output(const char* name, int64_t count);
+
+  // The work reads this file (null: none): should it change meanwhile, the job stops, and its result is Code::file_changed.
+  void watch(std::shared_ptr<const MappedFile> file) { file_ = std::move(file); }
 
   // Starts the thread; returns {promise, cancel}. The job deletes itself. `finish` may add to the result object.
   static Napi::Object start(std::unique_ptr<Job> job, Work work, Finish finish = nullptr);
@@ -46,6 +50,7 @@ class Job {
 
   void* output(const char* name, bool integer, int64_t count);
   void run();
+  Status watched(const Execution& execution);
   void report(double fraction);
   void settle(Napi::Env env);
   static void call_javascript(napi_env env, napi_value, void* context, void* message);
@@ -58,6 +63,7 @@ class Job {
   Napi::Promise::Deferred deferred_;
   std::vector<Output> outputs_;
   Work work_;
+  std::shared_ptr<const MappedFile> file_;
   Finish finish_;
   std::shared_ptr<std::atomic<bool>> stop_ = std::make_shared<std::atomic<bool>>(false);
   std::atomic<double> fraction_{0};

@@ -6,11 +6,16 @@
 #include <cmath>
 #include <limits>
 #include <mutex>
+#include <type_traits>
 
 #include "chunks.h"
 #include "dense_block.h"
 #include "prefix_rows.h"
 #include "thread_pool.h"
+
+#if !defined(_WIN32)
+#include <unistd.h>
+#endif
 
 namespace regimes {
 namespace {
@@ -119,22 +124,26 @@ Grid find_grid(const DataView& view, std::vector<Stored> distinct) {
   return grid;
 }
 
+// In what distinct values of a stored type are compared: float16 as float32, so that the same numbers give the same grid.
+template <class Stored>
+using Compared = std::conditional_t<std::is_same_v<Stored, Half>, float, Stored>;
+
 template <class Stored>
 bool detect_grid(const DataView& view, ThreadPool& pool, const Execution& execution, Grid& grid) {
   const auto* stored = static_cast<const Stored*>(view.stored);
-  std::vector<DistinctValues<Stored>> found(pool.size());
+  std::vector<DistinctValues<Compared<Stored>>> found(pool.size());
   std::atomic<bool> too_many{false};
   const bool done = for_rows(view.rows, view.columns, pool, execution, [&](int64_t begin, int64_t end, int worker) {
     if (too_many.load(std::memory_order_relaxed)) return;
-    DistinctValues<Stored>& values = found[worker];
+    DistinctValues<Compared<Stored>>& values = found[worker];
     for (int64_t k = begin * view.columns; k < end * view.columns; ++k) {
       if (!values.add(stored[k])) return too_many.store(true);
     }
   });
   if (!done) return false;
-  DistinctValues<Stored> all;
+  DistinctValues<Compared<Stored>> all;
   for (const auto& values : found) {
-    for (const Stored value : values.values()) {
+    for (const auto value : values.values()) {
       if (too_many || !all.add(value)) return true;
     }
   }
@@ -207,6 +216,7 @@ bool fill_lossless(const DataView& view, const Grid& grid, ThreadPool& pool, con
       const int64_t at = i * d;
       if (!in_place) {
         if (view.dtype == Dtype::u8) to_levels(static_cast<const uint8_t*>(view.stored) + at, grid, d, levels_out + at);
+        if (view.dtype == Dtype::f16) to_levels(static_cast<const Half*>(view.stored) + at, grid, d, levels_out + at);
         if (view.dtype == Dtype::f32) to_levels(static_cast<const float*>(view.stored) + at, grid, d, levels_out + at);
         if (view.dtype == Dtype::f64) to_levels(static_cast<const double*>(view.stored) + at, grid, d, levels_out + at);
       }
@@ -253,8 +263,9 @@ bool fill_rounded(const DataView& view, ThreadPool& pool, const Execution& execu
   const int64_t n = view.rows;
   const int64_t d = view.columns;
   std::vector<double> low(d), high(d), per_step(d, 0.0), bias(d);
-  const bool done = view.dtype == Dtype::f32 ? column_extremes<float>(view, pool, execution, low, high)
-                                             : column_extremes<double>(view, pool, execution, low, high);
+  const bool done = view.dtype == Dtype::f16   ? column_extremes<Half>(view, pool, execution, low, high)
+                    : view.dtype == Dtype::f32 ? column_extremes<float>(view, pool, execution, low, high)
+                                               : column_extremes<double>(view, pool, execution, low, high);
   if (!done) return false;
   const std::vector<double> mean = sampled_mean(view, execution);
   digits.scale.assign(d, 0.0);
@@ -301,6 +312,25 @@ bool fill_rounded(const DataView& view, ThreadPool& pool, const Execution& execu
   return filled;
 }
 
+// What the prefix needs of the digits where there is no room for them: a centre and the largest distance from it.
+Status find_centre(const Target& target, ThreadPool& pool, const Execution& execution, DigitRows& digits) {
+  const DataView& view = target.points;
+  digits = DigitRows{};
+  digits.origin = sampled_mean(view, execution);
+  std::vector<double> scratch(pool.size() * view.columns), largest(pool.size(), 0.0);
+  const bool done = for_rows(view.rows, view.columns, pool, execution, [&](int64_t begin, int64_t end, int worker) {
+    double* offset = scratch.data() + worker * view.columns;
+    for (int64_t i = begin; i < end; ++i) {
+      load_centred(view, i, 0, view.columns, digits.origin.data(), 1, offset);
+      const double square = dot(offset, offset, view.columns);
+      largest[worker] = std::isnan(square) ? std::numeric_limits<double>::infinity() : std::max(largest[worker], square);
+    }
+  });
+  if (!done) return cancelled();
+  digits.largest_norm = std::sqrt(*std::max_element(largest.begin(), largest.end()));
+  return {};
+}
+
 Status build_digits(const Target& target, ThreadPool& pool, const Execution& execution, DigitRows& digits) {
   const DataView& view = target.points;
   digits = DigitRows{};
@@ -321,6 +351,9 @@ Status build_digits(const Target& target, ThreadPool& pool, const Execution& exe
       grid.deviation = 4 * 0x1p-52 * (std::abs(grid.base) + 256 * grid.step);
       break;
     }
+    case Dtype::f16:
+      done = detect_grid<Half>(view, pool, execution, grid);
+      break;
     case Dtype::f32:
       done = detect_grid<float>(view, pool, execution, grid);
       break;
@@ -353,13 +386,30 @@ int64_t bytes_of(const std::vector<Element>& values) {
 
 }  // namespace
 
-Status build_layouts(const Target& target, const Execution& execution, Layouts& layouts) {
+int64_t layout_budget() {
+#if defined(_WIN32)
+  return int64_t{1} << 30;
+#else
+  return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<int64_t>(sysconf(_SC_PAGESIZE)) / 8;
+#endif
+}
+
+Status build_layouts(const Target& target, const Execution& execution, Layouts& layouts, int64_t budget) {
   layouts = Layouts{};
   ThreadPool pool(execution.threads);
-  Status status = build_digits(target, pool, execution, layouts.digits);
+  const int64_t digit_bytes = target.n * (12 + (target.points.dtype == Dtype::u8 ? 0 : target.d));
+  const int64_t prefix_bytes = target.n * 4 * (prefix_width + 1);
+  const bool with_digits = digit_bytes <= budget;
+  const bool with_prefix = prefix_bytes + (with_digits ? digit_bytes : 0) <= budget;
+  if (!with_digits && !with_prefix) return {};
+  Status status = with_digits ? build_digits(target, pool, execution, layouts.digits)
+                              : find_centre(target, pool, execution, layouts.digits);
   if (!status.ok()) return status;
-  if (layouts.digits.rows != nullptr) status = build_prefix(target, layouts.digits, pool, execution, layouts.prefix);
+  const double norm = layouts.digits.largest_norm;
+  const bool in_range = with_digits ? layouts.digits.rows != nullptr : norm > least_norm && norm < most_norm;
+  if (with_prefix && in_range) status = build_prefix(target, layouts.digits, pool, execution, layouts.prefix);
   if (!status.ok()) return status;
+  if (!with_digits) layouts.digits = DigitRows{};
   const DigitRows& digits = layouts.digits;
   const PrefixRows& prefix = layouts.prefix;
   layouts.bytes = bytes_of(digits.owned) + bytes_of(digits.centre) + bytes_of(digits.scale) + bytes_of(digits.origin) +

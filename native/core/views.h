@@ -6,9 +6,29 @@
 
 namespace regimes {
 
-enum class Dtype : uint8_t { u8, f32, f64 };
+// IEEE 754 binary16 as stored; as a number it is widened, which is exact. Always inlined: code of one instruction set must not serve
+// another.
+struct Half {
+  uint16_t bits;
 
-// Rows of a data set as stored. The value of an element is stored * scale + shift, two float64 roundings, whatever the dtype.
+  [[gnu::always_inline]] inline operator float() const {
+    const uint32_t magnitude = bits & 0x7fffu;
+    // Exponents move from bias 15 to bias 127, the largest to the largest; below 2^-14 the bits count multiples of 2^-24.
+    const uint32_t widened = (magnitude << 13) + (magnitude < 0x7c00u ? 112u << 23 : 224u << 23);
+    float value;
+    std::memcpy(&value, &widened, sizeof value);
+    if (magnitude < 0x400u) value = static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24f;
+    return bits & 0x8000u ? -value : value;
+  }
+};
+
+enum class Dtype : uint8_t { u8, f16, f32, f64 };
+
+inline int64_t element_bytes(Dtype dtype) {
+  return dtype == Dtype::u8 ? 1 : dtype == Dtype::f16 ? 2 : dtype == Dtype::f32 ? 4 : 8;
+}
+
+// Rows of a data set as stored, in memory or in the mapping of a file; elements are aligned to their size. The value of an element is stored * scale + shift, two float64 roundings, whatever the dtype.
 struct DataView {
   const void* stored = nullptr;
   int64_t rows = 0;
@@ -22,6 +42,8 @@ struct DataView {
     switch (dtype) {
       case Dtype::u8:
         return static_cast<const uint8_t*>(stored)[k] * scale + shift;
+      case Dtype::f16:
+        return static_cast<double>(static_cast<const Half*>(stored)[k]) * scale + shift;
       case Dtype::f32:
         return static_cast<double>(static_cast<const float*>(stored)[k]) * scale + shift;
       case Dtype::f64:
