@@ -12,13 +12,14 @@ struct Half {
   uint16_t bits;
 
   [[gnu::always_inline]] inline operator float() const {
+    // Exponents move from bias 15 to bias 127, the largest to the largest. Below 2^-14 the bits count multiples of 2^-24: behind the
+    // leading bit of 2^-14 they are what that is too large by. No branch, so that loops become vectors.
     const uint32_t magnitude = bits & 0x7fffu;
-    // Exponents move from bias 15 to bias 127, the largest to the largest; below 2^-14 the bits count multiples of 2^-24.
-    const uint32_t widened = (magnitude << 13) + (magnitude < 0x7c00u ? 112u << 23 : 224u << 23);
-    float value;
-    std::memcpy(&value, &widened, sizeof value);
-    if (magnitude < 0x400u) value = static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24f;
-    return bits & 0x8000u ? -value : value;
+    const uint32_t shifted = magnitude << 13;
+    const uint32_t normal = shifted + (magnitude < 0x7c00u ? 112u << 23 : 224u << 23);
+    const float excess = __builtin_bit_cast(float, shifted + (113u << 23)) - 0x1p-14f;
+    const uint32_t small = __builtin_bit_cast(uint32_t, excess);
+    return __builtin_bit_cast(float, (magnitude < 0x400u ? small : normal) | (static_cast<uint32_t>(bits) & 0x8000u) << 16);
   }
 };
 

@@ -107,9 +107,6 @@ void remove_region(Region* region) {
   region->used = false;
 }
 
-// Physical memory, in bytes.
-int64_t physical_bytes() { return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<int64_t>(page_bytes); }
-
 }  // namespace
 
 bool MappedFile::stamp_of(int descriptor, Stamp& stamp) {
@@ -149,8 +146,8 @@ Status MappedFile::open(int descriptor, std::string name, int64_t offset, int64_
   if (mmap(base, static_cast<size_t>(inside), PROT_READ, MAP_SHARED | MAP_FIXED, file->descriptor_, start) == MAP_FAILED) {
     return failed("it cannot be mapped (a file system without mappings?). Open it with map: false");
   }
-  // What fits is read in at once; of what does not, the system reads ahead of each pass. Advice may be ignored.
-  madvise(base, static_cast<size_t>(inside), inside < physical_bytes() / 2 ? MADV_WILLNEED : MADV_SEQUENTIAL);
+  // Every pass over the rows goes from front to back: the system reads ahead of it, in large pieces. Advice may be ignored.
+  madvise(base, static_cast<size_t>(inside), MADV_SEQUENTIAL);
   const auto begin = reinterpret_cast<uintptr_t>(base);
   file->region_ = add_region(begin, begin + static_cast<uintptr_t>(inside));
   file->data_ = static_cast<const uint8_t*>(base) + (offset - first);
