@@ -19,7 +19,7 @@ import { defaultMaxBytes, locateMapped, mappedBytes, type LocatedArray, type Map
 import { chooseRows, dropNonfinite, fixRowSelection, gatherRows, rowRange, type FixedRowSelection, type RowSelection } from "./formats/rows.js";
 import { copyTable, readTable, rowsOf, type DataInput, type NumericArray, type TableOptions, type TableShape } from "./formats/table.js";
 import { checkValues, magnitudeOf, resolveScale, type Scale, type ScaleName } from "./scale.js";
-import { native, runJob, runOptionNames, toRegimesError, type NativeHandle, type NativeStatistics, type RunOptions } from "./native.js";
+import { checkRun, native, runJob, runOptionNames, toRegimesError, type NativeHandle, type NativeStatistics, type RunOptions } from "./native.js";
 
 export type { DataInput, ElementType, LabelSource, MapChoice, NumericArray, RowSelection, Scale, ScaleName };
 
@@ -188,7 +188,7 @@ export async function openDataset(source: string | DataInput, options: DatasetOp
   checkChoice("scale", options.scale ?? "none", ["none", "unit", "symmetric", "standardize"]);
   checkChoice("nonfinite", options.nonfinite ?? "error", ["error", "drop"]);
   if (![undefined, true, false, "auto"].includes(options.map)) throw new RegimesError("E_OPTION", 'map: expected true, false or "auto"');
-  options.signal?.throwIfAborted();
+  checkRun(options);
   try {
     return await open(source, options);
   } catch (error) {

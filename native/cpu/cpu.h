@@ -5,6 +5,7 @@
 #include "digits.h"
 #include "kernels.h"
 #include "screen.h"
+#include "small.h"
 
 namespace regimes {
 
@@ -13,6 +14,7 @@ struct Instructions {
   const Kernels* kernels;      // float64
   const DigitKernels* digits;  // bytes times fixed point
   const ScreenKernels* screen; // screening and refinement
+  const SmallKernels* small;   // space-ordered tiles
 };
 
 // One per backend; with a null member where this machine lacks it.

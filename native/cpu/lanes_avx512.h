@@ -30,6 +30,7 @@ inline Lanes operator-(Lanes x, Lanes y) { return {_mm512_sub_pd(x.v, y.v)}; }
 inline Lanes operator*(Lanes x, Lanes y) { return {_mm512_mul_pd(x.v, y.v)}; }
 inline Lanes operator/(Lanes x, Lanes y) { return {_mm512_div_pd(x.v, y.v)}; }
 inline Lanes max(Lanes x, Lanes y) { return {_mm512_max_pd(x.v, y.v)}; }
+inline Lanes square_root(Lanes x) { return {_mm512_sqrt_pd(x.v)}; }
 // x y + z, rounded once.
 inline Lanes multiply_add(Lanes x, Lanes y, Lanes z) { return {_mm512_fmadd_pd(x.v, y.v, z.v)}; }
 // z - x y, rounded once.

@@ -1,10 +1,12 @@
 // posterior over data points: the choice of the path, query by query, as a function of the query and the data alone.
+//   small     in few dimensions (posterior_small.h)
 //   refined   where screening leaves few data (posterior_refined.h)
 //   dense     where many data carry weight (posterior_dense.h)
 //   float64   for precision "float64", for second moments, and wherever the other two do not apply
 #include <algorithm>
 
 #include "posterior_refined.h"
+#include "posterior_small.h"
 
 namespace regimes {
 namespace {
@@ -88,7 +90,9 @@ Status float64(const Instructions& set, const Target& target, const PosteriorReq
 }  // namespace
 
 Status posterior_points(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution) {
-  if (request.precision == Precision::float64 || !refined_applies(target, request)) return float64(set, target, request, execution);
+  if (request.precision == Precision::float64) return float64(set, target, request, execution);
+  if (small_applies(target, request)) return posterior_small(set, target, request, execution);
+  if (!refined_applies(target, request)) return float64(set, target, request, execution);
   std::vector<uint8_t> answered(static_cast<size_t>(request.x.rows), 0);
   const Status status = posterior_refined(set, target, request, execution, answered);
   if (!status.ok()) return status;
