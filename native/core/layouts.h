@@ -51,7 +51,8 @@ struct Layouts {
 };
 
 // What the layouts of one target may take: an eighth of the physical memory. Digits of n rows need 12 n bytes, and n d more where the
-// data are not bytes; the prefix needs 132 n. What does not fit is left out, the prefix first where both cannot be had.
+// data are not bytes; the prefix needs 132 n, boxes (4 + 12 d) n at most and 12 n more with weights. What does not fit is left out: the
+// boxes are thought of first, then the digits, then the prefix.
 int64_t layout_budget();
 
 // For a target of points; rows stored as bytes must have digit_padding readable bytes behind the last. Costs a few passes over the
