@@ -16,10 +16,12 @@ import { RegimesError, checkChoice, checkOptionNames, printable } from "./errors
 import { elementWidth, type ElementType, type Stored } from "./formats/elements.js";
 import { fixLabelSource, indexLabels, labelsOf, splitLabels, type FixedLabelSource, type LabelSource } from "./formats/labels.js";
 import { defaultMaxBytes, locateMapped, mappedBytes, type LocatedArray, type MapChoice } from "./formats/mapped.js";
-import { chooseRows, dropNonfinite, fixRowSelection, gatherRows, rowRange, type FixedRowSelection, type RowSelection } from "./formats/rows.js";
+import { chooseRows, dropNonfinite, fixRowSelection, gatherRows, rowRange } from "./formats/rows.js";
+import type { FixedRowSelection, RowSelection } from "./formats/rows.js";
 import { copyTable, readTable, rowsOf, type DataInput, type NumericArray, type TableOptions, type TableShape } from "./formats/table.js";
 import { checkValues, magnitudeOf, resolveScale, type Scale, type ScaleName } from "./scale.js";
-import { checkRun, native, runJob, runOptionNames, toRegimesError, type NativeHandle, type NativeStatistics, type RunOptions } from "./native.js";
+import { checkRun, native, runJob, runOptionNames, toRegimesError } from "./native.js";
+import type { NativeHandle, NativeStatistics, RunOptions } from "./native.js";
 
 export type { DataInput, ElementType, LabelSource, MapChoice, NumericArray, RowSelection, Scale, ScaleName };
 
@@ -112,7 +114,8 @@ export class Dataset {
   readonly magnitude: number;
   /**
    * sha256 (hex) of the line `{"dtype", "shape": [n, d], "scale", "shift", "labels": true or false}` as JSON with a line feed, the
-   * stored bytes of the selected rows (little-endian, C order, float16 as float32; mapped or not) and, with labels, the label value of each row as int32.
+   * stored bytes of the selected rows (little-endian, C order, float16 as float32; mapped or not) and, with labels, the label value of
+   * each row as int32.
    */
   readonly fingerprint: string;
   /** What the caller should know, one sentence each. */

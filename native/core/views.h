@@ -29,7 +29,8 @@ inline int64_t element_bytes(Dtype dtype) {
   return dtype == Dtype::u8 ? 1 : dtype == Dtype::f16 ? 2 : dtype == Dtype::f32 ? 4 : 8;
 }
 
-// Rows of a data set as stored, in memory or in the mapping of a file; elements are aligned to their size. The value of an element is stored * scale + shift, two float64 roundings, whatever the dtype.
+// Rows of a data set as stored, in memory or in the mapping of a file; elements are aligned to their size. The value of an element is
+// stored * scale + shift, two float64 roundings, whatever the dtype.
 struct DataView {
   const void* stored = nullptr;
   int64_t rows = 0;

@@ -69,8 +69,10 @@ void a_file_cut_short_reads_as_zeros_and_is_named() {
   CHECK(sum(*mapped, 0, 10) == 45);
   CHECK(ftruncate(file.descriptor, 8192) == 0);
   std::vector<std::thread> threads;
-  for (int t = 0; t < 4; ++t) threads.emplace_back([&] { CHECK(sum(*mapped, 8192, file_bytes) == 0); });
+  int64_t sums[4] = {1, 1, 1, 1};
+  for (int64_t& one : sums) threads.emplace_back([&] { one = sum(*mapped, 8192, file_bytes); });
   for (std::thread& thread : threads) thread.join();
+  for (const int64_t one : sums) CHECK(one == 0);
   const Status status = mapped->check();
   CHECK(status.code == Code::file_changed);
   CHECK(status.detail.find("rows.npy") != std::string::npos && status.detail.find("1048576") != std::string::npos &&
