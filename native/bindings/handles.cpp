@@ -64,6 +64,11 @@ Status TargetMemory::prepare_once(const Execution& execution) {
     const Status status = prepare(covariances, target.n, target.d, execution);
     if (status.code == Code::cancelled) return status;
     prepare_status = status;
+    if (status.ok() && wants_screen(target)) {
+      const Status screened = build_screen(target, execution, screen);
+      if (!screened.ok()) return screened;
+      target.screen = &screen;
+    }
   }
   prepared = true;
   return prepare_status;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "../core/layouts.h"
+#include "../core/mixture_screen.h"
 #include "../core/operations.h"
 #include "../io/mapped_file.h"
 
@@ -56,6 +57,7 @@ struct TargetMemory {
   std::vector<double> means, log_weights;
   std::vector<int32_t> classes;
   Covariances covariances;
+  MixtureScreen screen;
   Target target;
   std::timed_mutex preparing;
   bool prepared = false;

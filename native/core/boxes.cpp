@@ -64,7 +64,8 @@ void fill_tile(const Target& target, int64_t tile, Boxes& boxes) {
     const int64_t size = element_bytes(points.dtype);
     uint8_t* stored = boxes.stored.data() + (first * d + k * box_tile) * size;
     for (int64_t i = 0; i < count; ++i) {
-      std::memcpy(stored + i * size, static_cast<const uint8_t*>(points.stored) + (int64_t{order[i]} * d + k) * size, static_cast<size_t>(size));
+      const uint8_t* from = static_cast<const uint8_t*>(points.stored) + (int64_t{order[i]} * d + k) * size;
+      std::memcpy(stored + i * size, from, static_cast<size_t>(size));
     }
   }
   double radius = 0;

@@ -10,9 +10,10 @@ namespace {
 
 using regimes::DataView;
 using regimes::Dtype;
-using regimes::GaussianView;
 using regimes::Half;
 using regimes::LaneSums;
+using regimes::ScreenQueries;
+using regimes::ScreenRow;
 
 constexpr int64_t inner_block = 32;
 constexpr int64_t outer_block = 1024;
@@ -341,7 +342,8 @@ namespace {
 constexpr regimes::Kernels make_kernels(const char* name) {
   return {name,           convert,        squared_distances, pair_products,      scale_distances,     integer_pairs, pair_sums,
           block_sums,     add_class_sums, weights,           add_rows,            row_moments,         add_difference,
-          gaussian_solve, gaussian_precision, gaussian_covariance, add_lanes, dot_lanes};
+          differences,    weighted_square, row_products,     add_combinations,   add_weighted,        round_to_digits,  weighted_bytes,
+          screen_bounds};
 }
 
 }  // namespace
