@@ -10,6 +10,7 @@ namespace {
 
 using regimes::DataView;
 using regimes::Dtype;
+using regimes::Half;
 using regimes::LaneSums;
 using regimes::ScreenQueries;
 using regimes::ScreenRow;
@@ -23,13 +24,17 @@ template <class Stored>
 void convert_as(const DataView& data, int64_t first, int64_t count, double* values) {
   const Stored* stored = static_cast<const Stored*>(data.stored) + first;
   const double scale = data.scale, shift = data.shift;
-  for (int64_t k = 0; k < count; ++k) values[k] = static_cast<double>(stored[k]) * scale + shift;
+  int64_t k = 0;
+  for (; k + 8 <= count; k += 8) store(values + k, widen(stored + k) * broadcast(scale) + broadcast(shift));
+  for (; k < count; ++k) values[k] = static_cast<double>(stored[k]) * scale + shift;
 }
 
 void convert(const DataView& data, int64_t first, int64_t count, double* values) {
   switch (data.dtype) {
     case Dtype::u8:
       return convert_as<uint8_t>(data, first, count, values);
+    case Dtype::f16:
+      return convert_as<Half>(data, first, count, values);
     case Dtype::f32:
       return convert_as<float>(data, first, count, values);
     case Dtype::f64:
