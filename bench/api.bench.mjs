@@ -1,8 +1,8 @@
 /**
  * What a call of the JavaScript API costs beside its arithmetic: calls per second on problems so small that arguments, promises and
- * threads dominate (benny; margin of error as it reports it). It cannot show the speed of the kernels, which are timed in C++.
+ * threads dominate (benny; margin of error as it reports it). It cannot show the speed of the kernels, which the other tables do.
  *
- *   npm run bench
+ *   npm run bench -- --api
  */
 import benny from "benny";
 import { diffuse, empirical, openDataset, ornsteinUhlenbeck, regimes, theory } from "diffusion-regimes";

@@ -71,24 +71,35 @@ export function copyRows(what: string, input: PointsInput, columns?: number): { 
   const rows = shape[0]!;
   const width = shape[1]!;
   const count = elementCount(what, shape);
-  const copy = new Float64Array(count);
   const strides = input.strides ?? (input.shape.length === 1 ? [1] : [width, 1]);
   const rowStride = strides.length === 1 ? 0 : strides[0]!;
   const columnStride = strides[strides.length - 1]!;
+  if (!strides.every((stride) => Number.isSafeInteger(stride) && stride >= 0)) {
+    throw new RegimesError("E_SHAPE", `${what}: strides [${strides.join(", ")}], need whole numbers of elements, >= 0`);
+  }
   const reach = [(rows - 1) * rowStride, (width - 1) * columnStride];
   const last = reach.reduce((sum, part) => sum + Math.max(part, 0), 0);
-  if (count > 0 && (last >= input.data.length || reach.some((part) => part < 0))) {
+  if (count > 0 && last >= input.data.length) {
     const layout = `shape [${input.shape.join(", ")}] with strides [${strides.join(", ")}]`;
-    throw new RegimesError("E_SHAPE", `${what}: ${layout} leaves its data of ${input.data.length} elements. Strides are in elements, >= 0`);
+    throw new RegimesError("E_SHAPE", `${what}: ${layout} leaves its data of ${input.data.length} elements`);
   }
   if (input.strides === undefined && input.data.length !== count) {
     throw new RegimesError("E_SHAPE", `${what}: shape [${input.shape.join(", ")}] needs ${count} elements, data has ${input.data.length}`);
   }
+  const copy = allocate(what, count);
   for (let i = 0; i < rows; i++) {
     for (let j = 0; j < width; j++) copy[i * width + j] = input.data[i * rowStride + j * columnStride]!;
   }
   checkFinite(what, copy, width);
   return { data: copy, rows, columns: width };
+}
+
+function allocate(what: string, count: number): Float64Array<ArrayBuffer> {
+  try {
+    return new Float64Array(count);
+  } catch (error) {
+    throw new RegimesError("E_OUT_OF_MEMORY", `${what}: ${count} elements do not fit into memory`, { cause: error });
+  }
 }
 
 /** Throws E_NONFINITE when `data`, read as rows of `columns` values, holds NaN or infinities. */

@@ -15,7 +15,7 @@ import type { ElementType } from "./formats/elements.js";
 import { fixLabelSource, indexLabels, splitLabels, type LabelSource } from "./formats/labels.js";
 import { chooseRows, dropNonfinite, fixRowSelection, gatherRows, type RowSelection } from "./formats/rows.js";
 import { copyTable, readTable, type DataInput, type NumericArray, type Table, type TableOptions } from "./formats/table.js";
-import { native, runJob, runOptionNames, toRegimesError, type NativeHandle, type NativeStatistics, type RunOptions } from "./native.js";
+import { checkRun, native, runJob, runOptionNames, toRegimesError, type NativeHandle, type NativeStatistics, type RunOptions } from "./native.js";
 
 export type { DataInput, ElementType, LabelSource, NumericArray, RowSelection };
 
@@ -178,7 +178,7 @@ export async function openDataset(source: string | DataInput, options: DatasetOp
   checkOptionNames("openDataset", options, optionNames);
   checkChoice("scale", options.scale ?? "none", ["none", "unit", "symmetric", "standardize"]);
   checkChoice("nonfinite", options.nonfinite ?? "error", ["error", "drop"]);
-  options.signal?.throwIfAborted();
+  checkRun(options);
   try {
     return await open(source, options);
   } catch (error) {

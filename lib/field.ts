@@ -8,11 +8,14 @@ import { copyRows, type NdArray, type PointsInput } from "./array.js";
 import { RegimesError, checkChoice, checkOptionNames } from "./errors.js";
 import {
   native,
+  nativePaths,
   runJob,
   runOptionNames,
   seedOf,
   threadsOf,
   type NativePosteriorReading,
+  type NativePosteriorResult,
+  type NativePrecision,
   type NativeSweepReading,
   type RunOptions,
 } from "./native.js";
@@ -21,12 +24,19 @@ import type { Target } from "./target.js";
 
 /**
  * How exact a result has to be. "float64": every difference and sum in float64. "exact" (default): score within 1e-5 of
- * (|x| + a |denoised|) / b^2, log density within 1e-4. "fast": labelled approximate, 1e-2. In this version all three are answered by the
- * float64 path, which `meta.path` states; `errorBound` holds for what was done.
+ * (|x| + a |denoised|) / b^2, log density within 1e-4 nat, at every noise level. "fast": labelled approximate, 1e-2. `errorBound`
+ * holds for what was done, `meta.path` says what that was.
  */
-export type Precision = "exact" | "float64" | "fast";
+export type Precision = NativePrecision;
 
 const precisions: readonly Precision[] = ["exact", "float64", "fast"];
+
+/**
+ * How a query was answered. "float64": all components, differences in float64. "refined": the same arithmetic over the survivors of a
+ * screening with rigorous bounds, which leaves out less than 2^-53 of the posterior mass. "dense": all components, products in split
+ * or single precision. The choice is a function of the query and the data alone.
+ */
+export type Path = (typeof nativePaths)[number];
 
 /** What a result was made with. */
 export interface Meta {
@@ -34,9 +44,11 @@ export interface Meta {
   /** Backend, e.g. "cpu-avx512", and why it was chosen. */
   readonly backend: string;
   readonly backendReason: string;
-  /** The precision asked for and the arithmetic that answered. */
+  /** The precision asked for and the arithmetic that answered: "mixed" when queries took different paths. */
   readonly precision: Precision;
-  readonly path: "float64";
+  readonly path: Path | "mixed";
+  /** Bytes that the target holds beside its rows, to screen them faster: built by the first call that gains by it, 0 before. */
+  readonly memory: number;
   /** Decimal digits of the seed, null where nothing was drawn. */
   readonly seed: string | null;
   readonly threads: number;
@@ -116,6 +128,10 @@ export interface Posterior {
   readonly divergence: Float64Array<ArrayBuffer>;
   /** The `top` heaviest components, descending, ties by index: [batch, top] each. */
   readonly top: { readonly index: NdArray<Int32Array<ArrayBuffer>>; readonly weight: NdArray };
+  /** Number of components that entered the sums of each query, n where none was left out: [batch]. Always there. */
+  readonly survivors: Int32Array<ArrayBuffer>;
+  /** How each query was answered: [batch]. Always there. */
+  readonly paths: readonly Path[];
   readonly marginal: Marginal;
   readonly meta: Meta;
 }
@@ -131,7 +147,7 @@ export type ErrorBound<R extends PosteriorReading> = { readonly logDensity: Floa
   : { readonly score: Float64Array<ArrayBuffer> });
 
 /** What `field.posterior` returns: the readings asked for, the bounds, and what they were made with. */
-export type PosteriorOf<R extends PosteriorReading> = Pick<Posterior, R | "top" | "marginal" | "meta"> & { readonly errorBound: ErrorBound<R> };
+export type PosteriorOf<R extends PosteriorReading> = Pick<Posterior, R | "top" | "survivors" | "paths" | "marginal" | "meta"> & { readonly errorBound: ErrorBound<R> };
 
 /** Options of `field.sample`. */
 export interface SampleOptions extends RunOptions {
@@ -221,7 +237,7 @@ class NativeField implements Field {
 
   async sample(t: number, options: SampleOptions): Promise<Samples> {
     checkOptionNames("sample", options, ["count", "seed", "first", ...runOptionNames]);
-    const { a, b } = this.process.marginal(t);
+    const { a, b } = marginalAt(this.process, t);
     const { count, first } = drawRange(options);
     const request = { a, b, seed: seedOf(options.seed), first, count };
     const result = await runJob(options, (addon, threads, progress) => addon.sample(this.target.handle, request, threads, progress));
@@ -235,9 +251,9 @@ class NativeField implements Field {
     checkOptionNames("posterior", options, ["t", "readings", "precision", "top", "vectors", ...runOptionNames]);
     const started = performance.now();
     const { target, d } = this;
-    const marginal = this.process.marginal(options.t);
+    const marginal = marginalAt(this.process, options.t);
     const readings: readonly PosteriorReading[] = options.readings ?? ["logDensity", "score"];
-    for (const reading of readings) checkChoice("reading", reading, readingNames);
+    checkReadings(readings, readingNames);
     const precision = checkChoice("precision", options.precision ?? "exact", precisions);
     const top = options.top ?? 0;
     if (!Number.isSafeInteger(top) || top < 0 || top > target.n) {
@@ -248,14 +264,10 @@ class NativeField implements Field {
     }
     const { data, rows: batch } = copyRows("x", x, d);
     checkRange(data, target, marginal);
-    const result = await runJob(options, (addon, threads, progress) =>
-      addon.posterior(
-        target.handle,
-        { ...marginal, x: data, batch, readings: nativeReadings(readings), top, vectors: productVectors(readings, options, batch, d) },
-        threads,
-        progress,
-      ),
-    );
+    const vectors = productVectors(readings, options, batch, d);
+    const request = { ...marginal, x: data, batch, readings: nativeReadings(readings), top, vectors, precision };
+    const result = await runJob(options, (addon, threads, progress) => addon.posterior(target.handle, request, threads, progress));
+    const paths = Array.from(result.path, (index) => nativePaths[index]!);
     const rows = (values: Float64Array<ArrayBuffer> | undefined, columns = d): NdArray | undefined =>
       values === undefined ? undefined : { data: values, shape: [batch, columns] };
     const all = {
@@ -273,8 +285,10 @@ class NativeField implements Field {
       divergence: result.divergence,
       top: top === 0 ? undefined : { index: { data: result.topIndex, shape: [batch, top] }, weight: rows(result.topWeight, top) },
       errorBound: { logDensity: result.errorLogDensity, ...(result.errorScore === undefined ? {} : { score: result.errorScore }) },
+      survivors: result.survivors,
+      paths,
       marginal,
-      meta: metaOf(started, options, precision, null),
+      meta: metaOf(started, options, precision, null, result),
     };
     const there = Object.entries(all).filter(([, value]) => value !== undefined);
     return Object.fromEntries(there) as unknown as PosteriorOf<R>;
@@ -284,12 +298,13 @@ class NativeField implements Field {
     checkOptionNames("sweep", options, ["times", "draws", "seed", "first", "readings", "precision", ...runOptionNames]);
     const started = performance.now();
     const precision = checkChoice("precision", options.precision ?? "exact", precisions);
-    const marginals = Array.from(options.times ?? [], (t) => this.process.marginal(t));
+    const { times } = options;
+    const marginals = typeof times === "object" ? Array.from(times ?? [], (t) => marginalAt(this.process, t)) : [];
     if (marginals.length === 0) throw new RegimesError("E_DOMAIN", "sweep needs times: an array of at least one");
     for (const marginal of marginals) checkRange(new Float64Array(0), this.target, marginal);
     const { count, first } = drawRange({ count: options.draws, first: options.first });
     const readings = options.readings ?? [];
-    for (const reading of readings) checkChoice("reading", reading, sweepReadingNames);
+    checkReadings(readings, sweepReadingNames);
     const ofClasses = readings.includes("classSquares") || readings.includes("classEntropy");
     if (ofClasses && this.target.classes === 0) throw new RegimesError("E_LABELS", "class readings need classes: pass labels to openDataset");
     const seed = seedOf(options.seed);
@@ -300,12 +315,26 @@ class NativeField implements Field {
       first,
       count,
       readings,
+      precision,
     };
     const result = await runJob(options, (addon, threads, progress) => addon.sweep(this.target.handle, request, threads, progress));
     const curves: { -readonly [reading in NativeSweepReading]?: NdArray } = {};
     for (const reading of readings) curves[reading] = { data: result[reading]!, shape: [marginals.length, count] };
-    return { ...curves, components: result.component, meta: metaOf(started, options, precision, seed) };
+    return { ...curves, components: result.component, meta: metaOf(started, options, precision, seed, result) };
   }
+}
+
+/** The marginal at t. @throws RegimesError E_DOMAIN for what is no time, or when the process gives no a >= 0, b > 0 there. */
+function marginalAt(process: Process, t: number): Marginal {
+  if (typeof t !== "number") throw new RegimesError("E_DOMAIN", `t is ${String(t)} (${typeof t}), need a number in the clock of the process`);
+  const { a, b } = process.marginal(t);
+  if (Number.isFinite(a) && Number.isFinite(b) && a >= 0 && b > 0) return { a, b };
+  throw new RegimesError("E_DOMAIN", `${process.name ?? "the process"}: a is ${String(a)} and b is ${String(b)} at t = ${t}, need finite numbers, a >= 0 and b > 0`);
+}
+
+function checkReadings<T extends string>(readings: readonly T[], known: readonly T[]): void {
+  if (!Array.isArray(readings)) throw new RegimesError("E_OPTION", `readings is ${String(readings)}, need an array of ${known.join(", ")}`);
+  for (const reading of readings) checkChoice("reading", reading, known);
 }
 
 function nativeReadings(readings: readonly PosteriorReading[]): readonly NativePosteriorReading[] {
@@ -339,7 +368,13 @@ function drawRange({ count, first = 0 }: { readonly count: number; readonly firs
   return { count, first };
 }
 
-function metaOf(started: number, run: RunOptions, precision: Precision, seed: bigint | null): Meta {
+function metaOf(
+  started: number,
+  run: RunOptions,
+  precision: Precision,
+  seed: bigint | null,
+  { path, layoutBytes }: Pick<NativePosteriorResult, "path" | "layoutBytes">,
+): Meta {
   const addon = native();
   const { chosen, reason } = addon.backend();
   return {
@@ -347,7 +382,8 @@ function metaOf(started: number, run: RunOptions, precision: Precision, seed: bi
     backend: chosen,
     backendReason: reason,
     precision,
-    path: "float64",
+    path: path.every((index) => index === path[0]) ? nativePaths[path[0] ?? 0]! : "mixed",
+    memory: layoutBytes,
     seed: seed === null ? null : String(seed),
     threads: threadsOf(run),
     wallMs: performance.now() - started,

@@ -58,6 +58,7 @@ export {
   type ErrorBound,
   type Field,
   type Meta,
+  type Path,
   type Posterior,
   type PosteriorOptions,
   type PosteriorOf,

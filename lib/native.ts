@@ -57,6 +57,12 @@ export type NativePosteriorReading =
   | "jacobianProducts"
   | "divergence";
 
+/** What a result promises, see `Precision` in field.ts. */
+export type NativePrecision = "exact" | "float64" | "fast";
+
+/** How one query was answered, by the number that native code gives it: see `Path` in field.ts. */
+export const nativePaths = ["float64", "refined", "dense"] as const;
+
 export interface NativePosteriorRequest {
   readonly a: number;
   readonly b: number;
@@ -68,6 +74,7 @@ export interface NativePosteriorRequest {
   readonly top: number;
   /** One vector per query for the products, [batch, d]. */
   readonly vectors: Float64Array | null;
+  readonly precision: NativePrecision;
 }
 
 export interface NativePosteriorResult {
@@ -88,6 +95,12 @@ export interface NativePosteriorResult {
   readonly errorLogDensity: Float64Array<ArrayBuffer>;
   /** With "score" or "denoised". */
   readonly errorScore?: Float64Array<ArrayBuffer>;
+  /** Number of components that entered the sums of each query. */
+  readonly survivors: Int32Array<ArrayBuffer>;
+  /** Index into `nativePaths` of each query. */
+  readonly path: Uint8Array<ArrayBuffer>;
+  /** Memory of what was built beside the rows of the target so far. */
+  readonly layoutBytes: number;
 }
 
 /** Names of the readings that `sweep` computes on request, each [times, draws]. */
@@ -100,9 +113,10 @@ export interface NativeSweepRequest {
   readonly first: number;
   readonly count: number;
   readonly readings: readonly NativeSweepReading[];
+  readonly precision: NativePrecision;
 }
 
-export type NativeSweepResult = { readonly component: Int32Array<ArrayBuffer> } & {
+export type NativeSweepResult = Pick<NativePosteriorResult, "path" | "layoutBytes"> & { readonly component: Int32Array<ArrayBuffer> } & {
   readonly [reading in NativeSweepReading]?: Float64Array<ArrayBuffer>;
 };
 
@@ -161,6 +175,8 @@ export interface BackendInfo {
   /** "cpu-amx", "cpu-vnni", "cpu-avx512", "cpu-avx2", "cpu-portable" or "reference". */
   readonly chosen: string;
   readonly reason: string;
+  /** Kernels of its integer products, or null. */
+  readonly digits: string | null;
   /** Those this machine can run. */
   readonly available: readonly string[];
   readonly compiler: string;
@@ -193,6 +209,8 @@ export interface NativeAddon {
   ): NativeJob<{ readonly projections: Float64Array<ArrayBuffer> }>;
   /** Eigenvalues (ascending) and vectors (rows) of a symmetric [n, n] matrix. */
   symmetricEigen(matrix: Float64Array, n: number): { values: Float64Array<ArrayBuffer>; vectors: Float64Array<ArrayBuffer> };
+  /** Bytes that V8 counts outside its heap: array buffers, and what the handles said that they hold. */
+  externalMemory(): number;
   /** Stops every running job; called when the process exits. */
   cancelAll(): void;
 }
@@ -204,10 +222,15 @@ let loaded: NativeAddon | undefined;
 /** The addon, loaded once. @throws RegimesError E_NO_BINARY with every path tried, E_BACKEND for an unusable forced backend. */
 export function native(): NativeAddon {
   if (loaded === undefined) {
-    loaded = load();
+    const addon = load();
+    try {
+      addon.backend();
+    } catch (error) {
+      throw toRegimesError(error);
+    }
     // Cleanup hooks of the addon do not run on process.exit() or an uncaught throw: stop its threads from here.
-    const addon = loaded;
     process.once("exit", () => addon.cancelAll());
+    loaded = addon;
   }
   return loaded;
 }
@@ -235,10 +258,8 @@ function load(): NativeAddon {
     }
     try {
       return require(candidate) as NativeAddon;
-    } catch (cause) {
-      const error = cause as Error & { code?: string };
-      if (error.code === "E_BACKEND") throw toRegimesError(error);
-      tried.push(`${candidate}: ${error.message}`);
+    } catch (error) {
+      tried.push(`${candidate}: ${(error as Error).message}`);
     }
   }
   throw new RegimesError(
@@ -255,12 +276,23 @@ export interface RunOptions {
   readonly signal?: AbortSignal | undefined;
   /** Called on the JavaScript thread with the fraction done, in [0, 1]. */
   readonly onProgress?: ((fraction: number) => void) | undefined;
-  /** Native threads, default all processors. Results do not depend on it. */
+  /**
+   * Native threads, default all processors; at most four per processor are used, and calls that do not fit beside the running ones
+   * wait for their turn. Results do not depend on it.
+   */
   readonly threads?: number | undefined;
 }
 
 /** The names of `RunOptions`, for option checks. */
 export const runOptionNames: readonly string[] = ["signal", "onProgress", "threads"];
+
+/** Throws E_OPTION for a `signal` or `onProgress` that is not one, and the reason of a signal that is aborted already. */
+export function checkRun({ signal, onProgress }: RunOptions): void {
+  const usable = signal == null || (typeof signal.throwIfAborted === "function" && typeof signal.addEventListener === "function");
+  if (!usable) throw new RegimesError("E_OPTION", `signal is ${String(signal)}, need an AbortSignal`);
+  if (onProgress != null && typeof onProgress !== "function") throw new RegimesError("E_OPTION", `onProgress is ${String(onProgress)}, need a function`);
+  signal?.throwIfAborted();
+}
 
 /** The number of native threads that `options` mean. @throws RegimesError E_OPTION. */
 export function threadsOf(options: RunOptions): number {
@@ -287,12 +319,12 @@ export async function runJob<T>(
   start: (addon: NativeAddon, threads: number, progress: Progress) => NativeJob<T>,
 ): Promise<T> {
   const { signal, onProgress } = options;
-  signal?.throwIfAborted();
+  checkRun(options);
   const threads = threadsOf(options);
   let callbackError: { error: unknown } | undefined;
   let job: NativeJob<T> | undefined;
   const progress =
-    onProgress === undefined
+    onProgress == null
       ? undefined
       : (fraction: number): void => {
           try {

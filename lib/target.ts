@@ -24,7 +24,10 @@ import {
 export interface Spectrum {
   /** Descending, in squared data units. */
   readonly eigenvalues: Float64Array<ArrayBuffer>;
-  /** Standard errors over rows, sd((u . (y - mean))^2)/sqrt(n) (delta method); zero for mixtures. */
+  /**
+   * Standard errors over rows, sd((u . (y - mean))^2) sqrt(sum pi_i^2) (delta method; sum pi_i^2 = 1/n without weights); zero for
+   * mixtures.
+   */
   readonly standardErrors: Float64Array<ArrayBuffer>;
   /** |C u - lambda u|: the eigenvalue is within this distance of an exact one. */
   readonly residuals: Float64Array<ArrayBuffer>;
@@ -260,7 +263,7 @@ class NativeTarget implements Target {
     const leading = Math.min(count, result.eigenvalues.length);
     return {
       eigenvalues: result.eigenvalues.slice(0, leading),
-      standardErrors: result.projectionDeviation.slice(0, leading).map((deviation) => deviation / Math.sqrt(this.n)),
+      standardErrors: result.projectionDeviation.slice(0, leading).map((deviation) => deviation * Math.sqrt(this.#sumSquaredWeights())),
       residuals: result.residuals.slice(0, leading),
       vectors: { data: result.vectors, shape: [leading, this.d] },
       trace: result.trace,
@@ -284,7 +287,9 @@ class NativeTarget implements Target {
   }
 
   async project(vectors: NdArray, centre: "none" | "mean" | "class", run: RunOptions = {}): Promise<NdArray> {
-    const count = vectors.shape[0]!;
+    checkChoice("centre", centre, ["none", "mean", "class"]);
+    if (!Array.isArray(vectors?.shape)) throw new RegimesError("E_SHAPE", `vectors: expected {data, shape: [p, ${this.d}]}`);
+    const count: number = vectors.shape[0];
     const request = { vectors: flat("vectors", vectors, [count, this.d]), count, centre };
     const result = await runJob(run, (addon, threads, progress) => addon.project(this.handle, request, threads, progress));
     return { data: result.projections, shape: [this.n, count] };
@@ -297,6 +302,10 @@ class NativeTarget implements Target {
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  #sumSquaredWeights(): number {
+    return this.weights === null ? 1 / this.n : this.weights.reduce((sum, weight) => sum + weight * weight, 0);
   }
 
   #spectrum(wanted: Partial<NativeSpectrumRequest>, run: RunOptions): Promise<NativeSpectrumResult> {

@@ -59,5 +59,11 @@ describe("backends", () => {
 
   it("an unusable forced backend is an error that names the usable ones, never a silent fall-back", () => {
     expect(() => run("cpu-riscv")).toThrow(/E_BACKEND.*cpu-portable/s);
+    // Already the first call that loads the addon, not the first job.
+    const source = `import { gaussianMixture } from "diffusion-regimes";
+      gaussianMixture({ means: { data: [0], shape: [1, 1] }, covariances: { type: "spherical", variances: [1] } });`;
+    const env = { ...process.env, DIFFUSION_REGIMES_BACKEND: "cpu-riscv" };
+    const cwd = fileURLToPath(new URL("..", import.meta.url));
+    expect(() => execFileSync(process.execPath, ["--input-type=module", "-e", source], { env, cwd, stdio: "pipe" })).toThrow(/E_BACKEND/);
   });
 });

@@ -391,7 +391,14 @@ describe("doctor and a missing addon", () => {
     expect(status).toBe(0);
     const { result } = parse(stdout);
     expect(result.usable).toBe(true);
-    expect(result.checks.find((check: { name: string }) => check.name === "native addon").detail).toMatch(/^(cpu-|reference)/);
+    expect(result.checks.find((check: { name: string }) => check.name === "native addon").detail).toMatch(/^(cpu-\w+ .*integer products by|reference)/);
+  });
+
+  it("doctor names the variable when it forces what this machine cannot run", () => {
+    const { stdout, status } = cli(["doctor"], { DIFFUSION_REGIMES_BACKEND: "cpu-riscv" });
+    expect(status).toBe(7);
+    expect(stdout).toMatch(/MISSING +native addon.*E_BACKEND/);
+    expect(stdout).toMatch(/native addon: unset DIFFUSION_REGIMES_BACKEND/);
   });
 
   it("doctor fails its check and names the command when the addon is missing", () => {

@@ -29,6 +29,6 @@ export function expectGolden(what: string, got: ArrayLike<number> | number, expe
 }
 
 /** A list of rows as an array with its shape. */
-export function matrix(rows: readonly (readonly number[])[]): { data: Float64Array; shape: [number, number] } {
+export function matrix(rows: readonly (readonly number[])[]): { data: Float64Array<ArrayBuffer>; shape: [number, number] } {
   return { data: Float64Array.from(rows.flat()), shape: [rows.length, rows[0]!.length] };
 }

@@ -1,7 +1,9 @@
 /** Long calls: they never block, can be aborted, and end cleanly with their worker or their process. Bits do not depend on the split. */
 import { createHash } from "node:crypto";
 import { spawnSync } from "node:child_process";
+import { readdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { beforeAll, describe, expect, it } from "vitest";
@@ -113,6 +115,101 @@ describe("a running call", () => {
     const call = (): Promise<unknown> => digits.sweep({ ...endless, times: [0.1, 1], draws: 64 }).then(({ entropy }) => entropy!.data);
     const alone = await call();
     for (const together of await Promise.all(Array.from({ length: 16 }, call))) expect(together).toEqual(alone);
+  });
+});
+
+describe("the threads of the process", () => {
+  const budget = 4 * availableParallelism();
+  const threadCount = (): number => readdirSync("/proc/self/task").length;
+
+  it.skipIf(process.platform !== "linux")("stay within four per processor, whatever is asked for, and calls that wait can be aborted", async () => {
+    const before = threadCount();
+    const waiting = new AbortController();
+    const stops = Array.from({ length: 39 }, () => new AbortController());
+    const running = stops.map(({ signal }) => digits.sweep({ ...endless, threads: 1024, signal }).catch((error: unknown) => error));
+    const last = digits.sweep({ ...endless, threads: 1024, signal: waiting.signal });
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    // One dispatcher belongs to each job's threads; every job of `budget` threads runs alone.
+    expect(threadCount() - before).toBeLessThanOrEqual(budget);
+    const reason = new Error("no longer wanted");
+    waiting.abort(reason);
+    await expect(last).rejects.toBe(reason);
+    for (const stop of stops) stop.abort(reason);
+    expect(new Set(await Promise.all(running))).toEqual(new Set([reason]));
+    expect((await digits.sweep({ ...endless, draws: 8, threads: 1024 })).components.length).toBe(8);
+  });
+
+  it("are given on when jobs end: a small call runs beside a long one, and what waits is started", async () => {
+    const stop = new AbortController();
+    const long = digits.sweep({ ...endless, threads: 1, signal: stop.signal }).catch(() => "stopped");
+    expect((await digits.sweep({ ...endless, draws: 4, threads: 1 })).components.length).toBe(4);
+    const wide = digits.sweep({ ...endless, draws: 4, threads: 1024 });
+    const behind = digits.sweep({ ...endless, draws: 4, threads: 1 });
+    stop.abort();
+    expect(await long).toBe("stopped");
+    expect((await wide).components).toEqual((await behind).components);
+  });
+
+  const limitable = spawnSync("prlimit", ["--version"]).status === 0;
+  it.skipIf(!limitable)("that the system refuses are a typed error, and the process ends by itself", () => {
+    // A target without a data set: no thread has run before, so none has left a stack that could be used again.
+    const source = String.raw`
+      import { readFileSync } from "node:fs";
+      import { spawnSync } from "node:child_process";
+      import { gaussianMixture, diffuse, ornsteinUhlenbeck } from ${JSON.stringify(import.meta.resolve("../dist/index.js"))};
+      const means = { data: Float64Array.of(0, 0, 1, 1), shape: [2, 2] };
+      const field = diffuse(gaussianMixture({ means, covariances: { type: "spherical", variances: [1, 1] } }), ornsteinUhlenbeck());
+      const kilobytes = Number(/VmSize:\s*(\d+)/.exec(readFileSync("/proc/self/status", "utf8"))[1]);
+      // Less than the stack of a thread is left.
+      spawnSync("prlimit", ["--pid", String(process.pid), "--as=" + (kilobytes + 4096) * 1024 + ":"]);
+      const refused = await field.posterior({ data: new Float64Array(2), shape: [1, 2] }, { t: 1, threads: 1 }).catch((error) => error);
+      spawnSync("prlimit", ["--pid", String(process.pid), "--as=unlimited:"]);
+      const after = await field.posterior({ data: new Float64Array(2), shape: [1, 2] }, { t: 1, threads: 1 });
+      console.log(refused.code, refused.message, after.logDensity.length);
+    `;
+    const done = spawnSync(process.execPath, ["--input-type=module", "-e", source], { encoding: "utf8", timeout: 20_000 });
+    expect(done.stdout).toMatch(/^E_OUT_OF_MEMORY .*refused a thread.* 1$/m);
+    expect([done.status, done.signal]).toEqual([0, null]);
+  });
+});
+
+describe("the memory that V8 is told of", () => {
+  it("holds the rows as long as a target does, and the layouts from the call that builds them on", () => {
+    // A process of its own: here, the memory of other tests is let go of meanwhile.
+    const source = `
+      import { native } from ${JSON.stringify(import.meta.resolve("../dist/native.js"))};
+      const external = () => (gc(), native().externalMemory());
+      const later = () => new Promise((resolve) => setTimeout(resolve, 20));
+      const n = 20_000;
+      const d = 100;
+      const stored = new Uint8Array(n * d);
+      for (let k = 0; k < stored.length; k++) stored[k] = (k * k) % 251;
+      const request = { a: 1, b: 1, x: new Float64Array(d), batch: 1, readings: [], top: 0, vectors: null };
+      await later();
+      const before = external();
+      const held = [];
+      const note = async () => (await later(), held.push(external() - before));
+      const dataset = native().createDataset({ stored, n, d, scale: 1, shift: 0 });
+      const target = native().createEmpirical(dataset, null, null, 0);
+      await note();
+      dataset.dispose();
+      await note();
+      const plain = await native().posterior(target, { ...request, precision: "float64" }, 1, undefined).promise;
+      await note();
+      const exact = await native().posterior(target, { ...request, precision: "exact" }, 1, undefined).promise;
+      await note();
+      target.dispose();
+      await note();
+      console.log(JSON.stringify({ rows: stored.length, held, layouts: [plain.layoutBytes, exact.layoutBytes], length: request.x.length }));
+    `;
+    const done = spawnSync(process.execPath, ["--expose-gc", "--input-type=module", "-e", source], { encoding: "utf8", timeout: 20_000 });
+    expect(done.stderr).toBe("");
+    const { rows, held, layouts } = JSON.parse(done.stdout) as { rows: number; held: number[]; layouts: [number, number] };
+    expect(layouts[0]).toBe(0);
+    expect(layouts[1]).toBeGreaterThan(12 * 20_000);
+    // What else V8 holds outside its heap is some kilobytes of results.
+    const wanted = [rows, rows, rows, rows + layouts[1], 0];
+    held.forEach((bytes, k) => expect(Math.abs(bytes - wanted[k]!), `after step ${k}`).toBeLessThan(1e5));
   });
 });
 

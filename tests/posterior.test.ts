@@ -6,7 +6,8 @@ import { openDataset } from "../lib/data.js";
 import { diffuse, type Field, type PosteriorReading } from "../lib/field.js";
 import { edm, ornsteinUhlenbeck } from "../lib/process.js";
 import type { CovarianceParameters } from "../lib/components.js";
-import { empirical, gaussianMixture, sampleTarget } from "../lib/target.js";
+import { native } from "../lib/native.js";
+import { empirical, gaussianMixture, sampleTarget, type Target } from "../lib/target.js";
 import { expectGolden, goldenCases, matrix, type GoldenCase } from "./golden_cases.js";
 
 const allReadings: readonly PosteriorReading[] = [
@@ -24,6 +25,12 @@ const allReadings: readonly PosteriorReading[] = [
 async function empiricalField(data: readonly number[][], weights?: number[], process = ornsteinUhlenbeck()): Promise<Field> {
   const dataset = await openDataset(matrix(data));
   return diffuse(empirical(dataset, weights === undefined ? {} : { weights }), process);
+}
+
+/** A copy of what a target shows, as a caller could make one. */
+function fields(target: Target): Target {
+  const { kind, n, d, weights, classes, classFractions, dataset, mixture, fingerprint, magnitude } = target;
+  return { kind, n, d, weights, classes, classFractions, dataset, mixture, fingerprint, magnitude } as unknown as Target;
 }
 
 function covarianceOf(c: GoldenCase["inputs"]["covariance"]): CovarianceParameters {
@@ -342,9 +349,38 @@ describe("bad input", () => {
     ["no options", { data: new Float64Array(2), shape: [1, 2] }, undefined, "E_OPTION"],
     ["big integers", { data: new BigInt64Array(2), shape: [1, 2] }, { t: 1 }, "E_SHAPE"],
     ["strides that leave the data", { data: new Float64Array(8), shape: [2, 2], strides: [4, -1] }, { t: 1 }, "E_SHAPE"],
+    ["strides that are no numbers", { data: new Float64Array(8), shape: [2, 2], strides: ["a", "b"] }, { t: 1 }, "E_SHAPE"],
+    ["half a stride", { data: new Float64Array(8), shape: [2, 2], strides: [2, 0.5] }, { t: 1 }, "E_SHAPE"],
+    ["a shape of more than there is memory for", { data: new Float64Array(2), shape: [1e12, 2] }, { t: 1 }, "E_SHAPE"],
+    ["one row repeated beyond all memory", { data: new Float64Array(2), shape: [1e15, 2], strides: [0, 1] }, { t: 1 }, "E_OUT_OF_MEMORY"],
+    ["a truth for a time", { data: new Float64Array(2), shape: [1, 2] }, { t: true }, "E_DOMAIN"],
+    ["a text for a time", { data: new Float64Array(2), shape: [1, 2] }, { t: "1" }, "E_DOMAIN"],
+    ["a bigint for a time", { data: new Float64Array(2), shape: [1, 2] }, { t: 1n }, "E_DOMAIN"],
+    ["a text for the readings", { data: new Float64Array(2), shape: [1, 2] }, { t: 1, readings: "score" }, "E_OPTION"],
+    ["a number for the readings", { data: new Float64Array(2), shape: [1, 2] }, { t: 1, readings: 7 }, "E_OPTION"],
+    ["a signal that is none", { data: new Float64Array(2), shape: [1, 2] }, { t: 1, signal: { aborted: false } }, "E_OPTION"],
+    ["a text for a signal", { data: new Float64Array(2), shape: [1, 2] }, { t: 1, signal: "stop" }, "E_OPTION"],
+    ["a number for onProgress", { data: new Float64Array(2), shape: [1, 2] }, { t: 1, onProgress: 5 }, "E_OPTION"],
   ])("%s gives a typed error", async (_, x, options, code) => {
     const field = await empiricalField([[1, 2], [3, 4]]);
     await expect(field.posterior(x as never, options as never)).rejects.toMatchObject({ name: "RegimesError", code });
+  });
+
+  it.each([
+    ["a foreign target", (target: Target) => diffuse({ ...fields(target), handle: {} as never }, ornsteinUhlenbeck()), "E_OPTION"],
+    ["a data set's handle for a target's", (target: Target) => diffuse({ ...fields(target), handle: target.dataset!.handle }, ornsteinUhlenbeck()), "E_OPTION"],
+    ["a process that gives texts", (target: Target) => diffuse(target, { marginal: () => ({ a: "1", b: 1 }) } as never), "E_DOMAIN"],
+    ["a process that gives NaN", (target: Target) => diffuse(target, { marginal: () => ({ a: Number.NaN, b: 1 }) } as never), "E_DOMAIN"],
+    ["a process without noise", (target: Target) => diffuse(target, { marginal: () => ({ a: 1, b: 0 }) } as never), "E_DOMAIN"],
+  ])("%s gives a typed error", async (_, make, code) => {
+    const target = empirical(await openDataset(matrix([[1, 2], [3, 4]])));
+    await expect(make(target).posterior(matrix([[0, 0]]), { t: 1 })).rejects.toMatchObject({ name: "RegimesError", code });
+  });
+
+  it("more components than 32 bits count are refused before their rows are looked at", () => {
+    const rows = { stored: new Uint8Array(8), d: 1, scale: 1, shift: 0 };
+    expect(() => native().createDataset({ ...rows, n: 2 ** 31 })).toThrow(/at most 2147483647/);
+    expect(() => native().createDataset({ ...rows, n: 2 ** 31 - 1 })).toThrow(/does not have n d elements/);
   });
 
   it("a transferred buffer is told apart from an empty one", async () => {
@@ -419,5 +455,77 @@ describe("sampleTarget", () => {
       expect(Math.abs(average - mean)).toBeLessThan(5 * Math.sqrt(variance / values.length));
     }
     expect((await sampleTarget(mixture, 10, { seed: 8 })).fingerprint).not.toBe(few.fingerprint);
+  });
+});
+
+describe("how a query was answered", () => {
+  it("is told query by query: float64 sums all data, screening fewer, and both agree within their bounds", async () => {
+    const n = 4000;
+    const d = 80;
+    const data = Uint8Array.from({ length: n * d }, (_, k) => Math.floor(128 + 120 * Math.sin(k * 12.9898 + (k % d) * Math.floor(k / d))));
+    const target = empirical(await openDataset({ data, shape: [n, d] }, { scale: "symmetric" }));
+    const field = diffuse(target, edm());
+    const t = 0.05;
+    const x = await field.sample(t, { count: 12, seed: 1 });
+    const all = await field.posterior(x, { t, precision: "float64" });
+    expect(all.meta).toMatchObject({ precision: "float64", path: "float64", memory: 0 });
+    expect(Array.from(all.survivors)).toEqual(Array(12).fill(n));
+    expect(all.paths).toEqual(Array(12).fill("float64"));
+    const exact = await field.posterior(x, { t });
+    expect(exact.paths.length).toBe(12);
+    for (const [q, path] of exact.paths.entries()) {
+      expect(["float64", "refined", "dense"]).toContain(path);
+      if (path === "refined") expect(exact.survivors[q]).toBeLessThan(n);
+      else expect(exact.survivors[q]).toBe(n);
+      expect(exact.survivors[q]).toBeGreaterThanOrEqual(1);
+      const bound = all.errorBound.logDensity[q]! + exact.errorBound.logDensity[q]!;
+      expect(Math.abs(all.logDensity[q]! - exact.logDensity[q]!)).toBeLessThanOrEqual(bound);
+    }
+    const distinct = new Set(exact.paths);
+    expect(exact.meta.path).toBe(distinct.size === 1 ? exact.paths[0] : "mixed");
+    if (exact.meta.backend !== "reference") expect(exact.meta.path).toBe("refined");
+    // Norms and residuals of every row at least; the bytes themselves are used in place.
+    expect(exact.meta.memory).toBeGreaterThan(12 * n);
+    expect((await field.posterior(x, { t, precision: "float64" })).meta.memory).toBe(exact.meta.memory);
+    expect((await field.sweep({ times: [t], draws: 2, seed: 1, readings: ["entropy"] })).meta.memory).toBe(exact.meta.memory);
+  });
+
+  it("is float64 for few data and for mixtures, which hold nothing beside their components", async () => {
+    const mixture = diffuse(gaussianMixture({ means: matrix([[0], [1]]), covariances: { type: "spherical", variances: [1, 1] } }), ornsteinUhlenbeck());
+    for (const field of [await empiricalField([[1], [2]]), mixture]) {
+      const { meta, survivors, paths } = await field.posterior(matrix([[0], [3], [1]]), { t: 1 });
+      expect(meta).toMatchObject({ precision: "exact", memory: 0 });
+      expect(paths.length).toBe(3);
+      expect(survivors.length).toBe(3);
+      expect(survivors.every((count) => count >= 1 && count <= 2)).toBe(true);
+    }
+    const empty = await mixture.posterior({ data: new Float64Array(0), shape: [0, 1] }, { t: 1 });
+    expect([empty.paths, empty.survivors.length, empty.meta.path]).toEqual([[], 0, "float64"]);
+  });
+});
+
+describe("the spectrum of weighted data", () => {
+  it("has the standard errors of the rows that count: a zero weight is a row that is not there", async () => {
+    const rows = Array.from({ length: 60 }, (_, i) => [Math.sin(i * i), 3 * Math.cos(5 * i), Math.sin(7 * i)]);
+    const half = empirical(await openDataset(matrix(rows.slice(0, 30))));
+    const weights = rows.map((_, i) => (i < 30 ? 1 / 30 : 0));
+    const weighted = empirical(await openDataset(matrix(rows)), { weights });
+    const wanted = await half.spectrum({ count: 3 });
+    const got = await weighted.spectrum({ count: 3 });
+    for (let k = 0; k < 3; k++) {
+      expect(got.eigenvalues[k]! / wanted.eigenvalues[k]!).toBeCloseTo(1, 10);
+      expect(got.standardErrors[k]! / wanted.standardErrors[k]!).toBeCloseTo(1, 8);
+    }
+    // Half of the weight on one row: sum pi^2 is near 1/4 whatever the number of rows.
+    const heavy = await empirical(await openDataset(matrix(rows)), { weights: rows.map((_, i) => (i === 0 ? 0.5 : 0.5 / 59)) }).spectrum({ count: 1 });
+    const light = await empirical(await openDataset(matrix(rows))).spectrum({ count: 1 });
+    expect(heavy.standardErrors[0]! / heavy.eigenvalues[0]!).toBeGreaterThan(2 * (light.standardErrors[0]! / light.eigenvalues[0]!));
+  });
+
+  it("is projected about a centre that exists, by vectors that have a shape", async () => {
+    const target = empirical(await openDataset(matrix([[1, 2], [3, 4]])));
+    await expect(target.project(matrix([[1, 0]]), "nonsense" as never)).rejects.toMatchObject({ code: "E_OPTION" });
+    await expect(target.project({ data: new Float64Array(2) } as never, "none")).rejects.toMatchObject({ code: "E_SHAPE" });
+    expect((await target.project(matrix([[1, 0]]), "mean")).data).toEqual(Float64Array.of(-1, 1));
   });
 });

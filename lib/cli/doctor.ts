@@ -2,6 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { availableParallelism, cpus, totalmem } from "node:os";
+import { RegimesError } from "../errors.js";
 import { binaryCandidates, native } from "../native.js";
 import { envelope, version } from "./envelope.js";
 import { exitCodes } from "./failure.js";
@@ -39,11 +40,13 @@ function machineCheck(): Check {
 
 function addonCheck(): Check {
   try {
-    const { chosen, reason, available, compiler } = native().backend();
+    const { chosen, reason, digits, available, compiler } = native().backend();
     const path = binaryCandidates().find((candidate) => existsSync(candidate)) ?? "";
-    return { name: "native addon", state: "ok", detail: `${chosen} (${reason}); can run ${available.join(", ")}; built by ${compiler}; ${path}` };
+    const integers = digits === null ? "" : `, integer products by ${digits}`;
+    return { name: "native addon", state: "ok", detail: `${chosen} (${reason})${integers}; can run ${available.join(", ")}; built by ${compiler}; ${path}` };
   } catch (error) {
-    return { name: "native addon", state: "missing", detail: (error as Error).message.split("\n")[0]!, remedy: "npx diffusion-regimes build" };
+    const remedy = error instanceof RegimesError && error.code === "E_BACKEND" ? "unset DIFFUSION_REGIMES_BACKEND" : "npx diffusion-regimes build";
+    return { name: "native addon", state: "missing", detail: (error as Error).message.split("\n")[0]!, remedy };
   }
 }
 

@@ -20,6 +20,7 @@ Napi::Value backend(const Napi::CallbackInfo& info) {
   Napi::Object out = Napi::Object::New(env);
   out.Set("chosen", choice.backend->name);
   out.Set("reason", choice.reason);
+  out.Set("digits", choice.backend->digits == nullptr ? env.Null() : Napi::String::New(env, choice.backend->digits));
   Napi::Array available = Napi::Array::New(env);
   for (size_t i = 0; i < choice.available.size(); ++i) available.Set(static_cast<uint32_t>(i), choice.available[i]);
   out.Set("available", available);
@@ -31,6 +32,11 @@ Napi::Value backend(const Napi::CallbackInfo& info) {
   out.Set("compiler", "unknown");
 #endif
   return out;
+}
+
+// What V8 counts outside its heap: array buffers, and what the handles of this addon said that they hold.
+Napi::Value external_memory(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(Napi::MemoryManagement::AdjustExternalMemory(info.Env(), 0)));
 }
 
 // Stops and joins every job of this environment, before the process ends under their feet.
@@ -78,6 +84,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   add<spectrum>(exports, "spectrum");
   add<project>(exports, "project");
   add<symmetric_eigen>(exports, "symmetricEigen");
+  add<external_memory>(exports, "externalMemory");
   add<cancel_all>(exports, "cancelAll");
   return exports;
 }

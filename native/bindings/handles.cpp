@@ -3,6 +3,8 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <limits>
+#include <string>
 
 #include "../core/prepare.h"
 #include "arguments.h"
@@ -16,6 +18,7 @@ constexpr napi_type_tag target_tag = {0x21e4f7b9e0c3a1d5u, 0x07a5e3d91f20b6c8u};
 
 // Below so many elements the float64 pass over all of them takes well under a millisecond.
 constexpr int64_t least_elements = 100'000;
+constexpr int64_t least_boxed = 8'192;  // in few dimensions
 
 Napi::Object tagged(Napi::Object object, const napi_type_tag& tag) {
   object.TypeTag(&tag);
@@ -26,6 +29,12 @@ std::vector<double> logarithms(const std::vector<double>& weights) {
   std::vector<double> logs(weights);
   for (double& value : logs) value = value > 0 ? std::log(value) : no_weight;
   return logs;
+}
+
+// Components are counted in 32 bits.
+void check_count(Napi::Env env, int64_t n, const char* what) {
+  constexpr int64_t most = std::numeric_limits<int32_t>::max();
+  if (n > most) throw coded_error(env, "E_SHAPE", std::to_string(n) + " " + what + ", at most " + std::to_string(most));
 }
 
 // Another job may hold the mutex for seconds: a waiting one must still notice its own abort, and then owns nothing.
@@ -39,9 +48,10 @@ std::unique_lock<std::timed_mutex> cancellable_lock(std::timed_mutex& mutex, con
 }  // namespace
 
 Status TargetMemory::prepare_once(const Execution& execution) {
+  if (target.kind == Target::Kind::points) return {};
   const std::unique_lock lock = cancellable_lock(preparing, execution);
   if (!lock.owns_lock()) return Status::failure(Code::cancelled, "cancelled");
-  if (!prepared && target.kind == Target::Kind::mixture) {
+  if (!prepared) {
     const Status status = prepare(covariances, target.n, target.d, execution);
     if (status.code == Code::cancelled) return status;
     prepare_status = status;
@@ -51,7 +61,7 @@ Status TargetMemory::prepare_once(const Execution& execution) {
 }
 
 Status TargetMemory::lay_out_once(const Execution& execution, Target& use) {
-  if (target.kind != Target::Kind::points || target.n < least_elements / target.d) return {};
+  if (target.kind != Target::Kind::points || target.n * target.d < (target.d <= box_dimensions ? least_boxed : least_elements)) return {};
   const std::unique_lock lock = cancellable_lock(preparing, execution);
   if (!lock.owns_lock()) return Status::failure(Code::cancelled, "cancelled");
   if (!laid_out) {
@@ -80,7 +90,7 @@ Napi::Function TargetHandle::define(Napi::Env env) {
 
 DatasetHandle& dataset_of(const Napi::Value& value) {
   if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&dataset_tag)) {
-    throw coded_error(value.Env(), "E_INTERNAL", "not a native data set");
+    throw coded_error(value.Env(), "E_OPTION", "the data set is not one of openDataset");
   }
   DatasetHandle& handle = *DatasetHandle::Unwrap(value.As<Napi::Object>());
   if (!handle.memory) throw coded_error(value.Env(), "E_DISPOSED", "this data set was disposed of. Open it again");
@@ -89,7 +99,7 @@ DatasetHandle& dataset_of(const Napi::Value& value) {
 
 std::shared_ptr<TargetMemory> target_of(const Napi::Value& value) {
   if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&target_tag)) {
-    throw coded_error(value.Env(), "E_INTERNAL", "not a native target");
+    throw coded_error(value.Env(), "E_OPTION", "the target is not one of empirical or gaussianMixture");
   }
   const TargetHandle& handle = *TargetHandle::Unwrap(value.As<Napi::Object>());
   if (!handle.memory) throw coded_error(value.Env(), "E_DISPOSED", "this target was disposed of. Create it again");
@@ -102,6 +112,7 @@ Napi::Value create_dataset(const Napi::CallbackInfo& info) {
   auto memory = std::make_shared<DatasetMemory>(env);
   memory->n = whole(input, "n");
   memory->d = whole(input, "d");
+  check_count(env, memory->n, "rows");
   const Napi::Value stored = input.Get("stored");
   if (!stored.IsTypedArray()) throw coded_error(env, "E_INTERNAL", "stored is not a typed array");
   const Napi::TypedArray array = stored.As<Napi::TypedArray>();
@@ -185,6 +196,7 @@ Napi::Value create_empirical(const Napi::CallbackInfo& info) {
 
 Napi::Value create_mixture(const Napi::CallbackInfo& info) {
   const int64_t k = info[2].ToNumber().Int64Value(), d = info[3].ToNumber().Int64Value();
+  check_count(info.Env(), k, "components");
   auto memory = std::make_shared<TargetMemory>(info.Env());
   memory->log_weights = logarithms(doubles(info[0], "weights", k));
   memory->means = doubles(info[1], "means", k * d);

@@ -92,7 +92,7 @@ class TargetHandle : public Napi::ObjectWrap<TargetHandle> {
   void dispose(const Napi::CallbackInfo&) { memory.reset(); }
 };
 
-// The native object behind a JavaScript value. Throw a JavaScript error: E_INTERNAL for a foreign object, E_DISPOSED after dispose().
+// The native object behind a JavaScript value. Throw a JavaScript error: E_OPTION for a foreign object, E_DISPOSED after dispose().
 DatasetHandle& dataset_of(const Napi::Value& value);
 std::shared_ptr<TargetMemory> target_of(const Napi::Value& value);
 

@@ -1,9 +1,12 @@
 #include "job.h"
 
+#include <algorithm>
 #include <new>
+#include <system_error>
 
 #include "arguments.h"
 #include "environment.h"
+#include "job_queue.h"
 
 namespace regimes::bindings {
 namespace {
@@ -13,37 +16,59 @@ char progress_message, end_message;
 }  // namespace
 
 Job::Job(Napi::Env env, int threads, const Napi::Value& progress)
-    : env_(env), threads_(threads), deferred_(Napi::Promise::Deferred::New(env)) {
+    : env_(env), threads_(std::min(threads, JobQueue::of_process().budget())), deferred_(Napi::Promise::Deferred::New(env)) {
   if (progress.IsFunction()) progress_ = Napi::Persistent(progress.As<Napi::Function>());
 }
 
-void* Job::output(const char* name, bool integer, int64_t count) {
-  const size_t size = integer ? sizeof(int32_t) : sizeof(double);
+void* Job::output(const char* name, napi_typedarray_type type, size_t size, int64_t count) {
   Napi::ArrayBuffer buffer = new_buffer(env_, count, size);
-  outputs_.push_back({name, integer, static_cast<size_t>(count), Napi::Persistent(buffer)});
+  outputs_.push_back({name, type, static_cast<size_t>(count), Napi::Persistent(buffer)});
   return buffer.Data();
 }
 
-double* Job::real_output(const char* name, int64_t count) { return static_cast<double*>(output(name, false, count)); }
-int32_t* Job::integer_output(const char* name, int64_t count) { return static_cast<int32_t*>(output(name, true, count)); }
+double* Job::real_output(const char* name, int64_t count) {
+  return static_cast<double*>(output(name, napi_float64_array, sizeof(double), count));
+}
+int32_t* Job::integer_output(const char* name, int64_t count) {
+  return static_cast<int32_t*>(output(name, napi_int32_array, sizeof(int32_t), count));
+}
+uint8_t* Job::byte_output(const char* name, int64_t count) {
+  return static_cast<uint8_t*>(output(name, napi_uint8_array, sizeof(uint8_t), count));
+}
 
 Napi::Object Job::start(std::unique_ptr<Job> job, Work work, Finish finish) {
   const Napi::Env env = job->env_;
   job->work_ = std::move(work);
   job->finish_ = std::move(finish);
   Job* raw = job.get();
-  const napi_status created = napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "diffusion-regimes"), 0, 1, raw,
-                                                              finalize, raw, call_javascript, &raw->channel_);
-  if (created != napi_ok) throw coded_error(env, "E_INTERNAL", "no thread-safe function could be made");
-  job.release();  // finalize deletes it
-  napi_add_env_cleanup_hook(env, cleanup, raw);  // after the channel's own hook, so it runs before it
-  environment(env).jobs.insert(raw);
-
+  // All that can throw comes before the job belongs to its channel.
   Napi::Object handle = Napi::Object::New(env);
   handle.Set("promise", raw->deferred_.Promise());
-  handle.Set("cancel", Napi::Function::New(env, [stop = raw->stop_](const Napi::CallbackInfo&) { stop->store(true); }));
-  raw->thread_ = std::thread([raw] { raw->run(); });
+  environment(env).jobs.insert(raw);
+  const napi_status created = napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "diffusion-regimes"), 0, 1, raw,
+                                                              finalize, raw, call_javascript, &raw->channel_);
+  if (created != napi_ok) {
+    environment(env).jobs.erase(raw);
+    throw coded_error(env, "E_INTERNAL", "no thread-safe function could be made");
+  }
+  job.release();  // finalize deletes it
+  napi_add_env_cleanup_hook(env, cleanup, raw);  // after the channel's own hook, so it runs before it
+  JobQueue::of_process().add(*raw);
+  // The job may be gone before the function is, and its address be another's: its flag tells.
+  handle.Set("cancel", Napi::Function::New(env, [raw, stop = raw->stop_](const Napi::CallbackInfo& info) {
+    if (environment(info.Env()).jobs.contains(raw) && raw->stop_ == stop) raw->cancel();
+  }));
   return handle;
+}
+
+bool Job::launch() {
+  try {
+    thread_ = std::thread([this] { run(); });
+    return true;
+  } catch (const std::system_error&) {
+    end(Status::failure(Code::out_of_memory, "the system refused a thread for this call. Run fewer calls or processes at a time"));
+    return false;
+  }
 }
 
 void Job::run() {
@@ -51,15 +76,29 @@ void Job::run() {
   execution.threads = threads_;
   execution.stop = stop_.get();
   if (!progress_.IsEmpty()) execution.progress = [this](double fraction) { report(fraction); };
+  Status status;
   try {
-    status_ = work_(execution);
+    status = work_(execution);
   } catch (const std::bad_alloc&) {
-    status_ = Status::failure(Code::out_of_memory, "the system refused more memory for this call. Use fewer rows, queries or readings at a time");
+    status = Status::failure(Code::out_of_memory, "the system refused more memory for this call. Use fewer rows, queries or readings at a time");
   } catch (const std::exception& error) {
-    status_ = Status::failure(Code::internal, error.what());
+    status = Status::failure(Code::internal, error.what());
   }
-  napi_call_threadsafe_function(channel_, &end_message, napi_tsfn_nonblocking);
-  napi_release_threadsafe_function(channel_, napi_tsfn_release);
+  JobQueue::of_process().leave(threads_);
+  end(std::move(status));
+}
+
+// The last that its thread, or whoever finds that there will be none, does with a job.
+void Job::end(Status status) {
+  status_ = std::move(status);
+  const napi_threadsafe_function channel = channel_;
+  napi_call_threadsafe_function(channel, &end_message, napi_tsfn_nonblocking);
+  napi_release_threadsafe_function(channel, napi_tsfn_release);
+}
+
+void Job::cancel() {
+  stop_->store(true);
+  if (JobQueue::of_process().remove(*this)) end(Status::failure(Code::cancelled, "cancelled"));
 }
 
 // At most one queued message: a slow reader sees the latest fraction, never a backlog.
@@ -96,10 +135,15 @@ void Job::settle(Napi::Env env) {
     Napi::Object result = Napi::Object::New(env);
     for (const Output& output : outputs_) {
       const Napi::ArrayBuffer buffer = output.buffer.Value();
-      if (output.integer) {
-        result.Set(output.name, Napi::Int32Array::New(env, output.count, buffer, 0));
-      } else {
-        result.Set(output.name, Napi::Float64Array::New(env, output.count, buffer, 0));
+      switch (output.type) {
+        case napi_int32_array:
+          result.Set(output.name, Napi::Int32Array::New(env, output.count, buffer, 0));
+          break;
+        case napi_uint8_array:
+          result.Set(output.name, Napi::Uint8Array::New(env, output.count, buffer, 0));
+          break;
+        default:
+          result.Set(output.name, Napi::Float64Array::New(env, output.count, buffer, 0));
       }
     }
     if (finish_) finish_(env, result);
@@ -110,6 +154,7 @@ void Job::settle(Napi::Env env) {
 }
 
 void Job::join() {
+  JobQueue::of_process().finish_launches();
   if (thread_.joinable()) thread_.join();
 }
 

@@ -1,6 +1,8 @@
 // The one template of every long operation: a dispatcher thread of its own runs `work`, never libuv's pool and never the JavaScript
 // thread; a thread-safe function brings progress and the end back; the promise settles on the JavaScript thread.
 //
+// Threads are a budget of the process (job_queue.h): jobs beyond it wait their turn, first come first served, without a thread.
+//
 // Outputs are array buffers made by JavaScript and held here until the end: nobody else can detach what a thread writes to.
 // Ending: normally in `finish`; worker.terminate() and natural exit run the cleanup hook (stop, join) before the thread-safe
 // function closes; process.exit() comes through cancel_all, called by an "exit" listener of lib/native.ts.
@@ -29,23 +31,30 @@ class Job {
   // A buffer of `count` elements that becomes result[name]; valid for the life of the job.
   double* real_output(const char* name, int64_t count);
   int32_t* integer_output(const char* name, int64_t count);
+  uint8_t* byte_output(const char* name, int64_t count);
 
-  // Starts the thread; returns {promise, cancel}. The job deletes itself. `finish` may add to the result object.
+  // Starts the job or lets it wait; returns {promise, cancel}. The job deletes itself. `finish` may add to the result object.
   static Napi::Object start(std::unique_ptr<Job> job, Work work, Finish finish = nullptr);
 
-  void cancel() { stop_->store(true); }
+  // A waiting job ends at once, a running one at its next poll.
+  void cancel();
   void join();
 
  private:
+  friend class JobQueue;
+
   struct Output {
     std::string name;
-    bool integer;
+    napi_typedarray_type type;
     size_t count;
     Napi::Reference<Napi::ArrayBuffer> buffer;
   };
 
-  void* output(const char* name, bool integer, int64_t count);
+  void* output(const char* name, napi_typedarray_type type, size_t size, int64_t count);
+  // Starts the thread; false where the system refuses it, and then the job ends with an error.
+  bool launch();
   void run();
+  void end(Status status);
   void report(double fraction);
   void settle(Napi::Env env);
   static void call_javascript(napi_env env, napi_value, void* context, void* message);

@@ -19,32 +19,88 @@ inline void store(double* p, Pair value) { std::memcpy(p, &value, sizeof value);
 
 inline Pair both(double x) { return Pair{x, x}; }
 
-// out [4, 4] += sum_s left(., s) right(s, .): 8 accumulators, 2 loads of `right` and a broadcast fill the 16 registers of SSE2.
-// `row_step` and `depth_step` are the strides of `left` along the output's rows and along the sum.
-inline void tile_multiply_add(int64_t depth, const double* left, int64_t row_step, int64_t depth_step, const double* right,
-                              int64_t right_stride, double* out, int64_t out_stride) {
-  Pair sum[4][2];
+#define REGIMES_INLINE inline __attribute__((always_inline))
+
+template <int bytes>
+struct Vector {
+  typedef double Type __attribute__((vector_size(bytes)));
+};
+
+// out [4, parts vectors] += sum_s left(., s) right(s, .), the sums in registers. `row_step` and `depth_step` are the strides of `left`
+// along the output's rows and along the sum. Multiplications and additions are separate: every width gives the same bits.
+template <int bytes, int parts>
+REGIMES_INLINE void tile_multiply_add(int64_t depth, const double* left, int64_t row_step, int64_t depth_step, const double* right,
+                                      int64_t right_stride, double* out, int64_t out_stride) {
+  using Lanes = typename Vector<bytes>::Type;
+  constexpr int64_t width = bytes / 8;
+  Lanes sum[4][parts];
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
-    sum[i][0] = load(out + i * out_stride);
-    sum[i][1] = load(out + i * out_stride + 2);
+#pragma GCC unroll 4
+    for (int p = 0; p < parts; ++p) std::memcpy(&sum[i][p], out + i * out_stride + p * width, bytes);
   }
   for (int64_t s = 0; s < depth; ++s) {
     const double* l = left + s * depth_step;
-    const Pair r0 = load(right + s * right_stride);
-    const Pair r1 = load(right + s * right_stride + 2);
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-      const Pair x = both(l[i * row_step]);
-      sum[i][0] += x * r0;
-      sum[i][1] += x * r1;
+    for (int p = 0; p < parts; ++p) {
+      Lanes r;
+      std::memcpy(&r, right + s * right_stride + p * width, bytes);
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) sum[i][p] += l[i * row_step] * r;
     }
   }
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
-    store(out + i * out_stride, sum[i][0]);
-    store(out + i * out_stride + 2, sum[i][1]);
+#pragma GCC unroll 4
+    for (int p = 0; p < parts; ++p) std::memcpy(out + i * out_stride + p * width, &sum[i][p], bytes);
   }
+}
+
+// The columns of an output, in tiles of `parts` of the widest vectors, then one, then narrower ones.
+template <int bytes, int parts>
+REGIMES_INLINE void four_rows(int64_t columns, int64_t depth, const double* left, int64_t row_step, int64_t depth_step,
+                              const double* right, int64_t right_stride, double* out, int64_t out_stride) {
+  constexpr int64_t width = bytes / 8;
+  int64_t j = 0;
+  for (; j + parts * width <= columns; j += parts * width) {
+    tile_multiply_add<bytes, parts>(depth, left, row_step, depth_step, right + j, right_stride, out + j, out_stride);
+  }
+  for (; j + width <= columns; j += width) {
+    tile_multiply_add<bytes, 1>(depth, left, row_step, depth_step, right + j, right_stride, out + j, out_stride);
+  }
+  constexpr int narrow = bytes > 32 ? 32 : 16;
+  for (; j < columns; j += narrow / 8) {
+    tile_multiply_add<narrow, 1>(depth, left, row_step, depth_step, right + j, right_stride, out + j, out_stride);
+  }
+}
+
+using FourRows = void (*)(int64_t columns, int64_t depth, const double* left, int64_t row_step, int64_t depth_step, const double* right,
+                          int64_t right_stride, double* out, int64_t out_stride);
+
+#ifdef REGIMES_X86_KERNELS
+__attribute__((target("avx512f"))) void four_rows_avx512(int64_t columns, int64_t depth, const double* left, int64_t row_step,
+                                                         int64_t depth_step, const double* right, int64_t right_stride, double* out,
+                                                         int64_t out_stride) {
+  four_rows<64, 2>(columns, depth, left, row_step, depth_step, right, right_stride, out, out_stride);
+}
+__attribute__((target("avx2"))) void four_rows_avx2(int64_t columns, int64_t depth, const double* left, int64_t row_step,
+                                                    int64_t depth_step, const double* right, int64_t right_stride, double* out,
+                                                    int64_t out_stride) {
+  four_rows<32, 2>(columns, depth, left, row_step, depth_step, right, right_stride, out, out_stride);
+}
+#endif
+
+void four_rows_portable(int64_t columns, int64_t depth, const double* left, int64_t row_step, int64_t depth_step, const double* right,
+                        int64_t right_stride, double* out, int64_t out_stride) {
+  four_rows<16, 2>(columns, depth, left, row_step, depth_step, right, right_stride, out, out_stride);
+}
+
+FourRows widest_four_rows() {
+#ifdef REGIMES_X86_KERNELS
+  if (__builtin_cpu_supports("avx512f")) return four_rows_avx512;
+  if (__builtin_cpu_supports("avx2")) return four_rows_avx2;
+#endif
+  return four_rows_portable;
 }
 
 inline double horizontal_sum(const Pair (&sum)[4]) {
@@ -62,25 +118,22 @@ void load_centred_as(const Stored* stored, double scale, double shift, int64_t c
 
 void multiply_add(int64_t rows, int64_t depth, int64_t columns, const double* left, int64_t left_stride, const double* right,
                   int64_t right_stride, double* out, int64_t out_stride) {
-  // A slice of `right` (512 x 8 columns: 32 KB) stays in the first-level cache while the rows pass.
+  // A slice of `right` (512 x 16 columns: 64 KB) stays near while the rows pass.
   constexpr int64_t slice = 512;
+  const FourRows four = widest_four_rows();
   for (int64_t s = 0; s < depth; s += slice) {
     const int64_t length = std::min(slice, depth - s);
     for (int64_t i = 0; i < rows; i += 4) {
-      for (int64_t j = 0; j < columns; j += 4) {
-        tile_multiply_add(length, left + i * left_stride + s, left_stride, 1, right + s * right_stride + j, right_stride,
-                          out + i * out_stride + j, out_stride);
-      }
+      four(columns, length, left + i * left_stride + s, left_stride, 1, right + s * right_stride, right_stride, out + i * out_stride, out_stride);
     }
   }
 }
 
 void transposed_multiply_add(int64_t rows, int64_t depth, int64_t columns, const double* left, int64_t left_stride,
                              const double* right, int64_t right_stride, double* out, int64_t out_stride) {
+  const FourRows four = widest_four_rows();
   for (int64_t k = 0; k < depth; k += 4) {
-    for (int64_t j = 0; j < columns; j += 4) {
-      tile_multiply_add(rows, left + k, 1, left_stride, right + j, right_stride, out + k * out_stride + j, out_stride);
-    }
+    four(columns, rows, left + k, 1, left_stride, right, right_stride, out + k * out_stride, out_stride);
   }
 }
 

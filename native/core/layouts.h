@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "boxes.h"
 #include "operations.h"
 
 namespace regimes {
@@ -45,6 +46,7 @@ struct PrefixRows {
 struct Layouts {
   DigitRows digits;
   PrefixRows prefix;                  // empty rows where d is small or the prefix holds too little to pay
+  Boxes boxes;                        // d <= box_dimensions
   int64_t bytes = 0;                  // memory owned
 };
 

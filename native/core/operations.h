@@ -120,6 +120,7 @@ struct SweepRequest {
   double* class_squares = nullptr;    // sum_c p(c | x_t)^2; its average is the speciation-cloning probability
   double* class_entropy = nullptr;    // -sum_c p(c | x_t) log p(c | x_t), nats
   Precision precision = Precision::exact;
+  uint8_t* path = nullptr;            // [1] Path of the inner products; dense: flagged pairs are in float64 even then
 };
 
 // Forward draws x = a x_0 + b z, the same ones that `sweep` sees at (a, b): [count, d] and their components.
@@ -181,6 +182,7 @@ struct Backend {
   const char* name;
   Status (*posterior)(const Target&, const PosteriorRequest&, const Execution&);
   Status (*sweep)(const Target&, const SweepRequest&, const Execution&);
+  const char* digits = nullptr;  // kernels of its integer products; null: none
 };
 
 }  // namespace regimes

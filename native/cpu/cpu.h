@@ -6,6 +6,7 @@
 #include "digits.h"
 #include "kernels.h"
 #include "screen.h"
+#include "small.h"
 
 namespace regimes {
 
@@ -15,6 +16,7 @@ struct Instructions {
   const DigitKernels* digits;  // bytes times fixed point
   const ScreenKernels* screen; // screening and refinement
   const DenseKernels* dense;   // float32 products and exponentials
+  const SmallKernels* small;   // space-ordered tiles
 };
 
 // One per backend; with a null member where this machine lacks it.

@@ -14,6 +14,9 @@ struct Floats {
 inline Floats load(const float* p) { return {_mm512_loadu_ps(p)}; }
 inline void store(float* p, Floats x) { _mm512_storeu_ps(p, x.v); }
 inline Floats spread(float x) { return {_mm512_set1_ps(x)}; }
+inline Floats operator+(Floats x, Floats y) { return {_mm512_add_ps(x.v, y.v)}; }
+inline Floats operator-(Floats x, Floats y) { return {_mm512_sub_ps(x.v, y.v)}; }
+inline Floats operator*(Floats x, Floats y) { return {_mm512_mul_ps(x.v, y.v)}; }
 inline Floats max(Floats x, Floats y) { return {_mm512_max_ps(x.v, y.v)}; }
 inline Floats multiply_add(Floats x, Floats y, Floats z) { return {_mm512_fmadd_ps(x.v, y.v, z.v)}; }
 // Bit i: x_i >= y_i.
@@ -23,6 +26,19 @@ inline uint32_t at_least(Lanes x, Lanes y) { return _mm512_cmp_pd_mask(x.v, y.v,
 // where[i] = row for the lanes of `mask`.
 inline void set_where(uint32_t mask, int32_t row, int32_t* where) {
   _mm512_mask_storeu_epi32(where, static_cast<__mmask16>(mask), _mm512_set1_epi32(row));
+}
+
+inline Floats subtract_product(Floats z, Floats x, Floats y) { return {_mm512_fnmadd_ps(x.v, y.v, z.v)}; }
+// value where x >= least, else 0.
+inline Floats where_above(Floats x, Floats least, Floats value) {
+  return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.v, least.v, _CMP_GE_OQ), value.v)};
+}
+// x - floor(x), and p 2^floor(x).
+inline Floats above_whole(Floats x) { return {_mm512_reduce_ps(x.v, 0x09)}; }
+inline Floats scale_by_whole(Floats p, Floats x) { return {_mm512_scalef_ps(p.v, x.v)}; }
+// Lanes i and i + 8 added, as float64.
+inline Lanes fold(Floats x) {
+  return {_mm512_cvtps_pd(_mm256_add_ps(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1)))};
 }
 
 }  // namespace

@@ -48,4 +48,45 @@ inline void set_where(uint32_t mask, int32_t row, int32_t* where) {
   }
 }
 
+#define REGIMES_EACH_FLOAT(expression)           \
+  {                                              \
+    Floats result;                               \
+    for (int i = 0; i < 16; ++i) result.v[i] = (expression); \
+    return result;                               \
+  }
+
+inline Floats operator+(Floats x, Floats y) REGIMES_EACH_FLOAT(x.v[i] + y.v[i])
+inline Floats operator-(Floats x, Floats y) REGIMES_EACH_FLOAT(x.v[i] - y.v[i])
+inline Floats operator*(Floats x, Floats y) REGIMES_EACH_FLOAT(x.v[i] * y.v[i])
+// z - x y, formed in float64.
+inline Floats subtract_product(Floats z, Floats x, Floats y)
+    REGIMES_EACH_FLOAT(static_cast<float>(static_cast<double>(z.v[i]) - static_cast<double>(x.v[i]) * static_cast<double>(y.v[i])))
+// value where x >= least, else 0.
+inline Floats where_above(Floats x, Floats least, Floats value) REGIMES_EACH_FLOAT(x.v[i] >= least.v[i] ? value.v[i] : 0.0f)
+// floor(x) for |x| < 2^22.
+inline float whole(float x) {
+  const float nearest = (x + 0x1.8p23f) - 0x1.8p23f;
+  return nearest > x ? nearest - 1 : nearest;
+}
+// x - floor(x), and p 2^floor(x) for |x| < 100.
+inline Floats above_whole(Floats x) REGIMES_EACH_FLOAT(x.v[i] - whole(x.v[i]))
+inline Floats scale_by_whole(Floats p, Floats x) {
+  for (int i = 0; i < 16; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, &p.v[i], sizeof bits);
+    const float power = x.v[i] > -100 && x.v[i] < 100 ? whole(x.v[i]) : 0;
+    bits += static_cast<uint32_t>(static_cast<int32_t>(power)) << 23;
+    std::memcpy(&p.v[i], &bits, sizeof bits);
+  }
+  return p;
+}
+// Lanes i and i + 8 added, as float64.
+inline Lanes fold(Floats x) {
+  Lanes result;
+  for (int i = 0; i < 8; ++i) result.v[i] = static_cast<double>(x.v[i] + x.v[i + 8]);
+  return result;
+}
+
+#undef REGIMES_EACH_FLOAT
+
 }  // namespace

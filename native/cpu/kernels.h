@@ -24,6 +24,37 @@ struct LaneSums {
   double squares[lanes];
 };
 
+// Integer products of rows u_i with 8 draws, from arrays [rows][16]: `own` <u_i, u_o - 128>, `noise` and `rest` those with the two
+// fixed-point parts of z. With row_term = sum_k u_ik (u_ik - 256):
+//   q = scale^2 (own_term + row_term - 2 own),   v = noise_step (own_noise - noise) + rest_step (own_rest - rest)
+struct IntegerPairs {
+  const double *own, *noise, *rest;
+  const double* row_term;  // [rows]
+  double square_scale;
+  double own_term[lanes], own_noise[lanes], own_rest[lanes], noise_step[lanes], rest_step[lanes];
+};
+
+inline constexpr int pair_group = 4;        // rows of a block are a multiple of it
+inline constexpr int most_pair_rows = 256;
+
+// A block of rows as 8 draws see it at `times` ratios r = a / b, ascending. The logit of a pair relative to the draw's own datum is
+//   L = -r (r/2 q + v) + bias_i - own_bias,
+// and pairs with L below -reach count as zero, as do those whose q is NaN. Sums are added to [times][...][8].
+struct PairBlock {
+  const double *q, *v;       // [rows][8]
+  const double* bias;        // [rows], null = 0
+  const double* own_bias;    // [8], with bias
+  int rows;
+  const double* ratios;
+  int64_t times;
+  double reach;
+  double* sums;              // [times][3][8]: sum e^L, sum e^L L, sum e^2L; the last two only with `moments`
+  bool moments;
+  double* class_sums;        // [times][class_count][8]: sum e^L over each class; null = not wanted
+  const int32_t* classes;    // [rows]
+  int64_t class_count;
+};
+
 struct Kernels {
   const char* name;
 
@@ -41,8 +72,11 @@ struct Kernels {
   // logits[r][8] = max(-q/(2 b^2), -1e307) + bias[r] in place of the squared distances; bias may be null.
   void (*scale_distances)(double* logits, int rows, double inverse_twice_b2, const double* bias);
 
-  // logits[r][8] = -ratio (ratio/2 q + v) + bias[r], the logit of row r relative to |z|^2/2: ratio = a / b.
-  void (*pair_logits)(const double* q, const double* v, int rows, double ratio, const double* bias, double* logits);
+  // q and v of 8 draws from exact integer products.
+  void (*integer_pairs)(const IntegerPairs& products, int rows, double* q, double* v);
+
+  // Adds a block of rows to the sums of 8 draws at all times.
+  void (*pair_sums)(const PairBlock& block);
 
   // Sums of a block of logits [rows][8]; terms below the lane's `floor` count as zero. exponentials [rows][8], where not null,
   // receives exp(logit - max). False, with only `max` written, when no lane reaches its floor.

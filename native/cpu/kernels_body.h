@@ -176,15 +176,6 @@ void scale_distances(double* logits, int rows, double inverse_twice_b2, const do
   }
 }
 
-void pair_logits(const double* q, const double* v, int rows, double ratio, const double* bias, double* logits) {
-  const Lanes half = broadcast(ratio / 2), factor = broadcast(-ratio), least = broadcast(-1e307);
-  for (int r = 0; r < rows; ++r) {
-    Lanes logit = max(factor * multiply_add(half, load(q + r * 8), load(v + r * 8)), least);
-    if (bias != nullptr) logit = logit + broadcast(bias[r]);
-    store(logits + r * 8, logit);
-  }
-}
-
 // Four interleaved partial sums: they hide the latency and shorten the chains of roundings.
 constexpr int chains = 4;
 
@@ -338,11 +329,12 @@ void add_difference(double weight, const double* row, const double* m, int64_t d
 }  // namespace
 
 #include "kernels_gaussian_body.h"
+#include "kernels_sweep_body.h"
 
 namespace {
 
 constexpr regimes::Kernels make_kernels(const char* name) {
-  return {name,           convert,        squared_distances, pair_products,      scale_distances,     pair_logits,
+  return {name,           convert,        squared_distances, pair_products,      scale_distances,     integer_pairs, pair_sums,
           block_sums,     add_class_sums, weights,           add_rows,            row_moments,         add_difference,
           gaussian_solve, gaussian_precision, gaussian_covariance, add_lanes, dot_lanes};
 }

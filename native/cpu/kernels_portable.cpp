@@ -7,6 +7,7 @@ constexpr int distance_rows = 1, distance_groups = 1, pair_rows = 1, prefix_rows
 
 #include "kernels_body.h"
 #include "screen_body.h"
+#include "small_body.h"
 
 namespace {
 constexpr regimes::Kernels table = make_kernels("cpu-portable");
@@ -14,3 +15,4 @@ constexpr regimes::Kernels table = make_kernels("cpu-portable");
 
 const regimes::Kernels* regimes::kernels_portable() { return &table; }
 const regimes::ScreenKernels* regimes::screen_portable() { return &screen_table; }
+const regimes::SmallKernels* regimes::small_portable() { return &small_table; }

@@ -30,6 +30,7 @@ inline Lanes operator-(Lanes x, Lanes y) { return {_mm256_sub_pd(x.low, y.low), 
 inline Lanes operator*(Lanes x, Lanes y) { return {_mm256_mul_pd(x.low, y.low), _mm256_mul_pd(x.high, y.high)}; }
 inline Lanes operator/(Lanes x, Lanes y) { return {_mm256_div_pd(x.low, y.low), _mm256_div_pd(x.high, y.high)}; }
 inline Lanes max(Lanes x, Lanes y) { return {_mm256_max_pd(x.low, y.low), _mm256_max_pd(x.high, y.high)}; }
+inline Lanes square_root(Lanes x) { return {_mm256_sqrt_pd(x.low), _mm256_sqrt_pd(x.high)}; }
 // x y + z, rounded once.
 inline Lanes multiply_add(Lanes x, Lanes y, Lanes z) {
   return {_mm256_fmadd_pd(x.low, y.low, z.low), _mm256_fmadd_pd(x.high, y.high, z.high)};

@@ -24,6 +24,7 @@ inline Lanes operator-(Lanes x, Lanes y) { return {_mm512_sub_pd(x.v, y.v)}; }
 inline Lanes operator*(Lanes x, Lanes y) { return {_mm512_mul_pd(x.v, y.v)}; }
 inline Lanes operator/(Lanes x, Lanes y) { return {_mm512_div_pd(x.v, y.v)}; }
 inline Lanes max(Lanes x, Lanes y) { return {_mm512_max_pd(x.v, y.v)}; }
+inline Lanes square_root(Lanes x) { return {_mm512_sqrt_pd(x.v)}; }
 // x y + z, rounded once.
 inline Lanes multiply_add(Lanes x, Lanes y, Lanes z) { return {_mm512_fmadd_pd(x.v, y.v, z.v)}; }
 // z - x y, rounded once.
@@ -37,6 +38,20 @@ inline double multiply_add(double x, double y, double z) { return __builtin_fma(
 // x 2^n for the whole number n held in the low bits of `magic` = n + 1.5 * 2^52.
 inline Lanes scale_by_power(Lanes x, Lanes magic) {
   return {_mm512_castsi512_pd(_mm512_add_epi64(_mm512_castpd_si512(x.v), _mm512_slli_epi64(_mm512_castpd_si512(magic.v), 52)))};
+}
+
+
+// 2^(k / 16) for the whole number k held in the low bits of `magic` = k / 16 + 1.5 * 2^48: the bits of 2^(j / 16), j = 0 ... 15, less
+// j << 48, looked up by the low 4 bits of k, plus k << 48.
+#define REGIMES_LANES_LOOKUP
+alignas(64) constexpr uint64_t sixteenths[16] = {
+    0x3ff0000000000000, 0x3fefb5586cf9890f, 0x3fef72b83c7d517b, 0x3fef387a6e756238,
+    0x3fef06fe0a31b715, 0x3feedea64c123422, 0x3feebfdad5362a27, 0x3feeab07dd485429,
+    0x3feea09e667f3bcd, 0x3feea11473eb0187, 0x3feeace5422aa0db, 0x3feec49182a3f090,
+    0x3feee89f995ad3ad, 0x3fef199bdd85529c, 0x3fef5818dcfba487, 0x3fefa4afa2a490da};
+inline Lanes power_of_sixteenths(Lanes magic) {
+  const __m512i k = _mm512_castpd_si512(magic.v), low = _mm512_load_si512(sixteenths), high = _mm512_load_si512(sixteenths + 8);
+  return {_mm512_castsi512_pd(_mm512_add_epi64(_mm512_permutex2var_epi64(low, k, high), _mm512_slli_epi64(k, 48)))};
 }
 
 }  // namespace

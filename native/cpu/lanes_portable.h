@@ -40,6 +40,7 @@ inline Lanes operator-(Lanes x, Lanes y) REGIMES_EACH_LANE(x.v[i] - y.v[i])
 inline Lanes operator*(Lanes x, Lanes y) REGIMES_EACH_LANE(x.v[i] * y.v[i])
 inline Lanes operator/(Lanes x, Lanes y) REGIMES_EACH_LANE(x.v[i] / y.v[i])
 inline Lanes max(Lanes x, Lanes y) REGIMES_EACH_LANE(x.v[i] > y.v[i] ? x.v[i] : y.v[i])
+inline Lanes square_root(Lanes x) REGIMES_EACH_LANE(__builtin_sqrt(x.v[i]))
 inline Lanes multiply_add(Lanes x, Lanes y, Lanes z) REGIMES_EACH_LANE(x.v[i] * y.v[i] + z.v[i])
 inline double multiply_add(double x, double y, double z) { return x * y + z; }
 inline double exact_product_error(double x, double y, double product) {

@@ -153,6 +153,8 @@ class GroupReader {
 Status posterior_mixture(const Kernels& kernels, const Target& target, const PosteriorRequest& request, const Execution& execution) {
   const Status conditioning = check_conditioning(target, request.a, request.b);
   if (!conditioning.ok()) return conditioning;
+  if (request.survivors) std::fill_n(request.survivors, request.x.rows, static_cast<int32_t>(target.n));
+  if (request.path) std::fill_n(request.path, request.x.rows, static_cast<uint8_t>(Path::float64));
   const GaussiansAt at = gaussians_at(target, request.a, request.b);
   const ErrorModel model = mixture_error_model(target, request.a, request.b);
   const int64_t queries = request.x.rows;

@@ -1,4 +1,5 @@
 // posterior over data points: the choice of the path, query by query, as a function of the query and the data alone.
+//   small     in few dimensions (posterior_small.h)
 //   refined   where screening leaves few data (posterior_refined.h)
 //   dense     where many data carry weight (posterior_dense.h)
 //   float64   for precision "float64", for second moments, and wherever the other two do not apply
@@ -6,6 +7,7 @@
 
 #include "posterior_dense.h"
 #include "posterior_refined.h"
+#include "posterior_small.h"
 
 namespace regimes {
 namespace {
@@ -112,7 +114,8 @@ Status diffuse(const Instructions& set, const Target& target, const PosteriorReq
 
 Status posterior_points(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution) {
   if (request.precision == Precision::float64) return float64(set, target, request, execution);
-  if (!refined_applies(target, request)) return float64(set, target, request, execution);
+  if (small_applies(target, request)) return posterior_small(set, target, request, execution);
+  if (!refined_applies(target, request)) return diffuse(set, target, request, execution);
   std::vector<uint8_t> answered(static_cast<size_t>(request.x.rows), 0);
   const Status status = posterior_refined(set, target, request, execution, answered);
   std::vector<int64_t> left = left_of(answered);

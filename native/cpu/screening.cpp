@@ -10,9 +10,8 @@
 namespace regimes {
 namespace {
 
-constexpr int64_t tile_rows_prefix = 32;  // rows whose largest bound is remembered
-constexpr int tile_rows_digits = 64;
-constexpr int64_t sample_count = 512;
+constexpr int digit_tile_rows = 64;
+constexpr int64_t few_queries = 3;
 constexpr int64_t seeds = 16;             // rows whose logit is computed to find the scale of the largest
 
 double largest_log_weight(const Target& target) {
@@ -36,15 +35,15 @@ Screening::Screening(const Instructions& set, const Target& target, double a, do
       largest_log_weight_(largest_log_weight(target)), smallest_log_weight_(smallest_log_weight(target)),
       with_prefix_(!prefix_.rows.empty()), with_digits_(digits_.rows != nullptr), queries_(static_cast<size_t>(block_)),
       lists_(static_cast<size_t>(chunks_ * block_)) {
-  const int64_t step = std::max<int64_t>(1, n_ / sample_count);
-  for (int64_t row = step / 2; row < n_ && static_cast<int64_t>(sample_.size()) < sample_count; row += step) {
+  const int64_t step = std::max<int64_t>(1, n_ / screening_sample);
+  for (int64_t row = step / 2; row < n_ && static_cast<int64_t>(sample_.size()) < screening_sample; row += step) {
     sample_.push_back(static_cast<int32_t>(row));
   }
   work_.resize(static_cast<size_t>(pool.size()));
   for (Work& work : work_) {
-    work.values.resize(static_cast<size_t>(block_ * tile_rows_prefix));
-    work.products.resize(static_cast<size_t>(block_ * tile_rows_digits));
-    work.masks.resize(static_cast<size_t>(block_ / digit_lanes * tile_rows_digits));
+    work.values.resize(static_cast<size_t>(block_ * prefix_tile_rows));
+    work.products.resize(static_cast<size_t>(block_ * digit_tile_rows));
+    work.masks.resize(static_cast<size_t>(block_ / digit_lanes * digit_tile_rows));
   }
   if (!with_prefix_) return;
   for (const int32_t row : sample_) {
@@ -67,10 +66,6 @@ double Screening::digit_bias(int64_t row) const {
   return std::max(b_ * b_ / a_ * log_weight(row) - a_ * digits_.half_square[row], -1e300);
 }
 
-float Screening::prefix_bias(int64_t row) const {
-  return static_cast<float>(std::max(b_ * b_ / a_ * log_weight(row) - a_ * static_cast<double>(prefix_.half_square[row]), -1e37));
-}
-
 // A row stays when step P + bias reaches this: then |x_q - a image| <= radius + rho, with radius^2 / (2 b^2) = log pi - floor.
 double Screening::digit_threshold(const Query& query) const {
   const double floor = floor_of(query), rho = query.displacement + a_ * digits_.largest_residual;
@@ -78,13 +73,6 @@ double Screening::digit_threshold(const Query& query) const {
   const double size = std::sqrt(query.fixed_square) + a_ * digits_.largest_norm;
   const double wanted = b_ * b_ * floor + 0.5 * query.fixed_square - rho * (radius + 0.5 * rho) - 1e-14 * size * size;
   return wanted / a_ + query.step * query.centre_product;
-}
-
-float Screening::prefix_threshold(const Query& query) const {
-  const double norm = std::sqrt(query.centred_square), longest = prefix_.largest_norm, spread = b_ * b_ / a_ * std::abs(smallest_log_weight_);
-  const double margin = 0x1p-24 * (48 * norm * longest + 4 * a_ * longest * longest + 4 * spread) + prefix_.rounding * norm;
-  const double wanted = (b_ * b_ * floor_of(query) + 0.5 * query.centred_square) / a_;
-  return std::nextafter(static_cast<float>(wanted - margin - 1e-13 * std::abs(wanted)), -std::numeric_limits<float>::infinity());
 }
 
 void Screening::run(const double* x, int64_t count) {
@@ -104,7 +92,7 @@ void Screening::run(const double* x, int64_t count) {
     if (with_digits_) prepare_digits(q);
   });
   if (with_prefix_) {
-    const int64_t tiles = chunks_ * (chunk_rows / tile_rows_prefix);
+    const int64_t tiles = chunks_ * (chunk_rows / prefix_tile_rows);
     tile_largest_.resize(static_cast<size_t>(tiles * block_));
     chunk_best_.assign(static_cast<size_t>(chunks_ * block_), -std::numeric_limits<float>::infinity());
     chunk_where_.assign(chunk_best_.size(), 0);
@@ -130,7 +118,9 @@ void Screening::run(const double* x, int64_t count) {
     for (int64_t chunk = 0; chunk < chunks_; ++chunk) list(chunk, q).rows.clear();
     if (with_digits_) members.push_back(q);
   }
-  if (!members.empty()) {
+  if (!members.empty() && static_cast<int64_t>(members.size()) <= few_queries) {
+    pool_.run(chunks_, [&](int64_t chunk, int worker) { list_singly(chunk, worker, members); });
+  } else if (!members.empty()) {
     const int64_t groups = (static_cast<int64_t>(members.size()) + digit_lanes - 1) / digit_lanes, bytes = set_.digits->group_bytes(d_, 1);
     std::vector<DigitLine> packed(static_cast<size_t>(groups * bytes) / sizeof(DigitLine));
     std::vector<int32_t> lanes_of(static_cast<size_t>(digit_lanes * d_));
@@ -169,28 +159,6 @@ void Screening::run(const double* x, int64_t count) {
   pool_.run(chunks_ * count_, [&](int64_t item, int) { find_logits(item / count_, item % count_); });
 }
 
-void Screening::prepare_prefix(int64_t q) {
-  Query& query = queries_[q];
-  double along[prefix_width] = {}, inside = 0;
-  query.centred_square = 0;
-  for (int64_t j = 0; j < d_; ++j) {
-    const double centred = query.x[j] - a_ * prefix_.origin[j];
-    query.centred_square += centred * centred;
-    for (int64_t k = 0; k < prefix_width; ++k) along[k] += directions_[j * prefix_width + k] * centred;
-  }
-  float* lane = prefix_queries_.data() + (q / digit_lanes) * prefix_width * digit_lanes + q % digit_lanes;
-  for (int64_t k = 0; k < prefix_width - 1; ++k) {
-    lane[k * digit_lanes] = static_cast<float>(along[k]);
-    inside += along[k] * along[k];
-  }
-  // What the prefix leaves, rounded up.
-  const double rest = std::max(0.0, query.centred_square - inside) + 0x1p-52 * static_cast<double>(d_ + 8) * query.centred_square;
-  lane[(prefix_width - 1) * digit_lanes] = static_cast<float>(std::sqrt(rest));
-  // Float32 must hold every product, and the bounds their meaning.
-  const double largest = std::sqrt(query.centred_square) * prefix_.largest_norm + a_ * prefix_.largest_norm * prefix_.largest_norm;
-  if (!(largest < 1e30) || !(b_ * b_ / a_ * std::abs(smallest_log_weight_) < 1e30)) query.open = false;
-}
-
 void Screening::prepare_digits(int64_t q) {
   Query& query = queries_[q];
   std::vector<double> weighted(static_cast<size_t>(d_)), centred(static_cast<size_t>(d_));
@@ -226,29 +194,6 @@ void Screening::improve_best(Query& query, const int32_t* rows, int64_t count) c
   }
 }
 
-void Screening::prefix_tile(int64_t row, int count, float* values) const {
-  float bias[tile_rows_prefix];
-  for (int r = 0; r < count; ++r) bias[r] = prefix_bias(row + r);
-  set_.screen->prefix_values(prefix_.rows.data() + row * prefix_width, count, bias, prefix_queries_.data(), static_cast<int>(groups_), values,
-                             tile_rows_prefix);
-}
-
-void Screening::pass_over_prefix(int64_t chunk, int worker) {
-  std::vector<float>& values = work_[worker].values;
-  const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
-  for (int64_t row = chunk * chunk_rows; row < end; row += tile_rows_prefix) {
-    if (execution_.cancelled()) return;
-    const int count = static_cast<int>(std::min(tile_rows_prefix, end - row));
-    prefix_tile(row, count, values.data());
-    for (int64_t g = 0; g < groups_; ++g) {
-      const int64_t at = g * digit_lanes;
-      set_.screen->maxima(values.data() + g * tile_rows_prefix * digit_lanes, count, static_cast<int32_t>(row),
-                          tile_largest_.data() + (row / tile_rows_prefix) * block_ + at,
-                          chunk_best_.data() + chunk * block_ + at, chunk_where_.data() + chunk * block_ + at);
-    }
-  }
-}
-
 // Finds the scale of the largest logit from the most promising row of every chunk and from a sample; closes queries whose sample
 // says that a large part of all rows would stay.
 void Screening::seed(int64_t q) {
@@ -267,7 +212,7 @@ void Screening::seed(int64_t q) {
     improve_best(query, rows, count);
   }
   if (!with_digits_) return;
-  double values[sample_count];
+  double values[screening_sample];
   const auto size = static_cast<int64_t>(sample_.size());
   set_.digits->single_products(digits_.rows, digits_.stride, sample_.data(), size, d_, query.packed.data(), 1, values);
   int64_t best = 0;
@@ -293,52 +238,26 @@ void Screening::list_masks(int64_t chunk, int64_t first, int count, const uint16
   }
 }
 
-// Queries of which a large part of the sample reaches the prefix's threshold are left to the digits.
-void Screening::try_prefix_on_sample(int64_t group) {
-  const auto size = static_cast<int>(sample_.size());
-  float bias[sample_count], values[sample_count * digit_lanes];
-  for (int k = 0; k < size; ++k) bias[k] = prefix_bias(sample_[k]);
-  set_.screen->prefix_values(sample_prefix_.data(), size, bias, prefix_queries_.data() + group * prefix_width * digit_lanes, 1, values, size);
-  for (int64_t lane = 0; lane < digit_lanes && group * digit_lanes + lane < count_; ++lane) {
-    Query& query = queries_[group * digit_lanes + lane];
-    if (!query.open) continue;
-    const float threshold = prefix_threshold(query);
-    int staying = 0;
-    for (int k = 0; k < size; ++k) staying += values[k * digit_lanes + lane] >= threshold;
-    query.listed = staying <= size / 10;
-  }
-}
-
-void Screening::list_by_prefix(int64_t chunk, int worker) {
-  std::vector<float> thresholds(static_cast<size_t>(block_));
-  std::vector<float>& values = work_[worker].values;
-  std::vector<uint16_t>& masks = work_[worker].masks;
-  std::vector<int64_t> members(static_cast<size_t>(count_));
-  for (int64_t q = 0; q < block_; ++q) {
-    if (q < count_) members[q] = q;
-    const bool wanted = q < count_ && queries_[q].open && queries_[q].listed;
-    thresholds[q] = wanted ? prefix_threshold(queries_[q]) : std::numeric_limits<float>::infinity();
-  }
-  const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
-  for (int64_t row = chunk * chunk_rows; row < end; row += tile_rows_prefix) {
+// For so few queries that lanes would lie idle: one product after the other.
+void Screening::list_singly(int64_t chunk, int worker, const std::vector<int64_t>& members) {
+  std::vector<double>& products = work_[worker].products;
+  const int64_t first = chunk * chunk_rows, count = std::min(chunk_rows, n_ - first);
+  products.resize(static_cast<size_t>(std::max<int64_t>(chunk_rows, block_ * digit_tile_rows)));
+  for (const int64_t q : members) {
     if (execution_.cancelled()) return;
-    const float* largest = tile_largest_.data() + (row / tile_rows_prefix) * block_;
-    bool any = false;
-    for (int64_t q = 0; q < count_; ++q) any |= largest[q] >= thresholds[q];
-    if (!any) continue;
-    const int count = static_cast<int>(std::min(tile_rows_prefix, end - row));
-    prefix_tile(row, count, values.data());
-    for (int64_t g = 0; g < groups_; ++g) {
-      set_.screen->reach(values.data() + g * tile_rows_prefix * digit_lanes, count, thresholds.data() + g * digit_lanes, masks.data() + g, groups_);
+    const Query& query = queries_[q];
+    const double threshold = digit_threshold(query);
+    set_.digits->single_products(digits_.rows + first * digits_.stride, digits_.stride, nullptr, count, d_, query.packed.data(), 1, products.data());
+    for (int64_t r = 0; r < count; ++r) {
+      if (products[r] * query.step + digit_bias(first + r) >= threshold) list(chunk, q).rows.push_back(static_cast<int32_t>(first + r));
     }
-    list_masks(chunk, row, count, masks.data(), members);
   }
 }
 
 void Screening::list_by_digits(int64_t chunk, int worker, const std::vector<int64_t>& members, const void* packed) {
   const int64_t groups = (static_cast<int64_t>(members.size()) + digit_lanes - 1) / digit_lanes;
   std::vector<double> thresholds(static_cast<size_t>(block_)), steps(static_cast<size_t>(block_));
-  double bias[tile_rows_digits];
+  double bias[digit_tile_rows];
   for (int64_t k = 0; k < groups * digit_lanes; ++k) {
     const bool there = k < static_cast<int64_t>(members.size());
     thresholds[k] = there ? digit_threshold(queries_[members[k]]) : std::numeric_limits<double>::infinity();
@@ -347,14 +266,14 @@ void Screening::list_by_digits(int64_t chunk, int worker, const std::vector<int6
   std::vector<double>& products = work_[worker].products;
   std::vector<uint16_t>& masks = work_[worker].masks;
   const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
-  for (int64_t row = chunk * chunk_rows; row < end; row += tile_rows_digits) {
+  for (int64_t row = chunk * chunk_rows; row < end; row += digit_tile_rows) {
     if (execution_.cancelled()) return;
-    const int count = static_cast<int>(std::min<int64_t>(tile_rows_digits, end - row));
+    const int count = static_cast<int>(std::min<int64_t>(digit_tile_rows, end - row));
     set_.digits->group_products(digits_.rows + row * digits_.stride, digits_.stride, count, d_, packed, static_cast<int>(groups), 1,
-                                products.data(), tile_rows_digits);
+                                products.data(), digit_tile_rows);
     for (int r = 0; r < count; ++r) bias[r] = digit_bias(row + r);
     for (int64_t g = 0; g < groups; ++g) {
-      set_.screen->digit_reach(products.data() + g * tile_rows_digits * digit_lanes, count, bias, steps.data() + g * digit_lanes,
+      set_.screen->digit_reach(products.data() + g * digit_tile_rows * digit_lanes, count, bias, steps.data() + g * digit_lanes,
                                thresholds.data() + g * digit_lanes, masks.data() + g, groups);
     }
     list_masks(chunk, row, count, masks.data(), members);

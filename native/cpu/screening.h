@@ -22,6 +22,9 @@ namespace regimes {
 // many rows, so that candidates stay below 256 MB.
 inline int64_t screened_queries(int64_t n) { return n <= (int64_t{1} << 18) ? 256 : 64; }
 
+inline constexpr int64_t screening_sample = 512;  // rows that tell how many will stay
+inline constexpr int64_t prefix_tile_rows = 32;   // rows whose largest bound is remembered
+
 // Rows of one chunk that stay for one query, ascending, and a number for each: the digit product, then the logit.
 struct Candidates {
   std::vector<int32_t> rows;
@@ -79,6 +82,7 @@ class Screening {
   void try_prefix_on_sample(int64_t group);
   void list_by_prefix(int64_t chunk, int worker);
   void list_by_digits(int64_t chunk, int worker, const std::vector<int64_t>& members, const void* packed);
+  void list_singly(int64_t chunk, int worker, const std::vector<int64_t>& members);
   void list_masks(int64_t chunk, int64_t first, int count, const uint16_t* masks, const std::vector<int64_t>& members);
   void digit_values(int64_t chunk, int64_t q);
   void drop(int64_t chunk, int64_t q);

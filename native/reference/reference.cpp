@@ -39,6 +39,8 @@ void read(const Target& target, const PosteriorRequest& request, const ErrorMode
     request.top_index[q * request.top + k] = static_cast<int32_t>(p.ranking[k]);
     request.top_weight[q * request.top + k] = p.weights[p.ranking[k]];
   }
+  if (request.survivors != nullptr) request.survivors[q] = static_cast<int32_t>(target.n);
+  if (request.path != nullptr) request.path[q] = static_cast<uint8_t>(Path::float64);
   double energy = 0, squared_energy = 0, norm_x = 0, norm_mean = 0;
   const double constant = 0.5 * static_cast<double>(target.d) * std::log(2 * std::numbers::pi * request.b * request.b);
   for (int64_t i = 0; i < target.n; ++i) {

@@ -1,4 +1,4 @@
-// posterior and sweep of every CPU table of kernels against the definition in 113-bit arithmetic: errors below the bounds that the
+// posterior of every CPU table of kernels against the definition in 113-bit arithmetic: errors below the bounds that the
 // results carry, and below twice those of the plain float64 loop (the backend "reference"). Bits: independent of threads and batch.
 #include <cstring>
 #include <random>
@@ -243,47 +243,6 @@ void test_bits(const Problem& p, Status (*posterior)(const Target&, const Poster
   }
 }
 
-void test_sweep(const Problem& p, const Instructions& set) {
-  const std::vector<double> b = {1e-4, 0.05, 0.3, 0.7, 0.99};
-  std::vector<double> a;
-  for (const double value : b) a.push_back(std::sqrt((1 - value) * (1 + value)));
-  const int64_t times = static_cast<int64_t>(b.size()), count = 13;
-  struct Curves {
-    std::vector<double> values[6];
-    std::vector<int32_t> component;
-    SweepRequest request;
-  };
-  const auto make = [&](Curves& c) {
-    for (auto& v : c.values) v.resize(times * count);
-    c.component.resize(count);
-    c.request = {a.data(), b.data(), times, 5, 2, count, c.component.data(), c.values[0].data(), c.values[1].data(), c.values[2].data(),
-                 c.values[3].data(), c.values[4].data(), c.values[5].data(), Precision::float64};
-  };
-  const auto sweep = [&](const Target& target, const SweepRequest& request, const Execution& execution) {
-    return target.kind == Target::Kind::points ? sweep_points(set, target, request, execution) : sweep_mixture(*set.kernels, target, request, execution);
-  };
-  Curves fast, defined, threaded;
-  make(fast);
-  make(defined);
-  make(threaded);
-  Execution execution;
-  execution.threads = 3;
-  CHECK(sweep(p.target, fast.request, {}).ok());
-  CHECK(sweep(p.target, threaded.request, execution).ok());
-  CHECK(reference_backend().sweep(p.target, defined.request, {}).ok());
-  CHECK(fast.component == defined.component);
-  const char* names[] = {"log density", "entropy", "sum of squares", "own log weight", "class squares", "class entropy"};
-  for (int reading = 0; reading < 6; ++reading) {
-    expect(same_bits(fast.values[reading], threaded.values[reading]), p.name + " sweep threads " + names[reading]);
-    for (int64_t k = 0; k < times * count; ++k) {
-      // The reference forms x in float64, whose rounding moves a logit by |x| u |y_i - y_j| / b^2 at most.
-      const double noise = b[static_cast<size_t>(k / count)], scale = 1e-12 + 4e-15 * static_cast<double>(p.target.d) / (noise * noise);
-      expect(std::abs(fast.values[reading][k] - defined.values[reading][k]) <= scale * (1 + std::abs(defined.values[reading][k])),
-                    std::string(set.name) + " " + p.name + " sweep " + names[reading]);
-    }
-  }
-}
-
 template <const Instructions& (*Set)()>
 void test_set(const std::vector<Problem*>& problems) {
   if (Set().kernels == nullptr) return;
@@ -293,7 +252,6 @@ void test_set(const std::vector<Problem*>& problems) {
     };
     test_accuracy(*p, Set().name, posterior);
     test_bits(*p, posterior);
-    if (p->name.find("offset=0") != std::string::npos || p->target.kind == Target::Kind::mixture) test_sweep(*p, Set());
   }
 }
 

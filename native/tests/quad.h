@@ -54,8 +54,11 @@ inline Quad exp(Quad x) {
     sum += term;
   }
   for (int k = 0; k < 8; ++k) sum *= sum;
-  Quad result = sum;
-  for (int k = 0; k < static_cast<int>(std::abs(n)); ++k) result = n > 0 ? result * 2 : result / 2;
+  Quad result = sum, power = n > 0 ? 2 : 0.5;
+  for (int k = static_cast<int>(std::abs(n)); k > 0; k /= 2) {
+    if (k % 2 == 1) result *= power;
+    power *= power;
+  }
   return result;
 }
 

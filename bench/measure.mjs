@@ -1,0 +1,154 @@
+/**
+ * Interleaved measurement of one workload: every contender is loaded and warmed up, then they run one after the other, round by round,
+ * so that a slow minute of the machine hits all of them. Times are medians over rounds; a contender too slow for the whole batch runs
+ * on part of its queries and is scaled, which `scaledFrom` says.
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { Child, Missing } from "./child.mjs";
+import { ours } from "./contenders.mjs";
+import { median, worstRelativeError } from "./table.mjs";
+
+/** Lets the worker threads of the one before go to sleep, ms: several libraries spin for a while after their work. */
+const settling = 30;
+
+/**
+ * Starts the contenders that can run on the workload with that many threads; the others are noted in `missing`.
+ * @returns the loaded children.
+ */
+export async function startChildren(contenders, workload, threads, settings, missing) {
+  const children = [];
+  for (const contender of contenders) {
+    if (missing.has(contender.name)) continue;
+    const child = new Child(contender, threads, settings);
+    try {
+      const { version } = await child.ask({ op: "load", folder: workload.folder });
+      children.push(Object.assign(child, { version }));
+    } catch (error) {
+      child.close();
+      missing.set(contender.name, error instanceof Missing ? error.message : `${workload.name}: ${error.message}`);
+      if (!(error instanceof Missing)) settings.say(`  ${contender.name} failed: ${error.message}`);
+    }
+  }
+  return children;
+}
+
+/**
+ * Warms up with more and more queries; @returns how many of the batch fit into `longest` ms. Each size runs twice, since the first run
+ * also pays for cold pages and threads; a batch four times as large takes at most four times as long, mostly less, so that up to twice
+ * `longest` is tried: scaling from few queries would wrong those who live by large products.
+ */
+async function affordableRows(child, batch, longest) {
+  for (let rows = Math.min(batch, 8); ; rows = Math.min(batch, rows * 4)) {
+    const first = await child.ask({ op: "run", rows });
+    const second = first.ms > 2 * longest ? first : await child.ask({ op: "run", rows });
+    const perRow = Math.min(first.ms, second.ms) / rows;
+    const next = Math.min(batch, rows * 4);
+    if (rows < batch && perRow * next <= 2 * longest) continue;
+    return perRow * batch <= 2 * longest ? batch : Math.min(batch, Math.max(1, Math.floor(longest / perRow)));
+  }
+}
+
+/** All noise levels of a workload with one number of threads: [{level, results}], results as comparisonRows takes them. */
+export async function measure(workload, contenders, threads, settings, missing) {
+  const { repetitions, longest, say } = settings;
+  const reference = await scoresOfReference(workload, settings);
+  const children = await startChildren(contenders, workload, threads, settings, missing);
+  const blocks = [];
+  try {
+    for (const [index, level] of workload.levels.entries()) {
+      say(`${workload.name}, ${level.name}, threads ${threads}: ${children.map(({ contender }) => contender.name).join(", ")}`);
+      const running = [];
+      for (const child of children) {
+        await orLeave(child, children, missing, settings, async () => {
+          await child.ask({ op: "prepare", index });
+          running.push({ child, rows: await affordableRows(child, workload.batch, longest), times: [], processor: [], note: "" });
+        });
+      }
+      for (let round = 0; round < repetitions; round++) {
+        for (const entry of running) {
+          await pause(settling);
+          await orLeave(entry.child, children, missing, settings, async () => {
+            const { ms, cpuMs, note } = await entry.child.ask({ op: "run", rows: entry.rows });
+            entry.times.push((ms * workload.batch) / entry.rows);
+            entry.processor.push((cpuMs * workload.batch) / entry.rows);
+            entry.note = note ?? "";
+          });
+        }
+      }
+      const results = [];
+      for (const { child, rows, times, processor, note } of running.filter(({ times }) => times.length === repetitions)) {
+        await orLeave(child, children, missing, settings, async () => {
+          const errors = reference === null ? {} : await errorsOf(child, workload, index, reference);
+          const { mb } = await child.ask({ op: "memory" });
+          const { name, precision, held } = child.contender;
+          results.push({
+            name, precision, held, version: child.version, note, errors, peakMb: mb,
+            ms: median(times), least: Math.min(...times), cpuMs: median(processor), scaledFrom: rows === workload.batch ? null : rows,
+          });
+        });
+      }
+      blocks.push({ level, results });
+    }
+  } finally {
+    for (const child of children) child.close();
+  }
+  return blocks;
+}
+
+/** Does `step`; a contender that fails at it is noted and leaves, and the bench goes on. */
+async function orLeave(child, children, missing, { say }, step) {
+  if (!children.includes(child)) return;
+  try {
+    await step();
+  } catch (error) {
+    say(`  ${child.contender.name} leaves: ${error.message}`);
+    missing.set(child.contender.name, error.message.split("\n")[0].slice(0, 200));
+    children.splice(children.indexOf(child), 1);
+    child.close();
+  }
+}
+
+function readScores(path) {
+  const bytes = readFileSync(path);
+  return new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+}
+
+const kinds = (workload) => ["typical", "tie"].filter((kind) => workload.checked[kind] > 0);
+
+/** Our float64 scores for each level and kind of query, computed once per workload. */
+async function scoresOfReference(workload, settings) {
+  if (kinds(workload).length === 0) return null;
+  workload.reference ??= await (async () => {
+    const child = new Child({ ...ours, env: { DIFFUSION_REGIMES_BACKEND: "" } }, settings.processors, settings);
+    const out = join(workload.folder, "reference.f64");
+    const all = [];
+    try {
+      await child.ask({ op: "load", folder: workload.folder });
+      for (const index of workload.levels.keys()) {
+        await child.ask({ op: "prepare", index });
+        const scores = {};
+        for (const kind of kinds(workload)) {
+          await child.ask({ op: "score", kind, out, precision: "float64" });
+          scores[kind] = readScores(out);
+        }
+        all.push(scores);
+      }
+    } finally {
+      child.close();
+    }
+    return all;
+  })();
+  return workload.reference;
+}
+
+async function errorsOf(child, workload, index, reference) {
+  const errors = {};
+  const out = join(workload.folder, "scores.f64");
+  for (const kind of kinds(workload)) {
+    await child.ask({ op: "score", kind, out });
+    errors[kind] = worstRelativeError(readScores(out), reference[index][kind], workload.d);
+  }
+  return errors;
+}

@@ -1,0 +1,162 @@
+// The kernels of sweep: see kernels_body.h, which includes this file.
+#pragma once
+
+namespace {
+
+using regimes::IntegerPairs;
+using regimes::PairBlock;
+using regimes::pair_group;
+
+void integer_pairs(const IntegerPairs& p, int rows, double* q, double* v) {
+  const Lanes own_term = load(p.own_term), own_noise = load(p.own_noise), own_rest = load(p.own_rest);
+  const Lanes noise_step = load(p.noise_step), rest_step = load(p.rest_step), square_scale = broadcast(p.square_scale);
+  for (int r = 0; r < rows; ++r) {
+    const Lanes product = load(p.own + r * 16);
+    // Whole numbers below 2^53: exact, and 0 for equal rows.
+    store(q + r * 8, ((own_term + broadcast(p.row_term[r])) - (product + product)) * square_scale);
+    const Lanes rest = (own_rest - load(p.rest + r * 16)) * rest_step;
+    store(v + r * 8, multiply_add(own_noise - load(p.noise + r * 16), noise_step, rest));
+  }
+}
+
+constexpr double bits_per_nat = 0x1.71547652b82fep+0;
+
+// 2^x for |x| < 1000, relative error below 4e-14, 1 at 0. The polynomials are Chebyshev interpolants of (2^f - 1) / f.
+#ifdef REGIMES_LANES_LOOKUP
+// 2^(k/16) 2^f with k whole and |f| <= 1/32.
+inline Lanes power_of_two(Lanes x) {
+  const Lanes magic = broadcast(0x1.8p48);
+  const Lanes sum = x + magic;
+  const Lanes f = x - (sum - magic), power = power_of_sixteenths(sum);
+  Lanes p = broadcast(0x1.5d893e58acc63p-10);
+  p = multiply_add(p, f, broadcast(0x1.3b2c4ac7da565p-7));
+  p = multiply_add(p, f, broadcast(0x1.c6b08d6faa1bep-5));
+  p = multiply_add(p, f, broadcast(0x1.ebfbdff6988c8p-3));
+  p = multiply_add(p, f, broadcast(0x1.62e42fefa39efp-1));
+  return multiply_add(power * f, p, power);
+}
+#else
+// 2^n 2^f with n whole and |f| <= 1/2.
+inline Lanes power_of_two(Lanes x) {
+  const Lanes magic = broadcast(0x1.8p52);
+  const Lanes power = x + magic;
+  const Lanes f = x - (power - magic);
+  Lanes p = broadcast(0x1.b63880a30e9ffp-24);
+  p = multiply_add(p, f, broadcast(0x1.63d136366db24p-20));
+  p = multiply_add(p, f, broadcast(0x1.ffcb9515a8016p-17));
+  p = multiply_add(p, f, broadcast(0x1.4308ac85aa947p-13));
+  p = multiply_add(p, f, broadcast(0x1.5d87fe86fe88ep-10));
+  p = multiply_add(p, f, broadcast(0x1.3b2ab7181b755p-7));
+  p = multiply_add(p, f, broadcast(0x1.c6b08d7047e52p-5));
+  p = multiply_add(p, f, broadcast(0x1.ebfbdff823cedp-3));
+  p = multiply_add(p, f, broadcast(0x1.62e42fefa39efp-1));
+  return scale_by_power(multiply_add(p, f, broadcast(1)), power);
+}
+#endif
+
+// The number of ratios, ascending, that are at most `limit`.
+inline int64_t ratios_up_to(const double* ratios, int64_t times, double limit) {
+  int64_t low = 0, high = times;
+  while (low < high) {
+    const int64_t middle = (low + high) / 2;
+    if (ratios[middle] <= limit) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+// For each group of rows, how many of the first times it takes part in. L = -(r^2 q / 2 + r v) + bias falls below -reach for good at
+// the larger root r* of r^2 q / 2 + r v = reach + bias. Both sides are widened far beyond rounding; pair_sums decides pair by pair.
+template <bool Weighted>
+inline void find_live(const PairBlock& b, int64_t* live) {
+  const Lanes zero = broadcast(0), infinity = broadcast(__builtin_inf());
+  const double reach = b.reach * (1 + 1e-9) + 1e-9;
+  for (int group = 0; group < b.rows / pair_group; ++group) {
+    Lanes last = broadcast(-1);
+    for (int r = group * pair_group; r < (group + 1) * pair_group; ++r) {
+      const Lanes q = load(b.q + r * 8), v = load(b.v + r * 8);
+      Lanes height = broadcast(reach);
+      if (Weighted) height = (height + broadcast(b.bias[r])) - load(b.own_bias);
+      const Lanes twice = height + height;
+      const Lanes root = square_root(max(multiply_add(q, twice, v * v), zero));
+      const Mask away = less(zero, v);  // -v and the root have opposite signs: the other form of the solution keeps its digits
+      const Lanes crossing = select(away, twice, root - v) / select(away, v + root, q);
+      last = max(select(equal(q, zero), infinity, crossing), last);  // a NaN stays out
+    }
+    double each[8];
+    store(each, last);
+    double limit = each[0];
+    for (int lane = 1; lane < 8; ++lane) limit = each[lane] > limit ? each[lane] : limit;
+    live[group] = ratios_up_to(b.ratios, b.times, limit * (1 + 1e-9));
+  }
+}
+
+template <bool Weighted, bool Moments, bool Classes>
+void pair_sums_of(const PairBlock& b) {
+  constexpr double log_two = 0x1.62e42fefa39efp-1;
+  int64_t live[regimes::most_pair_rows / pair_group];
+  uint8_t list[regimes::most_pair_rows / pair_group];
+  find_live<Weighted>(b, live);
+  int groups = b.rows / pair_group;
+  for (int g = 0; g < groups; ++g) list[g] = static_cast<uint8_t>(g);
+
+  const Lanes zero = broadcast(0), least = broadcast(-b.reach * bits_per_nat);
+  Lanes own_bias = zero;
+  if (Weighted) own_bias = load(b.own_bias);
+  for (int64_t t = 0; t < b.times; ++t) {
+    // Rows keep their order and their chain, so that what a neighbour keeps alive adds exact zeros here.
+    int kept = 0;
+    for (int k = 0; k < groups; ++k) {
+      list[kept] = list[k];
+      kept += live[list[k]] > t ? 1 : 0;
+    }
+    groups = kept;
+    if (groups == 0) return;
+    const double ratio = b.ratios[t];
+    const Lanes of_q = broadcast(-0.5 * (ratio * ratio) * bits_per_nat), of_v = broadcast(-ratio * bits_per_nat);
+    Lanes sum[pair_group], gap[pair_group], squares[pair_group];
+#pragma GCC unroll 4
+    for (int c = 0; c < pair_group; ++c) sum[c] = gap[c] = squares[c] = zero;
+    double* masses = Classes ? b.class_sums + t * b.class_count * 8 : nullptr;
+    for (int k = 0; k < groups; ++k) {
+      const int64_t row = int64_t{list[k]} * pair_group;
+#pragma GCC unroll 4
+      for (int c = 0; c < pair_group; ++c) {
+        const Lanes q = load(b.q + (row + c) * 8), v = load(b.v + (row + c) * 8);
+        Lanes offset = of_v * v;
+        if (Weighted) offset = multiply_add(broadcast(b.bias[row + c]) - own_bias, broadcast(bits_per_nat), offset);
+        const Lanes logit = multiply_add(of_q, q, offset);
+        const Mask alive = less(least, logit);
+        const Lanes value = select(alive, power_of_two(logit), zero);
+        sum[c] = sum[c] + value;
+        if (Moments) {
+          gap[c] = multiply_add(value, select(alive, logit, zero), gap[c]);
+          squares[c] = multiply_add(value, value, squares[c]);
+        }
+        if (Classes) {
+          double* mass = masses + int64_t{b.classes[row + c]} * 8;
+          store(mass, load(mass) + value);
+        }
+      }
+    }
+    double* sums = b.sums + t * 24;
+    store(sums, load(sums) + ((sum[0] + sum[1]) + (sum[2] + sum[3])));
+    if (Moments) {
+      store(sums + 8, multiply_add((gap[0] + gap[1]) + (gap[2] + gap[3]), broadcast(log_two), load(sums + 8)));
+      store(sums + 16, load(sums + 16) + ((squares[0] + squares[1]) + (squares[2] + squares[3])));
+    }
+  }
+}
+
+template <bool Weighted>
+void pair_sums_as(const PairBlock& b) {
+  if (b.class_sums != nullptr) return b.moments ? pair_sums_of<Weighted, true, true>(b) : pair_sums_of<Weighted, false, true>(b);
+  return b.moments ? pair_sums_of<Weighted, true, false>(b) : pair_sums_of<Weighted, false, false>(b);
+}
+
+void pair_sums(const PairBlock& b) { b.bias != nullptr ? pair_sums_as<true>(b) : pair_sums_as<false>(b); }
+
+}  // namespace
