@@ -11,9 +11,9 @@ namespace regimes {
 
 // What a block of rows gives for 16 queries.
 struct DenseSums {
-  LaneSums halves[2];             // lanes 0 ... 7 and 8 ... 15; `index` is left alone
+  LaneSums halves[2];             // lanes 0 ... 7 and 8 ... 15; no `index`, no `gap_squared`
   double second[digit_lanes];     // sum_r w_r half_square_r, w_r = exp(logit_r - max)
-  double fourth[digit_lanes];     // sum_r w_r^2 half_square_r^2
+  double fourth[digit_lanes];     // sum_r w_r^2 half_square_r^2, without integers
   double total[digit_lanes];      // sum_r W_r, exact
   double lost[digit_lanes];       // sum_r |w_r limit - W_r|
 };

@@ -72,10 +72,10 @@ template <bool Whole>
 void weights_half(const double* logits, int rows, const double* max, const float* half_square, float limit, float* weights,
                   int32_t* integers, int half, DenseSums* sums) {
   const Doubles top = load_vector<Doubles>(max);
-  Doubles rest = {}, gap = {}, gap_squared = {}, squares = {}, second = {}, fourth = {}, total = {}, lost = {};
+  Doubles rest = {}, gap = {}, squares = {}, second = {}, fourth = {}, total = {}, lost = {};
   for (int first = 0; first < rows; first += sum_chain) {
     const int end = first + sum_chain < rows ? first + sum_chain : rows;
-    Singles rest_part = {}, gap_part = {}, gap_squared_part = {}, squares_part = {}, second_part = {}, fourth_part = {}, lost_part = {};
+    Singles rest_part = {}, gap_part = {}, squares_part = {}, second_part = {}, fourth_part = {}, lost_part = {};
     Doubles total_part = {};
     for (int r = first; r < end; ++r) {
       Doubles difference = load_vector<Doubles>(logits + r * digit_lanes) - top;
@@ -83,14 +83,12 @@ void weights_half(const double* logits, int rows, const double* max, const float
       const Singles x = __builtin_convertvector(difference, Singles);
       const Singles bounded = x < -87.0f ? Singles{} - 87.0f : x;
       const Singles value = x < -87.0f ? Singles{} : exponential_of(bounded);
-      const Singles weighted = value * bounded;
       rest_part += value;
-      gap_part -= weighted;
-      gap_squared_part += weighted * bounded;
+      gap_part -= value * bounded;
       squares_part += value * value;
       const Singles moment = value * half_square[r];
       second_part += moment;
-      fourth_part += moment * moment;
+      if constexpr (!Whole) fourth_part += moment * moment;
       store_vector(weights + r * digit_lanes, value);
       if constexpr (Whole) {
         const Singles scaled = value * limit;
@@ -103,7 +101,6 @@ void weights_half(const double* logits, int rows, const double* max, const float
     }
     rest += __builtin_convertvector(rest_part, Doubles);
     gap += __builtin_convertvector(gap_part, Doubles);
-    gap_squared += __builtin_convertvector(gap_squared_part, Doubles);
     squares += __builtin_convertvector(squares_part, Doubles);
     second += __builtin_convertvector(second_part, Doubles);
     fourth += __builtin_convertvector(fourth_part, Doubles);
@@ -115,7 +112,7 @@ void weights_half(const double* logits, int rows, const double* max, const float
   store_vector(out.max, top);
   store_vector(out.rest, rest - 1.0);
   store_vector(out.gap, gap);
-  store_vector(out.gap_squared, gap_squared);
+  store_vector(out.gap_squared, Doubles{});
   store_vector(out.squares, squares - 1.0);
   store_vector(sums->second + half * 8, second);
   store_vector(sums->fourth + half * 8, fourth);

@@ -76,7 +76,9 @@ void pack_lanes(const int32_t* x, int64_t d, int planes, void* packed) {
   const int64_t steps = padded(d) / per_step, plane_steps = steps * digit_lanes;
   for (int64_t s = 0; s < steps; ++s) {
     int32_t rest[per_step][digit_lanes] = {};
-    for (int c = 0; c < per_step && s * per_step + c < d; ++c) __builtin_memcpy(rest[c], x + (s * per_step + c) * digit_lanes, sizeof(rest[c]));
+    for (int c = 0; c < per_step && s * per_step + c < d; ++c) {
+      __builtin_memcpy(rest[c], x + (s * per_step + c) * digit_lanes, sizeof(rest[c]));
+    }
     for (int p = 0; p < planes; ++p) {
       uint32_t* step = out + p * plane_steps + s * digit_lanes;
       for (int lane = 0; lane < digit_lanes; ++lane) {

@@ -259,7 +259,9 @@ class DensePosterior {
         work.half_square_single[r] = static_cast<float>(work.half_square[r]);
         work.bias[r] = -kappa_ * request_.a * work.half_square[r] + (target_.log_weights ? target_.log_weights[row + r] : 0);
       }
-      if (integer_ && denoise_) transpose_bytes(rows_.rows + row * rows_.stride, rows_.stride, count, d_, work.transposed.data(), block_);
+      if (integer_ && denoise_) {
+        transpose_bytes(rows_.rows + row * rows_.stride, rows_.stride, count, d_, work.transposed.data(), block_);
+      }
       for (int64_t g = first_group; g < end_group; g += groups_at_once) {
         if (execution_.cancelled()) return;
         sum_block(run, row, count, g, static_cast<int>(std::min<int64_t>(groups_at_once, end_group - g)), work);
@@ -267,21 +269,27 @@ class DensePosterior {
     }
   }
 
+  // How the sums of a run (times keep) and the products of a block (less total times the centre, times factor) make the new sums.
+  struct Fold {
+    int64_t group;
+    double keep[group_lanes], factor[group_lanes], total[group_lanes];
+  };
+
   void sum_block(int64_t run, int64_t row, int count, int64_t first_group, int groups, Work& work) {
     if (integer_) {
       const char* packed = queries_.packed.data() + first_group * digits_.group_bytes(d_, planes());
-      digits_.group_products(rows_.rows + row * rows_.stride, rows_.stride, count, d_, packed, groups, planes(), work.logits.data(), block_);
+      const uint8_t* bytes = rows_.rows + row * rows_.stride;
+      digits_.group_products(bytes, rows_.stride, count, d_, packed, groups, planes(), work.logits.data(), block_);
     } else {
       const float* lanes_of = reinterpret_cast<const float*>(queries_.packed.data()) + first_group * d_ * group_lanes;
       dense_.products(work.values.data(), d_, 1, count, d_, lanes_of, groups, first_chain, chains, work.logits.data(), block_);
     }
     // Groups that have weight in this block move together to the second product.
-    int active[groups_at_once], active_count = 0;
-    double keep[groups_at_once][group_lanes], factor[groups_at_once][group_lanes], total[groups_at_once][group_lanes];
+    Fold folds[groups_at_once];
+    int active_count = 0;
     for (int g = 0; g < groups; ++g) {
-      if (weigh(run, row, count, first_group + g, work, g, active_count, keep[active_count], factor[active_count], total[active_count])) {
-        active[active_count++] = g;
-      }
+      folds[active_count].group = first_group + g;
+      if (weigh(run, row, count, work, work.logits.data() + g * block_ * group_lanes, active_count, folds[active_count])) ++active_count;
     }
     if (!denoise_ || active_count == 0) return;
     if (integer_) {
@@ -292,15 +300,17 @@ class DensePosterior {
                       work.products.data(), d_);
     }
     for (int k = 0; k < active_count; ++k) {
-      double* sums = denoised_.data() + (run * queries_.groups + first_group + active[k]) * d_ * group_lanes;
-      dense_.accumulate(sums, work.products.data() + k * d_ * group_lanes, d_, keep[k], factor[k], total[k], integer_ ? rows_.centre.data() : nullptr);
+      const Fold& fold = folds[k];
+      double* sums = denoised_.data() + (run * queries_.groups + fold.group) * d_ * group_lanes;
+      dense_.accumulate(sums, work.products.data() + k * d_ * group_lanes, d_, fold.keep, fold.factor, fold.total,
+                        integer_ ? rows_.centre.data() : nullptr);
     }
   }
 
-  // Logits, weights and sums of one group over a block; the weights become group `place` of the second product. False when no lane
-  // has weight there. keep, factor: how the run's sums and this block's enter the new ones, per lane.
-  bool weigh(int64_t run, int64_t row, int count, int64_t group, Work& work, int g, int place, double* keep, double* factor, double* total) {
-    double* logits = work.logits.data() + g * block_ * group_lanes;
+  // Products -> logits, weights and sums of one group over a block; the weights become group `place` of the second product. False when
+  // no lane has weight there.
+  bool weigh(int64_t run, int64_t row, int count, Work& work, double* logits, int place, Fold& fold) {
+    const int64_t group = fold.group;
     GroupSums& sums = sums_[run * queries_.groups + group];
     DenseSums block;
     double max[group_lanes], floor[group_lanes];
@@ -322,13 +332,13 @@ class DensePosterior {
     for (int lane = 0; lane < group_lanes; ++lane) {
       const double before = sums.max(lane), after = std::max(before, max[lane]);
       const bool counts = !(max[lane] < floor[lane]);
-      keep[lane] = before == after ? 1 : std::exp(before - after);
+      fold.keep[lane] = before == after ? 1 : std::exp(before - after);
       const double scale = counts ? std::exp(max[lane] - after) : 0, step = integer_ ? 1 / static_cast<double>(digits_.limit_full) : 1;
-      factor[lane] = scale * step;
-      total[lane] = integer_ ? block.total[lane] : 0;
-      sums.second[lane] = sums.second[lane] * keep[lane] + block.second[lane] * scale;
-      sums.fourth[lane] = sums.fourth[lane] * keep[lane] * keep[lane] + block.fourth[lane] * scale * scale;
-      sums.lost[lane] = sums.lost[lane] * keep[lane] + block.lost[lane] * factor[lane];
+      fold.factor[lane] = scale * step;
+      fold.total[lane] = integer_ ? block.total[lane] : 0;
+      sums.second[lane] = sums.second[lane] * fold.keep[lane] + block.second[lane] * scale;
+      sums.fourth[lane] = sums.fourth[lane] * fold.keep[lane] * fold.keep[lane] + block.fourth[lane] * scale * scale;
+      sums.lost[lane] = sums.lost[lane] * fold.keep[lane] + block.lost[lane] * fold.factor[lane];
       int index = 0;
       while (max[lane] > before && logits[index * group_lanes + lane] != max[lane]) ++index;
       block.halves[lane / lanes].index[lane % lanes] = index;

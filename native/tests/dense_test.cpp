@@ -51,8 +51,8 @@ void make(Problem& p, int64_t n, int64_t d, double b, double spread, Rows kind, 
   }
   for (int64_t i = 0; i < n; ++i) rows[i * d] = 0;  // a constant column
   if (n > 9) std::copy_n(rows.begin(), d, rows.begin() + 7 * d);
-  p.name = "n=" + std::to_string(n) + " d=" + std::to_string(d) + " b=" + std::to_string(b) + " kind=" + std::to_string(static_cast<int>(kind)) +
-           " offset=" + std::to_string(offset) + (weighted ? " weighted" : "");
+  p.name = "n=" + std::to_string(n) + " d=" + std::to_string(d) + " b=" + std::to_string(b) + " kind=" +
+           std::to_string(static_cast<int>(kind)) + " offset=" + std::to_string(offset) + (weighted ? " weighted" : "");
   p.target.n = n;
   p.target.d = d;
   if (kind == Rows::bytes) {
@@ -100,7 +100,9 @@ struct Answers {
     r.a = p.a;
     r.b = p.b;
     const auto wanted = static_cast<size_t>(count);
-    for (std::vector<double>* each : {&log_density, &entropy, &sum_squares, &nearest_weight, &error_log_density, &error_score}) each->resize(wanted);
+    for (std::vector<double>* each : {&log_density, &entropy, &sum_squares, &nearest_weight, &error_log_density, &error_score}) {
+      each->resize(wanted);
+    }
     denoised.resize(wanted * static_cast<size_t>(p.target.d));
     score.resize(denoised.size());
     class_weights.resize(wanted * static_cast<size_t>(p.target.class_count));
@@ -151,11 +153,12 @@ void compare(const Problem& p, const Answers& a, const Answers& truth, const std
     std::vector<double> difference(static_cast<size_t>(d));
     for (int64_t j = 0; j < d; ++j) difference[j] = a.score[q * d + j] - truth.score[q * d + j];
     const double error = norm(difference.data(), d), log_error = std::abs(a.log_density[q] - truth.log_density[q]);
-    expect(error <= a.error_score[q] + truth.error_score[q], name + " score above its bound, query " + std::to_string(q));
-    expect(log_error <= a.error_log_density[q] + truth.error_log_density[q], name + " log density above its bound, query " + std::to_string(q));
+    const std::string query = ", query " + std::to_string(q);
+    expect(error <= a.error_score[q] + truth.error_score[q], name + " score above its bound" + query);
+    expect(log_error <= a.error_log_density[q] + truth.error_log_density[q], name + " log density above its bound" + query);
     if (!a.answered[q]) continue;
     const double scale = (norm(p.x.data() + q * d, d) + p.a * norm(truth.denoised.data() + q * d, d)) / (p.b * p.b);
-    expect(error <= 1e-5 * scale && log_error <= 1e-4, name + " contract, query " + std::to_string(q));
+    expect(error <= 1e-5 * scale && log_error <= 1e-4, name + " contract" + query);
     expect(a.path[q] == static_cast<uint8_t>(Path::dense) && a.survivors[q] == p.target.n, name + " path");
     // Weights are within 1e-4 of their own, relatively: each logit is within the bound of the log density.
     expect(std::abs(a.entropy[q] - truth.entropy[q]) <= 1e-4 * (1 + std::log(static_cast<double>(p.target.n))), name + " entropy");
@@ -207,7 +210,8 @@ void errors_of_small_sets_stay_below_the_bounds() {
     int64_t n, d;
     double b, spread;
   };
-  for (const Case& c : {Case{300, 40, 0.9, 0.5}, {517, 3, 0.99, 1}, {64, 130, 0.95, 0.2}, {1, 20, 0.9, 1}, {2, 1, 0.5, 0.1}, {700, 20, 5, 2}}) {
+  for (const Case& c :
+       {Case{300, 40, 0.9, 0.5}, {517, 3, 0.99, 1}, {64, 130, 0.95, 0.2}, {1, 20, 0.9, 1}, {2, 1, 0.5, 0.1}, {700, 20, 5, 2}}) {
     for (const Rows kind : {Rows::bytes, Rows::floats, Rows::doubles}) {
       for (const bool weighted : {false, true}) {
         Problem p;
