@@ -134,67 +134,63 @@ void weights(const double* logits, int rows, const double* max, const float* hal
 constexpr int tile_rows = 6;
 constexpr int registers_per_group = digit_lanes / register_lanes;
 
+// result[u][r] = sums of Rows rows and Count registers, in chains. A function of its own: see digits_body.h.
 template <int Rows, int Count>
-[[gnu::noinline]] void float_tile(const float* values, int64_t row_stride, int64_t step_stride, int64_t steps, const float* const* lanes,
-                                  bool more, float* result) {
-  Register sum[Rows][Count];
+[[gnu::noinline]] void float_tile(const float* values, int64_t row_stride, int64_t step_stride, int64_t steps, int64_t chain,
+                                  const float* const* lanes, float* result) {
   const float* from[Count];
 #pragma GCC unroll 8
   for (int u = 0; u < Count; ++u) from[u] = lanes[u];
+  for (int64_t start = 0; start < steps; start += chain) {
+    const int64_t end = steps - start < chain ? steps : start + chain;
+    Register sum[Rows][Count];
 #pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r)
+    for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-    for (int u = 0; u < Count; ++u) sum[r][u] = zero_register();
-  for (int64_t s = 0; s < steps; ++s) {
-    Register query[Count];
+      for (int u = 0; u < Count; ++u) sum[r][u] = zero_register();
+    for (int64_t s = start; s < end; ++s) {
+      Register query[Count];
 #pragma GCC unroll 8
-    for (int u = 0; u < Count; ++u) query[u] = load_register(from[u] + s * digit_lanes);
+      for (int u = 0; u < Count; ++u) query[u] = load_register(from[u] + s * digit_lanes);
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) {
-      const Register value = spread_register(values[r * row_stride + s * step_stride]);
+      for (int r = 0; r < Rows; ++r) {
+        const Register value = spread_register(values[r * row_stride + s * step_stride]);
 #pragma GCC unroll 8
-      for (int u = 0; u < Count; ++u) fuse(sum[r][u], value, query[u]);
+        for (int u = 0; u < Count; ++u) fuse(sum[r][u], value, query[u]);
+      }
     }
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+      for (int u = 0; u < Count; ++u) {
+        float* to = result + (u * Rows + r) * register_lanes;
+        store_register(to, start == 0 ? sum[r][u] : sum[r][u] + load_register(to));
+      }
   }
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 8
-    for (int u = 0; u < Count; ++u) {
-      float* to = result + (u * Rows + r) * register_lanes;
-      if (more) sum[r][u] += load_register(to);
-      store_register(to, sum[r][u]);
-    }
 }
 
 template <int Count>
 void float_rows(const float* values, int64_t row_stride, int64_t step_stride, int rows, int64_t steps, int64_t chain,
                 const float* const* lanes, double* const* out, bool first) {
   float sums[tile_rows * Count * register_lanes];
-  const float* from[Count];
-  for (int u = 0; u < Count; ++u) from[u] = lanes[u];
-  for (int64_t s = 0; s < steps; s += chain) {
-    const int64_t length = steps - s < chain ? steps - s : chain;
-    const float* start = values + s * step_stride;
-    switch (rows) {
-      case 1:
-        float_tile<1, Count>(start, row_stride, step_stride, length, from, s > 0, sums);
-        break;
-      case 2:
-        float_tile<2, Count>(start, row_stride, step_stride, length, from, s > 0, sums);
-        break;
-      case 3:
-        float_tile<3, Count>(start, row_stride, step_stride, length, from, s > 0, sums);
-        break;
-      case 4:
-        float_tile<4, Count>(start, row_stride, step_stride, length, from, s > 0, sums);
-        break;
-      case 5:
-        float_tile<5, Count>(start, row_stride, step_stride, length, from, s > 0, sums);
-        break;
-      default:
-        float_tile<tile_rows, Count>(start, row_stride, step_stride, length, from, s > 0, sums);
-    }
-    for (int u = 0; u < Count; ++u) from[u] += chain * digit_lanes;
+  switch (rows) {
+    case 1:
+      float_tile<1, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
+      break;
+    case 2:
+      float_tile<2, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
+      break;
+    case 3:
+      float_tile<3, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
+      break;
+    case 4:
+      float_tile<4, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
+      break;
+    case 5:
+      float_tile<5, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
+      break;
+    default:
+      float_tile<tile_rows, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
   }
   for (int u = 0; u < Count; ++u) {
     for (int r = 0; r < rows; ++r) {
