@@ -18,6 +18,7 @@ using regimes::digit_lanes;
 using regimes::Dtype;
 
 typedef double Doubles __attribute__((vector_size(64), aligned(8)));
+typedef double QuarterDoubles __attribute__((vector_size(32), aligned(8)));  // what AVX2 compares in one instruction
 typedef float Singles __attribute__((vector_size(32), aligned(4)));
 typedef int32_t Integers __attribute__((vector_size(32), aligned(4)));
 
@@ -33,18 +34,24 @@ inline void store_vector(Value* p, const Vector& x) {
 }
 
 void logits(double* products, int rows, const double* slope, const double* bias, double* max) {
-  const Doubles slope_low = load_vector<Doubles>(slope), slope_high = load_vector<Doubles>(slope + 8);
-  Doubles max_low = Doubles{} - 1.7e308, max_high = max_low;
+  constexpr int width = 4, parts = digit_lanes / width;
+  QuarterDoubles factor[parts], largest[parts];
+#pragma GCC unroll 4
+  for (int i = 0; i < parts; ++i) {
+    factor[i] = load_vector<QuarterDoubles>(slope + i * width);
+    largest[i] = QuarterDoubles{} - 1.7e308;
+  }
   for (int r = 0; r < rows; ++r) {
     double* row = products + r * digit_lanes;
-    const Doubles low = load_vector<Doubles>(row) * slope_low + bias[r], high = load_vector<Doubles>(row + 8) * slope_high + bias[r];
-    max_low = low > max_low ? low : max_low;
-    max_high = high > max_high ? high : max_high;
-    store_vector(row, low);
-    store_vector(row + 8, high);
+#pragma GCC unroll 4
+    for (int i = 0; i < parts; ++i) {
+      const QuarterDoubles logit = load_vector<QuarterDoubles>(row + i * width) * factor[i] + bias[r];
+      largest[i] = logit > largest[i] ? logit : largest[i];
+      store_vector(row + i * width, logit);
+    }
   }
-  store_vector(max, max_low);
-  store_vector(max + 8, max_high);
+#pragma GCC unroll 4
+  for (int i = 0; i < parts; ++i) store_vector(max + i * width, largest[i]);
 }
 
 // exp(x) for -87 <= x <= 0, relative error below 4 2^-24: x = n ln 2 + r, Taylor's polynomial of degree 7 on |r| <= ln 2 / 2.
@@ -65,7 +72,7 @@ inline Singles exponential_of(Singles x) {
   return (Singles)((Integers)value + power);
 }
 
-constexpr int sum_chain = 32;
+constexpr int sum_chain = 32;  // rows whose sums are formed in 32 bits
 
 // Lanes [half * 8, half * 8 + 8) of a block.
 template <bool Whole>
@@ -76,11 +83,9 @@ void weights_half(const double* logits, int rows, const double* max, const float
   for (int first = 0; first < rows; first += sum_chain) {
     const int end = first + sum_chain < rows ? first + sum_chain : rows;
     Singles rest_part = {}, gap_part = {}, squares_part = {}, second_part = {}, fourth_part = {}, lost_part = {};
-    Doubles total_part = {};
+    Integers total_part = {};  // at most 32 times 2^23
     for (int r = first; r < end; ++r) {
-      Doubles difference = load_vector<Doubles>(logits + r * digit_lanes) - top;
-      difference = difference < -1e4 ? Doubles{} - 1e4 : difference;
-      const Singles x = __builtin_convertvector(difference, Singles);
+      const Singles x = __builtin_convertvector(load_vector<Doubles>(logits + r * digit_lanes) - top, Singles);
       const Singles bounded = x < -87.0f ? Singles{} - 87.0f : x;
       const Singles value = x < -87.0f ? Singles{} : exponential_of(bounded);
       rest_part += value;
@@ -93,9 +98,9 @@ void weights_half(const double* logits, int rows, const double* max, const float
       if constexpr (Whole) {
         const Singles scaled = value * limit;
         const Integers integer = __builtin_convertvector(scaled + 0.5f, Integers);
-        const Singles difference_of = __builtin_convertvector(integer, Singles) - scaled;
-        lost_part += difference_of < 0.0f ? -difference_of : difference_of;
-        total_part += __builtin_convertvector(integer, Doubles);
+        const Singles difference = __builtin_convertvector(integer, Singles) - scaled;
+        lost_part += (Singles)((Integers)difference & 0x7fffffff);
+        total_part += integer;
         store_vector(integers + r * digit_lanes, integer);
       }
     }
@@ -105,7 +110,7 @@ void weights_half(const double* logits, int rows, const double* max, const float
     second += __builtin_convertvector(second_part, Doubles);
     fourth += __builtin_convertvector(fourth_part, Doubles);
     lost += __builtin_convertvector(lost_part, Doubles);
-    total += total_part;
+    total += __builtin_convertvector(total_part, Doubles);
   }
   // The maximum itself, exp(0) = 1, is left out of rest and squares.
   regimes::LaneSums& out = sums->halves[half];
