@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
 #include "prefix_rows.h"
 #include "row_pieces.h"
@@ -105,22 +106,26 @@ ByteGrid find_grid(const DataView& view, std::vector<Stored> distinct) {
   return grid;
 }
 
+// In what distinct values of a stored type are compared: float16 as float32, so that the same numbers give the same grid.
+template <class Stored>
+using Compared = std::conditional_t<std::is_same_v<Stored, Half>, float, Stored>;
+
 template <class Stored>
 bool detect_grid(const DataView& view, ThreadPool& pool, const Execution& execution, ByteGrid& grid) {
   const auto* stored = static_cast<const Stored*>(view.stored);
-  std::vector<DistinctValues<Stored>> found(pool.size());
+  std::vector<DistinctValues<Compared<Stored>>> found(pool.size());
   std::atomic<bool> too_many{false};
   const bool done = for_rows(view.rows, view.columns, pool, execution, [&](int64_t begin, int64_t end, int worker) {
     if (too_many.load(std::memory_order_relaxed)) return;
-    DistinctValues<Stored>& values = found[worker];
+    DistinctValues<Compared<Stored>>& values = found[worker];
     for (int64_t k = begin * view.columns; k < end * view.columns; ++k) {
       if (!values.add(stored[k])) return too_many.store(true);
     }
   });
   if (!done) return false;
-  DistinctValues<Stored> all;
+  DistinctValues<Compared<Stored>> all;
   for (const auto& values : found) {
-    for (const Stored value : values.values()) {
+    for (const auto value : values.values()) {
       if (too_many || !all.add(value)) return true;
     }
   }
@@ -131,6 +136,7 @@ bool detect_grid(const DataView& view, ThreadPool& pool, const Execution& execut
 }  // namespace
 
 bool find_byte_grid(const DataView& view, ThreadPool& pool, const Execution& execution, ByteGrid& grid) {
+  if (view.dtype == Dtype::f16) return detect_grid<Half>(view, pool, execution, grid);
   return view.dtype == Dtype::f32 ? detect_grid<float>(view, pool, execution, grid) : detect_grid<double>(view, pool, execution, grid);
 }
 

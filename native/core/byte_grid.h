@@ -27,7 +27,7 @@ struct ByteGrid {
   std::vector<float> deviations;  // [256]
 };
 
-// One pass over rows of float32 or float64; `grid` stays not found unless every value of the data is within two units in the last
+// One pass over rows of float16, float32 or float64; `grid` stays not found unless every value of the data is within two units in the last
 // place of the largest of a level. The outcome does not depend on the threads. False when cancelled.
 bool find_byte_grid(const DataView& view, ThreadPool& pool, const Execution& execution, ByteGrid& grid);
 

@@ -9,6 +9,10 @@
 #include "prefix_rows.h"
 #include "row_pieces.h"
 
+#if !defined(_WIN32)
+#include <unistd.h>
+#endif
+
 namespace regimes {
 namespace {
 
@@ -92,6 +96,7 @@ bool fill_lossless(const DataView& view, const ByteGrid& grid, ThreadPool& pool,
       const int64_t at = i * d;
       if (!in_place) {
         if (view.dtype == Dtype::u8) to_levels(static_cast<const uint8_t*>(view.stored) + at, grid, d, bytes_out + at);
+        if (view.dtype == Dtype::f16) to_levels(static_cast<const Half*>(view.stored) + at, grid, d, bytes_out + at);
         if (view.dtype == Dtype::f32) to_levels(static_cast<const float*>(view.stored) + at, grid, d, bytes_out + at);
         if (view.dtype == Dtype::f64) to_levels(static_cast<const double*>(view.stored) + at, grid, d, bytes_out + at);
       }
@@ -140,8 +145,9 @@ bool fill_rounded(const DataView& view, ThreadPool& pool, const Execution& execu
   const int64_t n = view.rows;
   const int64_t d = view.columns;
   std::vector<double> low(d), high(d), per_step(d, 0.0), bias(d);
-  const bool done = view.dtype == Dtype::f32 ? column_extremes<float>(view, pool, execution, low, high)
-                                             : column_extremes<double>(view, pool, execution, low, high);
+  const bool done = view.dtype == Dtype::f16   ? column_extremes<Half>(view, pool, execution, low, high)
+                    : view.dtype == Dtype::f32 ? column_extremes<float>(view, pool, execution, low, high)
+                                               : column_extremes<double>(view, pool, execution, low, high);
   if (!done) return false;
   const std::vector<double> mean = sampled_mean(view, execution);
   digits.scale.assign(d, 0.0);
@@ -188,6 +194,32 @@ bool fill_rounded(const DataView& view, ThreadPool& pool, const Execution& execu
   return filled;
 }
 
+// What the prefix needs of the digits where there is no room for them: a centre and the largest distance from it.
+Status find_centre(const Target& target, ThreadPool& pool, const Execution& execution, DigitRows& digits) {
+  const DataView& view = target.points;
+  digits = DigitRows{};
+  digits.origin = sampled_mean(view, execution);
+  std::vector<double> scratch(pool.size() * view.columns), largest(pool.size(), 0.0);
+  const bool done = for_rows(view.rows, view.columns, pool, execution, [&](int64_t begin, int64_t end, int worker) {
+    double* offset = scratch.data() + worker * view.columns;
+    for (int64_t i = begin; i < end; ++i) {
+      load_centred(view, i, 0, view.columns, digits.origin.data(), 1, offset);
+      const double square = dot(offset, offset, view.columns);
+      largest[worker] = std::isnan(square) ? std::numeric_limits<double>::infinity() : std::max(largest[worker], square);
+    }
+  });
+  if (!done) return cancelled();
+  digits.largest_norm = std::sqrt(*std::max_element(largest.begin(), largest.end()));
+  return {};
+}
+
+// For the same numbers the same, in whichever type: float16 counts as float32.
+int64_t bytes_of_boxes(const Target& target) {
+  if (target.d > box_dimensions) return 0;
+  const int64_t width = std::max<int64_t>(element_bytes(target.points.dtype), target.points.dtype == Dtype::f16 ? 4 : 1);
+  return target.n * (4 + target.d * (4 + width) + (target.log_weights != nullptr ? 12 : 0));
+}
+
 Status build_digits(const Target& target, ThreadPool& pool, const Execution& execution, DigitRows& digits) {
   const DataView& view = target.points;
   digits = DigitRows{};
@@ -208,6 +240,7 @@ Status build_digits(const Target& target, ThreadPool& pool, const Execution& exe
       grid.rounding = 4 * 0x1p-52 * (std::abs(grid.base) + 256 * grid.step);
       break;
     }
+    case Dtype::f16:
     case Dtype::f32:
     case Dtype::f64:
       done = find_byte_grid(view, pool, execution, grid);
@@ -238,18 +271,43 @@ int64_t bytes_of(const std::vector<Element>& values) {
 
 }  // namespace
 
-Status build_layouts(const Target& target, const Execution& execution, Layouts& layouts) {
+int64_t layout_budget() {
+#if defined(_WIN32)
+  return int64_t{1} << 30;
+#else
+  return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<int64_t>(sysconf(_SC_PAGESIZE)) / 8;
+#endif
+}
+
+Status build_layouts(const Target& target, const Execution& execution, Layouts& layouts, int64_t budget) {
   layouts = Layouts{};
   ThreadPool pool(execution.threads);
-  Status status = build_digits(target, pool, execution, layouts.digits);
+  const int64_t box_bytes = bytes_of_boxes(target);
+  const int64_t digit_bytes = target.n * (12 + (target.points.dtype == Dtype::u8 ? 0 : target.d));
+  const int64_t prefix_bytes = target.n * 4 * (prefix_width + 1);
+  const bool with_boxes = box_bytes <= budget;
+  if (with_boxes) budget -= box_bytes;
+  const bool with_digits = digit_bytes <= budget;
+  if (with_digits) budget -= digit_bytes;
+  const bool with_prefix = prefix_bytes <= budget;
+  Status status;
+  if (with_digits) {
+    status = build_digits(target, pool, execution, layouts.digits);
+  } else if (with_prefix) {
+    status = find_centre(target, pool, execution, layouts.digits);
+  }
   if (!status.ok()) return status;
-  if (layouts.digits.rows != nullptr) status = build_prefix(target, layouts.digits, pool, execution, layouts.prefix);
+  const double norm = layouts.digits.largest_norm;
+  const bool in_range = with_digits ? layouts.digits.rows != nullptr : norm > least_norm && norm < most_norm;
+  if (with_prefix && in_range) status = build_prefix(target, layouts.digits, pool, execution, layouts.prefix);
   if (!status.ok()) return status;
-  status = build_boxes(target, execution, layouts.boxes);
+  if (!with_digits) layouts.digits = DigitRows{};
+  if (with_boxes) status = build_boxes(target, execution, layouts.boxes);
   if (!status.ok()) return status;
   const DigitRows& digits = layouts.digits;
   const PrefixRows& prefix = layouts.prefix;
-  layouts.bytes = layouts.boxes.bytes() + bytes_of(digits.owned) + bytes_of(digits.centre) + bytes_of(digits.scale) + bytes_of(digits.origin) +
+  layouts.bytes = layouts.boxes.bytes() + bytes_of(digits.owned) + bytes_of(digits.centre) + bytes_of(digits.scale) +
+                  bytes_of(digits.origin) +
                   bytes_of(digits.half_square) + bytes_of(digits.residual) + bytes_of(prefix.basis) + bytes_of(prefix.origin) +
                   bytes_of(prefix.rows) + bytes_of(prefix.half_square);
   return {};

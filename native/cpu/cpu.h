@@ -30,8 +30,8 @@ const Instructions& portable_set();
 Status posterior_points(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution);
 // All components, differences in float64.
 Status posterior_float64(const Kernels& kernels, const Target& target, const PosteriorRequest& request, const Execution& execution);
-Status posterior_mixture(const Kernels& kernels, const Target& target, const PosteriorRequest& request, const Execution& execution);
+Status posterior_mixture(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution);
 Status sweep_points(const Instructions& set, const Target& target, const SweepRequest& request, const Execution& execution);
-Status sweep_mixture(const Kernels& kernels, const Target& target, const SweepRequest& request, const Execution& execution);
+Status sweep_mixture(const Instructions& set, const Target& target, const SweepRequest& request, const Execution& execution);
 
 }  // namespace regimes

@@ -291,6 +291,8 @@ void centre_rows(const DataView& data, int64_t first_row, int rows, const double
   switch (data.dtype) {
     case Dtype::u8:
       return centre_rows_of<uint8_t>(data, first_row, rows, origin, values, half_square);
+    case Dtype::f16:
+      return centre_rows_of<regimes::Half>(data, first_row, rows, origin, values, half_square);
     case Dtype::f32:
       return centre_rows_of<float>(data, first_row, rows, origin, values, half_square);
     case Dtype::f64:

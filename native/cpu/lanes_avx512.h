@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "../core/views.h"
+
 namespace {
 
 struct Lanes {
@@ -15,6 +17,10 @@ using Mask = __mmask8;
 inline Lanes load(const double* p) { return {_mm512_loadu_pd(p)}; }
 // Eight stored elements as float64.
 inline Lanes widen(const uint8_t* p) { return {_mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))}; }
+inline Lanes widen(const regimes::Half* p) {
+  const __m256i halves = _mm256_castsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return {_mm512_cvtps_pd(_mm512_castps512_ps256(_mm512_cvtph_ps(halves)))};
+}
 inline Lanes widen(const float* p) { return {_mm512_cvtps_pd(_mm256_loadu_ps(p))}; }
 inline Lanes widen(const double* p) { return load(p); }
 inline void store(double* p, Lanes x) { _mm512_storeu_pd(p, x.v); }

@@ -151,7 +151,8 @@ class SmallPosterior {
   void find_logits(int64_t q, int64_t tile, Scratch& scratch) const {
     const DataView stored{boxes_.stored.data(), 0, 0, target_.points.dtype, target_.points.scale, target_.points.shift};
     convert_.convert(stored, tile * d_ * box_tile, d_ * box_tile, scratch.rows.data());
-    kernels_.tile_logits(scratch.rows.data(), boxes_.log_weights_of(tile), d_, query(q), request_.a, inverse_twice_b2_, scratch.logits.data());
+    kernels_.tile_logits(scratch.rows.data(), boxes_.log_weights_of(tile), d_, query(q), request_.a, inverse_twice_b2_,
+                         scratch.logits.data());
   }
 
   void plan(int64_t q, Scratch& scratch) {
@@ -177,7 +178,9 @@ class SmallPosterior {
     if (plan.exact) return;
     uint16_t* masks = masks_.data() + q / group_queries * boxes_.tiles;
     const uint16_t bit = static_cast<uint16_t>(1u << (q % group_queries));
-    for (int64_t tile = 0; tile < boxes_.tiles; ++tile) masks[tile] = static_cast<uint16_t>(masks[tile] | (upper[tile] >= cutoff ? bit : 0));
+    for (int64_t tile = 0; tile < boxes_.tiles; ++tile) {
+      if (upper[tile] >= cutoff) masks[tile] = static_cast<uint16_t>(masks[tile] | bit);
+    }
   }
 
   void describe(int64_t q, int64_t tile, SmallTile& view) const {
@@ -210,7 +213,8 @@ class SmallPosterior {
       for (int64_t q = first; q < end; ++q) {
         if ((masks[tile] >> (q - first) & 1) == 0) continue;
         describe(q, tile, view);
-        kernels_.add_tile(view, d_, scratch.states.data() + (q - first) * sums_ * lanes, class_count_ > 0 ? scratch.weights.data() : nullptr);
+        kernels_.add_tile(view, d_, scratch.states.data() + (q - first) * sums_ * lanes,
+                          class_count_ > 0 ? scratch.weights.data() : nullptr);
         if (class_count_ > 0) add_classes(tile, scratch.weights.data(), scratch.classes.data() + (q - first) * class_count_);
       }
     }
@@ -250,7 +254,8 @@ class SmallPosterior {
     const double eta = 1.02 * u * (units * std::sqrt(std::max(0.0, sums[SmallSums::energy_squared] / mass)) + displacement +
                                    std::sqrt(sums[SmallSums::rounding_squared] / mass));
     const double dropped = 1.02 * (std::exp(-single_reach) + static_cast<double>(n_) * 0x1p-60);
-    const double error_log_density = mean_eta + dropped + 16 * u64 * (1 + std::abs(plan.reference) + std::abs(log_density) + std::abs(constant) + log_n_);
+    const double size = 1 + std::abs(plan.reference) + std::abs(log_density) + std::abs(constant) + log_n_;
+    const double error_log_density = mean_eta + dropped + 16 * u64 * size;
     if (!(eta <= 1e-3) || !(error_log_density <= log_density_contract)) return Outcome::inaccurate;
 
     const double *origin = boxes_.centre.data() + plan.seed * d_, *x = query(q), b2 = request_.b * request_.b;
@@ -398,7 +403,8 @@ class SmallPosterior {
       const double moment = partials[ExactSums::moments + k] / (1 + total.rest);
       denoised[k] = origin[k] + moment;
       if (request_.denoised) request_.denoised[at * d_ + k] = denoised[k];
-      if (request_.score) request_.score[at * d_ + k] = std::fma(request_.a, moment, -std::fma(-request_.a, origin[k], request_.x(at, k))) / b2;
+      const double residual = std::fma(-request_.a, origin[k], request_.x(at, k));
+      if (request_.score) request_.score[at * d_ + k] = std::fma(request_.a, moment, -residual) / b2;
     }
     // Moments are about the heaviest datum: a |y - y*| <= |e| + |e*| doubles the terms of the sum.
     const ErrorModel model{chain_units(d_), 16, b2, false};
