@@ -23,7 +23,7 @@ struct DenseKernels {
   void (*logits)(double* products, int rows, const double* slope, const double* bias, double* max);
 
   // weights[r][16] = exp(logits[r] - max) in float32, relative error below (8 + |logit - max|) 2^-24, zero below e^-87; sums in
-  // chains of 32. integers[r][16] = round(weights * limit), where not null.
+  // chains of 32. integers[r][16] = round(weights * limit), where not null; limit < 2^26.
   void (*weights)(const double* logits, int rows, const double* max, const float* half_square, float limit, float* weights,
                   int32_t* integers, DenseSums* sums);
 

@@ -18,6 +18,7 @@ using regimes::digit_lanes;
 using regimes::Dtype;
 
 typedef double Doubles __attribute__((vector_size(64), aligned(8)));
+typedef double QuarterDoubles __attribute__((vector_size(32), aligned(8)));  // what AVX2 compares in one instruction
 typedef float Singles __attribute__((vector_size(32), aligned(4)));
 typedef int32_t Integers __attribute__((vector_size(32), aligned(4)));
 
@@ -33,18 +34,24 @@ inline void store_vector(Value* p, const Vector& x) {
 }
 
 void logits(double* products, int rows, const double* slope, const double* bias, double* max) {
-  const Doubles slope_low = load_vector<Doubles>(slope), slope_high = load_vector<Doubles>(slope + 8);
-  Doubles max_low = Doubles{} - 1.7e308, max_high = max_low;
+  constexpr int width = 4, parts = digit_lanes / width;
+  QuarterDoubles factor[parts], largest[parts];
+#pragma GCC unroll 4
+  for (int i = 0; i < parts; ++i) {
+    factor[i] = load_vector<QuarterDoubles>(slope + i * width);
+    largest[i] = QuarterDoubles{} - 1.7e308;
+  }
   for (int r = 0; r < rows; ++r) {
     double* row = products + r * digit_lanes;
-    const Doubles low = load_vector<Doubles>(row) * slope_low + bias[r], high = load_vector<Doubles>(row + 8) * slope_high + bias[r];
-    max_low = low > max_low ? low : max_low;
-    max_high = high > max_high ? high : max_high;
-    store_vector(row, low);
-    store_vector(row + 8, high);
+#pragma GCC unroll 4
+    for (int i = 0; i < parts; ++i) {
+      const QuarterDoubles logit = load_vector<QuarterDoubles>(row + i * width) * factor[i] + bias[r];
+      largest[i] = logit > largest[i] ? logit : largest[i];
+      store_vector(row + i * width, logit);
+    }
   }
-  store_vector(max, max_low);
-  store_vector(max + 8, max_high);
+#pragma GCC unroll 4
+  for (int i = 0; i < parts; ++i) store_vector(max + i * width, largest[i]);
 }
 
 // exp(x) for -87 <= x <= 0, relative error below 4 2^-24: x = n ln 2 + r, Taylor's polynomial of degree 7 on |r| <= ln 2 / 2.
@@ -65,7 +72,7 @@ inline Singles exponential_of(Singles x) {
   return (Singles)((Integers)value + power);
 }
 
-constexpr int sum_chain = 32;
+constexpr int sum_chain = 32;  // rows whose sums are formed in 32 bits
 
 // Lanes [half * 8, half * 8 + 8) of a block.
 template <bool Whole>
@@ -76,11 +83,9 @@ void weights_half(const double* logits, int rows, const double* max, const float
   for (int first = 0; first < rows; first += sum_chain) {
     const int end = first + sum_chain < rows ? first + sum_chain : rows;
     Singles rest_part = {}, gap_part = {}, squares_part = {}, second_part = {}, fourth_part = {}, lost_part = {};
-    Doubles total_part = {};
+    Integers total_part = {};  // at most 32 times 2^23
     for (int r = first; r < end; ++r) {
-      Doubles difference = load_vector<Doubles>(logits + r * digit_lanes) - top;
-      difference = difference < -1e4 ? Doubles{} - 1e4 : difference;
-      const Singles x = __builtin_convertvector(difference, Singles);
+      const Singles x = __builtin_convertvector(load_vector<Doubles>(logits + r * digit_lanes) - top, Singles);
       const Singles bounded = x < -87.0f ? Singles{} - 87.0f : x;
       const Singles value = x < -87.0f ? Singles{} : exponential_of(bounded);
       rest_part += value;
@@ -93,9 +98,9 @@ void weights_half(const double* logits, int rows, const double* max, const float
       if constexpr (Whole) {
         const Singles scaled = value * limit;
         const Integers integer = __builtin_convertvector(scaled + 0.5f, Integers);
-        const Singles difference_of = __builtin_convertvector(integer, Singles) - scaled;
-        lost_part += difference_of < 0.0f ? -difference_of : difference_of;
-        total_part += __builtin_convertvector(integer, Doubles);
+        const Singles difference = __builtin_convertvector(integer, Singles) - scaled;
+        lost_part += (Singles)((Integers)difference & 0x7fffffff);
+        total_part += integer;
         store_vector(integers + r * digit_lanes, integer);
       }
     }
@@ -105,7 +110,7 @@ void weights_half(const double* logits, int rows, const double* max, const float
     second += __builtin_convertvector(second_part, Doubles);
     fourth += __builtin_convertvector(fourth_part, Doubles);
     lost += __builtin_convertvector(lost_part, Doubles);
-    total += total_part;
+    total += __builtin_convertvector(total_part, Doubles);
   }
   // The maximum itself, exp(0) = 1, is left out of rest and squares.
   regimes::LaneSums& out = sums->halves[half];
@@ -134,67 +139,63 @@ void weights(const double* logits, int rows, const double* max, const float* hal
 constexpr int tile_rows = 6;
 constexpr int registers_per_group = digit_lanes / register_lanes;
 
+// result[u][r] = sums of Rows rows and Count registers, in chains. A function of its own: see digits_body.h.
 template <int Rows, int Count>
-[[gnu::noinline]] void float_tile(const float* values, int64_t row_stride, int64_t step_stride, int64_t steps, const float* const* lanes,
-                                  bool more, float* result) {
-  Register sum[Rows][Count];
+[[gnu::noinline]] void float_tile(const float* values, int64_t row_stride, int64_t step_stride, int64_t steps, int64_t chain,
+                                  const float* const* lanes, float* result) {
   const float* from[Count];
 #pragma GCC unroll 8
   for (int u = 0; u < Count; ++u) from[u] = lanes[u];
+  for (int64_t start = 0; start < steps; start += chain) {
+    const int64_t end = steps - start < chain ? steps : start + chain;
+    Register sum[Rows][Count];
 #pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r)
+    for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-    for (int u = 0; u < Count; ++u) sum[r][u] = zero_register();
-  for (int64_t s = 0; s < steps; ++s) {
-    Register query[Count];
+      for (int u = 0; u < Count; ++u) sum[r][u] = zero_register();
+    for (int64_t s = start; s < end; ++s) {
+      Register query[Count];
 #pragma GCC unroll 8
-    for (int u = 0; u < Count; ++u) query[u] = load_register(from[u] + s * digit_lanes);
+      for (int u = 0; u < Count; ++u) query[u] = load_register(from[u] + s * digit_lanes);
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) {
-      const Register value = spread_register(values[r * row_stride + s * step_stride]);
+      for (int r = 0; r < Rows; ++r) {
+        const Register value = spread_register(values[r * row_stride + s * step_stride]);
 #pragma GCC unroll 8
-      for (int u = 0; u < Count; ++u) fuse(sum[r][u], value, query[u]);
+        for (int u = 0; u < Count; ++u) fuse(sum[r][u], value, query[u]);
+      }
     }
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+      for (int u = 0; u < Count; ++u) {
+        float* to = result + (u * Rows + r) * register_lanes;
+        store_register(to, start == 0 ? sum[r][u] : sum[r][u] + load_register(to));
+      }
   }
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 8
-    for (int u = 0; u < Count; ++u) {
-      float* to = result + (u * Rows + r) * register_lanes;
-      if (more) sum[r][u] += load_register(to);
-      store_register(to, sum[r][u]);
-    }
 }
 
 template <int Count>
 void float_rows(const float* values, int64_t row_stride, int64_t step_stride, int rows, int64_t steps, int64_t chain,
                 const float* const* lanes, double* const* out, bool first) {
   float sums[tile_rows * Count * register_lanes];
-  const float* from[Count];
-  for (int u = 0; u < Count; ++u) from[u] = lanes[u];
-  for (int64_t s = 0; s < steps; s += chain) {
-    const int64_t length = steps - s < chain ? steps - s : chain;
-    const float* start = values + s * step_stride;
-    switch (rows) {
-      case 1:
-        float_tile<1, Count>(start, row_stride, step_stride, length, from, s > 0, sums);
-        break;
-      case 2:
-        float_tile<2, Count>(start, row_stride, step_stride, length, from, s > 0, sums);
-        break;
-      case 3:
-        float_tile<3, Count>(start, row_stride, step_stride, length, from, s > 0, sums);
-        break;
-      case 4:
-        float_tile<4, Count>(start, row_stride, step_stride, length, from, s > 0, sums);
-        break;
-      case 5:
-        float_tile<5, Count>(start, row_stride, step_stride, length, from, s > 0, sums);
-        break;
-      default:
-        float_tile<tile_rows, Count>(start, row_stride, step_stride, length, from, s > 0, sums);
-    }
-    for (int u = 0; u < Count; ++u) from[u] += chain * digit_lanes;
+  switch (rows) {
+    case 1:
+      float_tile<1, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
+      break;
+    case 2:
+      float_tile<2, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
+      break;
+    case 3:
+      float_tile<3, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
+      break;
+    case 4:
+      float_tile<4, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
+      break;
+    case 5:
+      float_tile<5, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
+      break;
+    default:
+      float_tile<tile_rows, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
   }
   for (int u = 0; u < Count; ++u) {
     for (int r = 0; r < rows; ++r) {

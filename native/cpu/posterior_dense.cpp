@@ -13,7 +13,7 @@ namespace {
 
 constexpr int group_lanes = digit_lanes;
 constexpr int halves = group_lanes / lanes;
-constexpr int groups_at_once = 2;               // groups whose products are formed together
+constexpr int groups_at_once = 4;               // groups whose products are formed together
 constexpr int64_t most_groups = 16;             // queries of a block: 256
 constexpr int64_t most_runs = 16;               // runs of chunks whose sums are formed apart, whatever the threads
 constexpr int64_t sums_bytes = int64_t{1} << 27;  // of the denoised sums of a block of queries
@@ -25,7 +25,7 @@ constexpr double drop = 37;                     // rows further than log n + 37 
 
 // Rows per block: a whole number of steps of every kernel, at most what the second-level cache holds beside the queries.
 int64_t rows_of_block(int64_t d) {
-  int64_t rows = 256;
+  int64_t rows = 512;
   while (rows > 64 && rows * d > (int64_t{1} << 19)) rows /= 2;
   return rows;
 }
@@ -88,10 +88,12 @@ struct GroupSums {
 class DensePosterior {
  public:
   DensePosterior(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,
-                 std::vector<uint8_t>& answered)
+                 DenseProducts products, std::vector<uint8_t>& answered)
       : digits_(*set.digits), dense_(*set.dense), target_(target), rows_(target.layouts->digits), request_(request), execution_(execution),
         answered_(answered), pool_(execution.threads), n_(target.n), d_(target.d),
-        bytes_(rows_.lossless), integer_(bytes_ && digits_.faster_than_floats), denoise_(wants_denoised(request)),
+        bytes_(rows_.lossless), integer_(bytes_ && digits_.faster_than_floats),
+        fixed_(integer_ || (bytes_ && products == DenseProducts::exact)),
+        denoise_(wants_denoised(request)),
         class_count_(request.class_weights ? target.class_count : 0), kappa_(request.a / (request.b * request.b)),
         uniform_(target.log_weights ? 0 : std::log(static_cast<double>(target.n))),
         reach_(drop + std::log(static_cast<double>(target.n))), origin_norm_(length(rows_.origin.data())), block_(rows_of_block(target.d)) {
@@ -120,7 +122,7 @@ class DensePosterior {
     Queries& q = queries_;
     q.count = count;
     q.groups = (count + group_lanes - 1) / group_lanes;
-    const int64_t padded = q.groups * group_lanes, group_bytes = integer_ ? digits_.group_bytes(d_, planes()) : d_ * group_lanes * 4;
+    const int64_t padded = q.groups * group_lanes, group_bytes = fixed_ ? digits_.group_bytes(d_, planes()) : d_ * group_lanes * 4;
     q.centred.assign(static_cast<size_t>(count * d_), 0);
     q.displacement.assign(static_cast<size_t>(count * d_), 0);
     q.slope.assign(static_cast<size_t>(padded), 0);
@@ -129,19 +131,19 @@ class DensePosterior {
     q.moved = q.chain = q.largest = q.norm;
     q.packed = Aligned(q.groups * group_bytes);
     pool_.run(q.groups, [&](int64_t g, int) {
-      std::vector<int32_t> fixed(integer_ ? static_cast<size_t>(group_lanes * d_) : 0);
+      std::vector<int32_t> fixed(fixed_ ? static_cast<size_t>(group_lanes * d_) : 0);
       float* single = reinterpret_cast<float*>(q.packed.data() + g * group_bytes);
       for (int lane = 0; lane < group_lanes; ++lane) {
         const int64_t query = g * group_lanes + lane;
         if (query >= count) {
-          for (int64_t j = 0; !integer_ && j < d_; ++j) single[j * group_lanes + lane] = 0;
+          for (int64_t j = 0; !fixed_ && j < d_; ++j) single[j * group_lanes + lane] = 0;
           continue;
         }
         centre(query);
-        integer_ ? round_to_fixed(query, fixed.data() + lane * d_) : round_to_single(query, single + lane);
+        fixed_ ? round_to_fixed(query, fixed.data() + lane * d_) : round_to_single(query, single + lane);
         q.moved[query] = length(q.displacement.data() + query * d_);
       }
-      if (integer_) digits_.pack_group(fixed.data(), d_, planes(), q.packed.data() + g * group_bytes);
+      if (fixed_) digits_.pack_group(fixed.data(), d_, planes(), q.packed.data() + g * group_bytes);
     });
   }
 
@@ -241,7 +243,7 @@ class DensePosterior {
       work.integers.resize(work.logits.size());
       work.packed = Aligned(groups_at_once * digits_.group_bytes(block_, planes()));
       if (denoise_) work.transposed.resize(static_cast<size_t>(d_ * block_ + digit_padding));
-    } else {
+    } else if (denoise_ || !fixed_) {
       work.values.resize(static_cast<size_t>(block_ * d_));
     }
     const int64_t end = std::min((run + 1) * run_rows_, n_);
@@ -251,7 +253,7 @@ class DensePosterior {
       if (bytes_) {
         std::copy_n(rows_.half_square.data() + row, count, work.half_square.data());
         const uint8_t* bytes = rows_.rows + row * rows_.stride;
-        if (!integer_) dense_.centre_bytes(bytes, rows_.stride, count, d_, rows_.centre.data(), work.values.data());
+        if (!work.values.empty()) dense_.centre_bytes(bytes, rows_.stride, count, d_, rows_.centre.data(), work.values.data());
       } else {
         dense_.centre_rows(target_.points, row, count, rows_.origin.data(), work.values.data(), work.half_square.data());
       }
@@ -276,7 +278,7 @@ class DensePosterior {
   };
 
   void sum_block(int64_t run, int64_t row, int count, int64_t first_group, int groups, Work& work) {
-    if (integer_) {
+    if (fixed_) {
       const char* packed = queries_.packed.data() + first_group * digits_.group_bytes(d_, planes());
       const uint8_t* bytes = rows_.rows + row * rows_.stride;
       digits_.group_products(bytes, rows_.stride, count, d_, packed, groups, planes(), work.logits.data(), block_);
@@ -323,7 +325,7 @@ class DensePosterior {
     if (!any) return false;
 
     // The kernels of float32 sum over `count` steps per group, so that groups lie `count` apart.
-    float* weights = work.weights.data() + place * count * group_lanes;
+    float* weights = work.weights.data() + (integer_ ? 0 : place * count * group_lanes);
     dense_.weights(logits, count, max, work.half_square_single.data(), static_cast<float>(integer_ ? digits_.limit_full : 0), weights,
                    integer_ ? work.integers.data() : nullptr, &block);
     if (integer_ && denoise_) {
@@ -436,12 +438,12 @@ class DensePosterior {
     // Deterministic errors of single logits beyond the displacement: of the rows, and of the float64 operations.
     const double row = (bytes_ ? rows_.largest_residual : 0) + 2 * small * (far + origin_norm_);
     const double half_square = small * (static_cast<double>(d_) + 16) * request_.a * far * far;
-    const double product = 8 * small * norm_x * (far + (integer_ ? 256 * largest_scale_ * std::sqrt(static_cast<double>(d_)) : 0));
+    const double product = 8 * small * norm_x * (far + (fixed_ ? 256 * largest_scale_ * std::sqrt(static_cast<double>(d_)) : 0));
     const double logit = kappa_ * ((norm_x + request_.a * far) * row + half_square + product);
     // `deviations` times the deviation of a logit, in units of |y'_i|, for the errors that are taken as random: of chains, and of rows
     // rounded to float32. root = sqrt(sum w^2), root_two >= sqrt(sum w^2 |y'|^2), root_four = sqrt(sum w^2 |y'|^4).
     const double chain = queries_.chain[q] + (bytes_ ? 0 : queries_.largest[q]);
-    const double chance = integer_ ? 0 : deviations * kappa_ * unit * chain;
+    const double chance = fixed_ ? 0 : deviations * kappa_ * unit * chain;
     const double root = std::sqrt(sums.sum_squares()), root_four = 2 * std::sqrt(group.fourth[lane]) / whole;
     const double root_two = std::sqrt(root * root_four), square_of = (chance * far) * (chance * far);
     const double weights = (16 + gap) * unit, sums_of = 40 * unit, dropped = 2 * std::exp(-drop);
@@ -464,7 +466,10 @@ class DensePosterior {
   std::vector<uint8_t>& answered_;
   ThreadPool pool_;
   const int64_t n_, d_;
-  const bool bytes_, integer_, denoise_;  // rows are read as bytes; their products are those of integers
+  const bool bytes_;    // rows are read as bytes
+  const bool integer_;  // weights are integers too
+  const bool fixed_;    // queries are in fixed point
+  const bool denoise_;
   const int32_t class_count_;
   const double kappa_, uniform_, reach_, origin_norm_;
   const int64_t block_;  // rows whose sums are formed at once
@@ -485,9 +490,13 @@ bool dense_applies(const Target& target, const PosteriorRequest& request) {
          target.layouts->digits.rows != nullptr;
 }
 
+bool dense_exact_applies(const Instructions& set, const Target& target) {
+  return target.layouts->digits.lossless && !set.digits->faster_than_floats;
+}
+
 Status posterior_dense(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,
-                       std::vector<uint8_t>& answered) {
-  return DensePosterior(set, target, request, execution, answered).run();
+                       DenseProducts products, std::vector<uint8_t>& answered) {
+  return DensePosterior(set, target, request, execution, products, answered).run();
 }
 
 }  // namespace regimes

@@ -1,10 +1,9 @@
 // Posteriors carried by many data: all components, in split or single precision, with a bound that is checked query by query. About
 // the centre c of the layouts, with x' = x - a c, y' = y - c, kappa = a / b^2, the logits are kappa (<x', y'_i> - a |y'_i|^2 / 2).
-//   bytes, on machines whose integer products are fast
-//     x' is rounded to fixed point, x_q = x' - e, and the products with the bytes are exact: the logits are those of x_q. Weights are
-//     rounded to fixed point relative to the largest of a block of rows, and their products with the bytes are exact again.
-//   any data otherwise
-//     float32 fused multiply-adds in short chains over centred rows, the chains added in float64.
+//   integers  (bytes) x' is rounded to fixed point, x_q = x' - e, and the products with the bytes are exact: the logits are those of
+//             x_q. Where integer products are fast, the weights are rounded to fixed point too, relative to the largest of a block of
+//             rows, and their products with the bytes are exact again.
+//   float32   fused multiply-adds in short chains over centred rows, the chains added in float64.
 // Between the products, exponentials in float32 of float64 differences of logits; everything that is summed over blocks, in float64.
 //
 // Bounds, N = max |y'_i|, u = 2^-24, T = tr Cov under the posterior:
@@ -27,9 +26,15 @@ namespace regimes {
 // True for requests that this path can answer: no second moments, no list of the heaviest components.
 bool dense_applies(const Target& target, const PosteriorRequest& request);
 
+// fast: what is fastest on this machine; exact: integers for the first product, where the data are bytes and `fast` does not use them.
+enum class DenseProducts { fast, exact };
+
+// Whether `exact` differs from `fast`.
+bool dense_exact_applies(const Instructions& set, const Target& target);
+
 // Answers the queries that it can within the contract and marks them in `answered` [batch], zero at the start; what it has written of
 // the others is to be overwritten. Work areas of at most about 300 MB.
 Status posterior_dense(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,
-                       std::vector<uint8_t>& answered);
+                       DenseProducts products, std::vector<uint8_t>& answered);
 
 }  // namespace regimes

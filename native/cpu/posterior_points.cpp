@@ -98,16 +98,23 @@ std::vector<int64_t> left_of(const std::vector<uint8_t>& answered) {
 }
 
 // Dense where it applies and its bound meets the contract, float64 for the others.
-Status diffuse(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution) {
-  if (!dense_applies(target, request)) return float64(set, target, request, execution);
+Status diffuse(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,
+               DenseProducts products = DenseProducts::fast) {
   std::vector<uint8_t> answered(static_cast<size_t>(request.x.rows), 0);
-  const Status status = posterior_dense(set, target, request, execution, answered);
+  const Status status = posterior_dense(set, target, request, execution, products, answered);
   std::vector<int64_t> left = left_of(answered);
   if (!status.ok() || left.empty()) return status;
   Part part(request, target.d, target.class_count, std::move(left));
-  const Status rest = float64(set, target, part.request(), execution);
+  const bool again = products == DenseProducts::fast && dense_exact_applies(set, target);
+  const Status rest = again ? diffuse(set, target, part.request(), execution, DenseProducts::exact)
+                            : float64(set, target, part.request(), execution);
   if (rest.ok()) part.scatter();
   return rest;
+}
+
+// What screening leaves or cannot answer.
+Status unscreened(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution) {
+  return dense_applies(target, request) ? diffuse(set, target, request, execution) : float64(set, target, request, execution);
 }
 
 }  // namespace
@@ -115,13 +122,13 @@ Status diffuse(const Instructions& set, const Target& target, const PosteriorReq
 Status posterior_points(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution) {
   if (request.precision == Precision::float64) return float64(set, target, request, execution);
   if (small_applies(target, request)) return posterior_small(set, target, request, execution);
-  if (!refined_applies(target, request)) return diffuse(set, target, request, execution);
+  if (!refined_applies(target, request)) return unscreened(set, target, request, execution);
   std::vector<uint8_t> answered(static_cast<size_t>(request.x.rows), 0);
   const Status status = posterior_refined(set, target, request, execution, answered);
   std::vector<int64_t> left = left_of(answered);
   if (!status.ok() || left.empty()) return status;
   Part part(request, target.d, target.class_count, std::move(left));
-  const Status rest = diffuse(set, target, part.request(), execution);
+  const Status rest = unscreened(set, target, part.request(), execution);
   if (rest.ok()) part.scatter();
   return rest;
 }
