@@ -6,12 +6,13 @@
  *                   with the class information I(c; x_t) that the published curve drops; for data a Gaussian with their covariance
  * The empirical excess entropy itself never vanishes at t > 0, hence the threshold.
  */
+import { setImmediate } from "node:timers/promises";
 import type { NdArray } from "./array.js";
 import { RegimesError, checkChoice, checkOptionNames } from "./errors.js";
 import { crossing, exact, rounded, unavailable, withInterval, type Estimate } from "./estimate.js";
 import type { Field } from "./field.js";
+import type { RunOptions } from "./native.js";
 import { clocks } from "./process.js";
-import { monotoneRoot } from "./quadrature.js";
 import {
   criticalTime,
   curveOptionNames,
@@ -24,7 +25,7 @@ import {
   type CriticalTime,
   type CurveOptions,
 } from "./regimes.js";
-import { symmetricEigen, type Mixture, type Target } from "./target.js";
+import { gaussianMixture, symmetricEigen, type Mixture, type Target } from "./target.js";
 import { information, populationCollapseTime, surrogateCollapseTime, type Population } from "./theory.js";
 
 export type CollapseCriterion = "excess-entropy" | "cloning" | "population";
@@ -49,7 +50,7 @@ export interface CollapseOptions extends CurveOptions {
  * The collapse time in OU time by one of three criteria (head of this file). Without a transition there is no value and the status says
  * why. Error bars of "excess-entropy" and "cloning" are over draws for the given data.
  * @throws RegimesError E_DOMAIN for a threshold outside (0, 1) or n <= 0, E_OPTION for options that do not belong to the criterion and
- * for curves of another target.
+ * for curves of another target; E_SHAPE, E_NONFINITE, E_NOT_PSD for eigenvalues that no covariance of these data can have.
  */
 export async function collapseTime(field: Field, options: CollapseOptions): Promise<CriticalTime> {
   checkOptionNames("collapseTime", options, ["criterion", "threshold", "n", "eigenvalues", ...curveOptionNames]);
@@ -62,8 +63,29 @@ export async function collapseTime(field: Field, options: CollapseOptions): Prom
   if (n !== undefined && (criterion !== "population" || field.target.kind !== "mixture")) {
     throw new RegimesError("E_OPTION", 'n belongs to criterion "population" of a mixture; data bring their own n');
   }
+  if (options.eigenvalues !== undefined) checkEigenvalues(field.target, options);
   if (criterion === "population") return population(field, options);
   return measured(field, criterion, options);
+}
+
+/** Throws unless the eigenvalues can be those of the covariance of the data: E_OPTION, E_SHAPE, E_NONFINITE, E_NOT_PSD. */
+function checkEigenvalues(target: Target, { criterion, eigenvalues }: CollapseOptions): void {
+  if (criterion !== "population" || target.kind !== "points") {
+    throw new RegimesError("E_OPTION", 'eigenvalues belong to criterion "population" of data');
+  }
+  if (!(eigenvalues instanceof Float64Array)) {
+    throw new RegimesError("E_OPTION", "eigenvalues: pass the Float64Array that target.allEigenvalues() returns");
+  }
+  const most = Math.min(target.n, target.d);
+  if (eigenvalues.length === 0 || eigenvalues.length > most) {
+    throw new RegimesError("E_SHAPE", `eigenvalues has ${eigenvalues.length} entries, need 1 to min(n, d) = ${most}`);
+  }
+  const bad = eigenvalues.findIndex((value) => !Number.isFinite(value));
+  if (bad >= 0) throw new RegimesError("E_NONFINITE", `eigenvalues[${bad}] is ${eigenvalues[bad]}, need finite numbers`);
+  // Solvers leave some a rounding below 0.
+  const largest = eigenvalues.reduce((most, value) => Math.max(most, value), 0);
+  const negative = eigenvalues.findIndex((value) => value < -1e-10 * largest);
+  if (negative >= 0) throw new RegimesError("E_NOT_PSD", `eigenvalues[${negative}] is ${eigenvalues[negative]}, need >= 0`);
 }
 
 /** Throws E_DOMAIN unless `threshold` is a fraction of alpha in (0, 1). */
@@ -94,8 +116,13 @@ async function measured(field: Field, criterion: "excess-entropy" | "cloning", o
 
 function nothingToCollapse(target: Target): string | null {
   if (target.kind === "mixture") return noData;
-  if (target.n === 1) return oneRow;
+  if (isOneRow(target)) return oneRow;
   return target.dataset?.distinctRows === 1 ? `all ${target.n} rows are equal: collapsed at every t` : null;
+}
+
+/** One row, or one that has all the weight. */
+function isOneRow(target: Target): boolean {
+  return weightEntropy(target) === 0;
 }
 
 /** Duplicates keep the posterior entropy from vanishing: worth a word above 1 %. */
@@ -120,7 +147,7 @@ async function ofSurrogate(target: Target, { eigenvalues, signal, onProgress, th
   const method =
     "Gaussian surrogate with the covariance of the data: the largest entropy for this covariance, so its excess entropy lies below and " +
     "this time above those of the true population; standard error as for Gaussian rows";
-  if (target.n === 1) return { estimate: unavailable(oneRow), method };
+  if (isOneRow(target)) return { estimate: unavailable(oneRow), method };
   const smaller = Math.min(target.n, target.d);
   if (smaller > largestDenseSpectrum) {
     const found = `needs all eigenvalues of the covariance: min(n, d) = ${smaller}, at most ${largestDenseSpectrum} are computed`;
@@ -174,16 +201,14 @@ async function bySweep(field: Field, n: number, options: CollapseOptions): Promi
   const { target, process } = field;
   const { draws = 1000, seed = 1, precision, signal, onProgress, threads } = options;
   const method = `I(x_0; x_t) = log n with n = ${n}: information inside the classes exact, I(c; x_t) averaged over ${draws} draws`;
-  const within = withinInformation(target.mixture!, target.d);
+  const within = await withinInformation(target.mixture!, target.d, { signal, threads });
   const { trace } = await target.spectrum({ count: 1, signal, threads });
   const upper = populationCollapseTime({ n, d: target.d, variance: trace / target.d });
   const prior = weightEntropy(target);
-  const zero = (logTime: number): number => Math.log(n) - within(Math.exp(logTime));
-  if (upper === null || zero(Math.log(upper) - 50) - prior > 0) {
+  if (upper === null || Math.log(n) - (await within(upper * Math.exp(-50))) - prior > 0) {
     return { estimate: unavailable(`${rounded(n)} data hold more information than the mixture at every t: no collapse`), method };
   }
-  const lower = monotoneRoot(zero, Math.log(upper) - 50, Math.log(upper));
-  const low = lower === null ? upper * 1e-3 : Math.exp(lower);
+  const low = await lowerEnd(within, n, upper);
   const ouTimes = timeGrid({ from: low * 0.9, to: upper * 1.1, count: 24 });
   const times = Array.from(ouTimes, (t) => processTimeAt(process, t));
   if (times.includes(null)) {
@@ -201,25 +226,58 @@ async function bySweep(field: Field, n: number, options: CollapseOptions): Promi
     threads,
   });
   const excess = sweep.entropy!.data.slice();
-  ouTimes.forEach((t, j) => {
-    const known = Math.log(n) - within(t) - prior;
+  for (const [j, t] of ouTimes.entries()) {
+    const known = Math.log(n) - (await within(t)) - prior;
     for (let r = 0; r < draws; r++) excess[j * draws + r]! += known;
-  });
+  }
   const matrix: NdArray = { data: excess, shape: [ouTimes.length, draws] };
   const { estimate } = crossing(ouTimes, matrix, { level: 0, direction: "rising", which: "largest", quantity: "the excess entropy" });
   return { estimate, method };
 }
 
-/** t -> 1/2 sum_k pi_k log det(I + C_k / sigma^2), in nats. */
-function withinInformation(mixture: Mixture, d: number): (ouTime: number) => number {
+/** The OU time below `upper` where the information inside the classes is log n, to a percent; a thousandth of `upper` where there is none. */
+async function lowerEnd(within: (ouTime: number) => Promise<number>, n: number, upper: number): Promise<number> {
+  let [low, high] = [Math.log(upper) - 50, Math.log(upper)];
+  if ((await within(Math.exp(low))) < Math.log(n)) return upper * 1e-3;
+  while (high - low > 0.01) {
+    const middle = (low + high) / 2;
+    if ((await within(Math.exp(middle))) > Math.log(n)) low = middle;
+    else high = middle;
+  }
+  return Math.exp(low);
+}
+
+/** Longest that the event loop waits for a sum over components, ms. */
+const patience = 10;
+
+/** t -> 1/2 sum_k pi_k log det(I + C_k / sigma^2), in nats; other events get their turn. */
+async function withinInformation(mixture: Mixture, d: number, run: RunOptions): Promise<(ouTime: number) => Promise<number>> {
   const { weights, means, covariances } = mixture;
   const components = means.shape[0]!;
-  const parts = Array.from({ length: components }, (_, k) => gaussianInformation(covariances, k, d));
-  return (ouTime) => parts.reduce((sum, part, k) => sum + (weights?.[k] ?? 1 / components) * part(ouTime), 0);
+  const parts: ((ouTime: number) => number)[] = [];
+  for (let k = 0; k < components; k++) parts.push(await gaussianInformation(covariances, k, d, run));
+  return async (ouTime) => {
+    let sum = 0;
+    let since = performance.now();
+    for (const [k, part] of parts.entries()) {
+      sum += (weights?.[k] ?? 1 / components) * part(ouTime);
+      if (performance.now() - since < patience) continue;
+      await setImmediate();
+      run.signal?.throwIfAborted();
+      since = performance.now();
+    }
+    return sum;
+  };
+}
+
+/** Eigenvalues of a covariance [d, d] by the native solver, on threads of its own. */
+async function eigenvaluesOf(matrix: Float64Array, d: number, run: RunOptions): Promise<Float64Array> {
+  using one = gaussianMixture({ means: { data: new Float64Array(d), shape: [1, d] }, covariances: { type: "full", matrices: matrix } });
+  return nonNegative(await one.allEigenvalues(run));
 }
 
 /** t -> 1/2 log det(I + C_k / sigma^2) of one covariance of a mixture. */
-function gaussianInformation(covariances: Mixture["covariances"], k: number, d: number): (ouTime: number) => number {
+async function gaussianInformation(covariances: Mixture["covariances"], k: number, d: number, run: RunOptions): Promise<(ouTime: number) => number> {
   switch (covariances.type) {
     case "spherical": {
       const variance = covariances.variances[k]!;
@@ -230,8 +288,7 @@ function gaussianInformation(covariances: Mixture["covariances"], k: number, d: 
       return (ouTime) => information(ouTime, { d, variance });
     }
     case "full": {
-      const { values } = symmetricEigen(covariances.matrices.slice(k * d * d, (k + 1) * d * d), d);
-      const variance = nonNegative(values);
+      const variance = await eigenvaluesOf(covariances.matrices.slice(k * d * d, (k + 1) * d * d), d, run);
       return (ouTime) => information(ouTime, { d, variance });
     }
     case "low-rank": {

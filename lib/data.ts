@@ -4,34 +4,26 @@
  *
  * The values of a data set are exact: `stored * scale + shift` in float64, whatever the stored type. Nothing is scaled, dropped or
  * rounded unless asked for; what was done stands in `scale` and `warnings`, and all of it enters `fingerprint`.
+ *
+ * Files larger than memory are mapped (option `map`): the rows stay in the file, and every result has the same bits.
  */
 import { createHash } from "node:crypto";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { NdArray } from "./array.js";
 import { RegimesError, checkChoice, checkOptionNames, printable } from "./errors.js";
-import type { ElementType } from "./formats/elements.js";
-import { fixLabelSource, indexLabels, splitLabels, type LabelSource } from "./formats/labels.js";
-import { chooseRows, dropNonfinite, fixRowSelection, gatherRows, type RowSelection } from "./formats/rows.js";
-import { copyTable, readTable, type DataInput, type NumericArray, type Table, type TableOptions } from "./formats/table.js";
-import { checkRun, native, runJob, runOptionNames, toRegimesError, type NativeHandle, type NativeStatistics, type RunOptions } from "./native.js";
+import { elementWidth, type ElementType, type Stored } from "./formats/elements.js";
+import { fixLabelSource, indexLabels, labelsOf, splitLabels, type FixedLabelSource, type LabelSource } from "./formats/labels.js";
+import { defaultMaxBytes, locateMapped, mappedBytes, type LocatedArray, type MapChoice } from "./formats/mapped.js";
+import { chooseRows, dropNonfinite, fixRowSelection, gatherRows, rowRange } from "./formats/rows.js";
+import type { FixedRowSelection, RowSelection } from "./formats/rows.js";
+import { copyTable, readTable, rowsOf, type DataInput, type NumericArray, type TableOptions, type TableShape } from "./formats/table.js";
+import { checkValues, magnitudeOf, resolveScale, type Scale, type ScaleName } from "./scale.js";
+import { checkRun, native, runJob, runOptionNames, toRegimesError } from "./native.js";
+import type { NativeHandle, NativeStatistics, RunOptions } from "./native.js";
 
-export type { DataInput, ElementType, LabelSource, NumericArray, RowSelection };
-
-export type ScaleName = "none" | "unit" | "symmetric" | "standardize";
-
-/** How values follow from stored numbers: value = stored * scale + shift. */
-export interface Scale {
-  readonly name: ScaleName;
-  readonly scale: number;
-  readonly shift: number;
-  /** The stated maximum, for "unit" and "symmetric". */
-  readonly maximum?: number;
-  /** Global mean and population standard deviation of the stored numbers, for "standardize". */
-  readonly mean?: number;
-  readonly standardDeviation?: number;
-}
+export type { DataInput, ElementType, LabelSource, MapChoice, NumericArray, RowSelection, Scale, ScaleName };
 
 export interface DatasetOptions extends RunOptions {
   /** Class labels, whole numbers. A number is a column index, a string a path; the column leaves the data. */
@@ -53,7 +45,17 @@ export interface DatasetOptions extends RunOptions {
   readonly flatten?: boolean | undefined;
   /** Name of the tensor in a safetensors file, default its only one or its only two-dimensional one. */
   readonly tensor?: string | undefined;
-  /** Largest number of bytes read or unpacked, default 16 GiB. */
+  /**
+   * true: leave the rows in the file and read them where they lie; E_OPTION says why where that cannot be. false: a copy in memory.
+   * "auto" (default): map what can be mapped and is larger than a quarter of the available memory, than 16 GiB, or than Node can read.
+   *
+   * Mapped are .npy and safetensors of uint8, float16, float32 or float64: not gzipped, in C order and the machine's byte order, with
+   * `rows` a range or absent, without `classes`, a label column or `nonfinite: "drop"`. Opening needs 24 bytes per row, the layouts
+   * that posteriors and sweeps build at most an eighth of the physical memory. While the data set is in use the file must stay as it
+   * is: a call on one that was cut short or written to rejects with E_FILE_CHANGED; one that was replaced by another goes on unchanged.
+   */
+  readonly map?: MapChoice | undefined;
+  /** Largest number of bytes read or unpacked, default 16 GiB; mapped rows do not count. */
   readonly maxBytes?: number | undefined;
   /** Name in results and reports, default the file name. */
   readonly name?: string | undefined;
@@ -68,6 +70,7 @@ const optionNames: readonly string[] = [
   "nonfinite",
   "flatten",
   "tensor",
+  "map",
   "maxBytes",
   "name",
   ...runOptionNames,
@@ -75,9 +78,6 @@ const optionNames: readonly string[] = [
 
 /** 8 x 8 pixels from 0 to 16 and, in the last column, the label. */
 const digitsPath = join(dirname(fileURLToPath(import.meta.url)), "..", "data", "digits.csv.gz");
-
-/** Larger magnitudes would overflow when squared and summed. */
-const largestMagnitude = 1e150;
 
 interface DatasetParts {
   readonly name: string;
@@ -92,10 +92,11 @@ interface DatasetParts {
   readonly fingerprint: string;
   readonly warnings: readonly string[];
   readonly imageShape: readonly [height: number, width: number] | null;
+  readonly mapped: boolean;
   readonly handle: NativeHandle;
 }
 
-/** Rows of numbers in native memory, immutable. Made by `openDataset`. */
+/** Rows of numbers in native memory or in a mapped file, immutable. Made by `openDataset`. */
 export class Dataset {
   readonly name: string;
   readonly n: number;
@@ -113,13 +114,16 @@ export class Dataset {
   readonly magnitude: number;
   /**
    * sha256 (hex) of the line `{"dtype", "shape": [n, d], "scale", "shift", "labels": true or false}` as JSON with a line feed, the
-   * stored bytes of the selected rows (little-endian, C order) and, with labels, the label value of each row as int32.
+   * stored bytes of the selected rows (little-endian, C order, float16 as float32; mapped or not) and, with labels, the label value of
+   * each row as int32.
    */
   readonly fingerprint: string;
   /** What the caller should know, one sentence each. */
   readonly warnings: readonly string[];
   /** [height, width] where rows are images of one channel. */
   readonly imageShape: readonly [height: number, width: number] | null;
+  /** Are the rows read where they lie in the file (see `DatasetOptions.map`)? */
+  readonly mapped: boolean;
   #handle: NativeHandle | undefined;
 
   /** @internal */
@@ -136,6 +140,7 @@ export class Dataset {
     this.fingerprint = parts.fingerprint;
     this.warnings = parts.warnings;
     this.imageShape = parts.imageShape;
+    this.mapped = parts.mapped;
     this.#handle = parts.handle;
   }
 
@@ -145,13 +150,20 @@ export class Dataset {
     return this.#handle;
   }
 
-  /** Scaled values of rows [from, to), shape [to - from, d]. @throws RegimesError E_SHAPE outside 0 <= from <= to <= n, E_DISPOSED. */
+  /**
+   * Scaled values of rows [from, to), shape [to - from, d].
+   * @throws RegimesError E_SHAPE outside 0 <= from <= to <= n, E_DISPOSED, E_FILE_CHANGED.
+   */
   rows(from: number, to: number): NdArray {
     const handle = this.handle;
     if (!Number.isSafeInteger(from) || !Number.isSafeInteger(to) || from < 0 || to < from || to > this.n) {
       throw new RegimesError("E_SHAPE", `rows ${from} to ${to} of ${printable(this.name)}: need 0 <= from <= to <= n = ${this.n}`);
     }
-    return { data: native().datasetRows(handle, from, to), shape: [to - from, this.d] };
+    try {
+      return { data: native().datasetRows(handle, from, to), shape: [to - from, this.d] };
+    } catch (error) {
+      throw toRegimesError(error);
+    }
   }
 
   /** Gives the native memory back (targets made from it keep their own hold). Twice is once. */
@@ -178,6 +190,7 @@ export async function openDataset(source: string | DataInput, options: DatasetOp
   checkOptionNames("openDataset", options, optionNames);
   checkChoice("scale", options.scale ?? "none", ["none", "unit", "symmetric", "standardize"]);
   checkChoice("nonfinite", options.nonfinite ?? "error", ["error", "drop"]);
+  if (![undefined, true, false, "auto"].includes(options.map)) throw new RegimesError("E_OPTION", 'map: expected true, false or "auto"');
   checkRun(options);
   try {
     return await open(source, options);
@@ -196,6 +209,13 @@ async function open(source: string | DataInput, options: DatasetOptions): Promis
   const labelSource = digits ? { column: 64 } : fixLabelSource(options.labels);
   const selection = fixRowSelection(options.rows);
   const reading = readOptions(options);
+  if (typeof source === "string" && !digits) {
+    const obstacle = copyNeeded(labelSource, selection, options);
+    const array = await locateMapped(source, options.map ?? "auto", reading.tensor, obstacle);
+    if (array !== null) return openMapped(array, source, labelSource, selection, options);
+  } else if (options.map === true) {
+    throw new RegimesError("E_OPTION", "map: only files can be mapped, and the embedded digits are packed");
+  }
   const whole = typeof source === "string" ? await readTable(digits ? digitsPath : source, reading) : copyTable(source, reading.flatten);
   const { table, labels: allLabels, column } = await splitLabels(whole, labelSource, { ...reading, onProgress: undefined });
 
@@ -208,20 +228,96 @@ async function open(source: string | DataInput, options: DatasetOptions): Promis
   }
   const stored = kept === null ? table.stored : gatherRows(table, kept);
   const labels = allLabels === null || kept === null ? allLabels : Int32Array.from(kept, (row) => allLabels[row]!);
-  const rows: Table = { ...table, stored, n: kept?.length ?? table.n };
+  const n = kept?.length ?? table.n;
+  return finish({
+    ...table,
+    n,
+    warnings,
+    name: digits ? "digits" : table.name,
+    imageShape: digits ? [8, 8] : table.imageShape,
+    handle: createRows(() => native().createDataset({ stored, n, d: table.d, scale: 1, shift: 0 })),
+    mapped: false,
+    labels,
+    ownMaximum: digits ? 16 : undefined,
+    sourceRow: (row) => (kept === null ? row : kept[row]!),
+    labelColumn: column,
+    bytes: storedBytes(stored, options.signal),
+    options,
+  });
+}
 
-  const handle = createRows(rows);
+/** What in the options needs a copy of the rows. */
+function copyNeeded(labels: FixedLabelSource, selection: FixedRowSelection, { classes, nonfinite }: DatasetOptions): string | undefined {
+  if (labels !== null && typeof labels === "object" && "column" in labels) return "taking a column of labels out needs a copy";
+  if (selection instanceof Float64Array) return "a list of rows needs a copy, a range {from, to} does not";
+  if (classes !== undefined) return "choosing classes needs a copy";
+  return nonfinite === "drop" ? 'nonfinite: "drop" needs a copy' : undefined;
+}
+
+async function openMapped(
+  array: LocatedArray,
+  path: string,
+  labelSource: FixedLabelSource,
+  selection: FixedRowSelection,
+  options: DatasetOptions,
+): Promise<Dataset> {
+  try {
+    const { what, dtype, fileBytes, dataStart, file } = array;
+    const reading = readOptions(options);
+    const whole = { what, name: basename(path), dtype, columnNames: null, warnings: [], ...rowsOf(what, array.shape, reading.flatten) };
+    const fixed = labelSource as string | Int32Array | null;
+    const allLabels = fixed === null ? null : await labelsOf(whole, fixed, { ...reading, onProgress: undefined });
+    const { from, to } = rowRange(whole, selection === null || selection instanceof Float64Array ? {} : selection);
+    const n = to - from;
+    const rowBytes = whole.d * elementWidth[dtype];
+    const offset = dataStart + from * rowBytes;
+    return await finish({
+      ...whole,
+      n,
+      handle: createRows(() => native().mapDataset({ descriptor: file.fd, what, fileBytes, offset, dtype, n, d: whole.d })),
+      mapped: true,
+      labels: allLabels?.slice(from, to) ?? null,
+      ownMaximum: undefined,
+      sourceRow: (row) => from + row,
+      labelColumn: null,
+      bytes: mappedBytes(array, offset, n * rowBytes, options.signal),
+      options,
+    });
+  } finally {
+    await array.file.close();
+  }
+}
+
+/** Selected rows in native hands, and what is needed to look at them and to tell of them. */
+interface OpenRows extends TableShape {
+  readonly handle: NativeHandle;
+  readonly mapped: boolean;
+  readonly labels: Int32Array | null;
+  /** What counts as 1 where nobody says. */
+  readonly ownMaximum: number | undefined;
+  /** Row of the source for each row. */
+  readonly sourceRow: (row: number) => number;
+  /** The column of the source that went, null for none. */
+  readonly labelColumn: number | null;
+  /** All stored bytes, in order. */
+  readonly bytes: AsyncIterable<Uint8Array>;
+  readonly options: DatasetOptions;
+}
+
+/** Takes `rows.handle` over. */
+async function finish(rows: OpenRows): Promise<Dataset> {
+  const { handle, labels, options } = rows;
   try {
     const statistics = await runJob({ ...options, onProgress: within(options, 0.5, 0.9) }, (addon, threads, progress) =>
       addon.datasetStatistics(handle, threads, progress),
     );
-    refuseNonfinite(rows, statistics, kept, column);
-    const scale = resolveScale(rows, options, digits ? 16 : undefined, statistics);
-    warnings.push(...checkValues(rows, scale, statistics));
-    const fingerprint = await digest(rows, scale, labels, options.signal);
+    refuseNonfinite(rows, statistics);
+    const scale = resolveScale(rows, options, rows.ownMaximum, statistics);
+    const warnings = [...rows.warnings, ...checkValues(rows, scale, statistics)];
+    const fingerprint = await digest(rows, scale);
     options.onProgress?.(1);
     return new Dataset({
-      name: options.name ?? (digits ? "digits" : table.name),
+      name: options.name ?? rows.name,
       n: rows.n,
       d: rows.d,
       dtype: rows.dtype,
@@ -231,7 +327,8 @@ async function open(source: string | DataInput, options: DatasetOptions): Promis
       magnitude: magnitudeOf(scale, statistics),
       fingerprint,
       warnings,
-      imageShape: digits ? [8, 8] : rows.imageShape,
+      imageShape: rows.imageShape,
+      mapped: rows.mapped,
       handle: native().rescaledDataset(handle, scale.scale, scale.shift),
     });
   } finally {
@@ -240,7 +337,7 @@ async function open(source: string | DataInput, options: DatasetOptions): Promis
 }
 
 function readOptions(options: DatasetOptions): TableOptions {
-  const { maxBytes = 16 * 1024 ** 3, flatten = false, tensor, signal } = options;
+  const { maxBytes = defaultMaxBytes, flatten = false, tensor, signal } = options;
   if (!(maxBytes >= 1)) throw new RegimesError("E_OPTION", `maxBytes is ${maxBytes}, need a number of bytes, at least 1`);
   return { maxBytes, flatten, tensor, signal, onProgress: within(options, 0, 0.5) };
 }
@@ -250,18 +347,18 @@ function within({ onProgress }: RunOptions, from: number, to: number): RunOption
   return onProgress === undefined ? undefined : (fraction) => onProgress(from + (to - from) * fraction);
 }
 
-function createRows({ stored, n, d }: Table): NativeHandle {
+function createRows(create: () => NativeHandle): NativeHandle {
   try {
-    return native().createDataset({ stored, n, d, scale: 1, shift: 0 });
+    return create();
   } catch (error) {
     throw toRegimesError(error);
   }
 }
 
 /** Row and column are told as they are in the source. */
-function refuseNonfinite({ what }: Table, { nonfinite }: NativeStatistics, kept: Int32Array | null, labelColumn: number | null): void {
+function refuseNonfinite({ what, sourceRow, labelColumn }: OpenRows, { nonfinite }: NativeStatistics): void {
   if (nonfinite.count === 0) return;
-  const row = kept === null ? nonfinite.row : kept[nonfinite.row]!;
+  const row = sourceRow(nonfinite.row);
   const column = nonfinite.column + (labelColumn !== null && labelColumn <= nonfinite.column ? 1 : 0);
   throw new RegimesError(
     "E_NONFINITE",
@@ -270,79 +367,22 @@ function refuseNonfinite({ what }: Table, { nonfinite }: NativeStatistics, kept:
   );
 }
 
-function resolveScale(
-  { what, dtype }: Table,
-  { scale: name = "none", maximum: stated }: DatasetOptions,
-  ownMaximum: number | undefined,
-  { mean, variance, minimum, maximum: largest }: NativeStatistics,
-): Scale {
-  if (name === "none" || name === "standardize") {
-    if (stated !== undefined) throw new RegimesError("E_OPTION", `maximum: scale "${name}" takes none, only "unit" and "symmetric" do`);
-    if (name === "none") return { name, scale: 1, shift: 0 };
-    const standardDeviation = Math.sqrt(variance);
-    // A constant may come with a rounding error for a variance, so equality decides.
-    if (minimum === largest || standardDeviation === 0) {
-      const found = `the values (${minimum} to ${largest}) have no spread`;
-      throw new RegimesError("E_DOMAIN", `${what}: ${found}: constant data cannot be standardized`);
-    }
-    if (!Number.isFinite(standardDeviation)) throw beyondRange(what, Math.max(Math.abs(minimum), Math.abs(largest)));
-    return { name, scale: 1 / standardDeviation, shift: -mean / standardDeviation, mean, standardDeviation };
-  }
-  const maximum = stated ?? ownMaximum ?? (dtype === "uint8" ? 255 : undefined);
-  if (maximum === undefined) {
-    const hint = `what counts as 1 (the values reach ${largest})`;
-    throw new RegimesError("E_OPTION", `${what}: scale "${name}" of ${dtype} needs the option maximum, ${hint}`);
-  }
-  if (!(maximum > 0) || !Number.isFinite(2 / maximum) || !Number.isFinite(maximum)) {
-    throw new RegimesError("E_OPTION", `maximum is ${maximum}, need a positive finite number`);
-  }
-  return name === "unit" ? { name, scale: 1 / maximum, shift: 0, maximum } : { name, scale: 2 / maximum, shift: -1, maximum };
-}
-
-/** Largest absolute value: the scaling is monotone, so one of the two ends has it. */
-function magnitudeOf({ scale, shift }: Scale, { minimum, maximum }: NativeStatistics): number {
-  return Math.max(Math.abs(minimum * scale + shift), Math.abs(maximum * scale + shift));
-}
-
-function beyondRange(what: string, magnitude: number): RegimesError {
-  return new RegimesError("E_RANGE", `${what}: values reach magnitude ${magnitude}, the limit is ${largestMagnitude}. Rescale the data`);
-}
-
-/** Warnings about the values. @throws RegimesError E_RANGE for values beyond 1e150. */
-function checkValues({ what, n }: Table, scale: Scale, statistics: NativeStatistics): string[] {
-  const magnitude = magnitudeOf(scale, statistics);
-  if (!(magnitude <= largestMagnitude)) throw beyondRange(what, magnitude);
-  const { minimum, maximum: largest, distinctRows } = statistics;
-  const { maximum } = scale;
-  const warnings: string[] = [];
-  if (maximum !== undefined && (minimum < 0 || largest > maximum)) {
-    warnings.push(`values of ${what} lie in [${minimum}, ${largest}], outside [0, maximum = ${maximum}]`);
-  }
-  const duplicates = n - distinctRows;
-  if (duplicates > 0.01 * n) {
-    const percent = ((100 * duplicates) / n).toFixed(1);
-    const meaning = "collapse onto a datum then means onto its copies";
-    warnings.push(`${duplicates} of ${n} rows of ${what} (${percent} %) repeat another row; ${meaning}`);
-  }
-  return warnings;
-}
-
-/** See `Dataset.fingerprint`. In pieces, so that aborts come through; one update takes less than 2 GiB. */
-async function digest(
-  { stored, n, d, dtype }: Table,
-  { scale, shift }: Scale,
-  labels: Int32Array | null,
-  signal: AbortSignal | undefined,
-): Promise<string> {
-  const hash = createHash("sha256");
-  hash.update(`${JSON.stringify({ dtype, shape: [n, d], scale, shift, labels: labels !== null })}\n`);
+/** In pieces, so that aborts come through; one update takes less than 2 GiB. */
+async function* storedBytes(stored: Stored, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
   const bytes = new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength);
   const piece = 32 * 1024 * 1024;
   for (let from = 0; from < bytes.length; from += piece) {
-    hash.update(bytes.subarray(from, from + piece));
+    yield bytes.subarray(from, from + piece);
     await setImmediate();
     signal?.throwIfAborted();
   }
+}
+
+/** See `Dataset.fingerprint`. */
+async function digest({ n, d, dtype, labels, bytes }: OpenRows, { scale, shift }: Scale): Promise<string> {
+  const hash = createHash("sha256");
+  hash.update(`${JSON.stringify({ dtype, shape: [n, d], scale, shift, labels: labels !== null })}\n`);
+  for await (const piece of bytes) hash.update(piece);
   if (labels !== null) hash.update(labels);
   return hash.digest("hex");
 }

@@ -24,7 +24,7 @@ export type ErrorCode =
   | "E_OPTION"
   /** A file that cannot be opened or read. */
   | "E_FILE"
-  /** A file that changed while it was read. */
+  /** A file that changed while it was read, or while its mapped rows were in use. */
   | "E_FILE_CHANGED"
   /** A header that contradicts itself or the file. */
   | "E_HEADER"

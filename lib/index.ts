@@ -9,6 +9,7 @@ export {
   type DataInput,
   type DatasetOptions,
   type LabelSource,
+  type MapChoice,
   type NumericArray,
   type RowSelection,
   type Scale,

@@ -26,6 +26,19 @@ export interface NativeDatasetInput {
   readonly shift: number;
 }
 
+/** Rows inside an open file, which native code keeps a descriptor of its own for. */
+export interface NativeMappedInput {
+  readonly descriptor: number;
+  /** The file as messages name it. */
+  readonly what: string;
+  readonly fileBytes: number;
+  /** Byte of the first row. */
+  readonly offset: number;
+  readonly dtype: "uint8" | "float16" | "float32" | "float64";
+  readonly n: number;
+  readonly d: number;
+}
+
 /** Statistics of the stored values (before scale and shift). */
 export interface NativeStatistics {
   readonly mean: number;
@@ -189,6 +202,8 @@ export interface NativeAddon {
   readonly version: string;
   backend(): BackendInfo;
   createDataset(input: NativeDatasetInput): NativeHandle;
+  /** Rows read where they lie in a file. Jobs on them reject with E_FILE_CHANGED once the file is not what it was. */
+  mapDataset(input: NativeMappedInput): NativeHandle;
   /** Values (scaled) of rows [from, to), [to - from, d]. */
   datasetRows(dataset: NativeHandle, from: number, to: number): Float64Array<ArrayBuffer>;
   datasetStatistics(dataset: NativeHandle, threads: number, progress: Progress): NativeJob<NativeStatistics>;

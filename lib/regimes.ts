@@ -10,8 +10,8 @@
 import type { NdArray } from "./array.js";
 import { RegimesError, checkOptionNames } from "./errors.js";
 import { drawsAt, meanEstimate, reciprocal, scaled, unavailable, type Estimate } from "./estimate.js";
-import type { Field, Meta, Precision } from "./field.js";
-import { runOptionNames, type RunOptions } from "./native.js";
+import type { Field, Meta, Precision, Sweep } from "./field.js";
+import { runOptionNames, seedOf, type NativeSweepReading, type RunOptions } from "./native.js";
 import { clocks, type Clocks, type Process } from "./process.js";
 import type { Target } from "./target.js";
 
@@ -21,8 +21,16 @@ export type TimesInput = { readonly from: number; readonly to: number; readonly 
 /** Options of `regimes`. */
 export interface RegimesOptions extends RunOptions {
   readonly times: TimesInput;
-  /** Coupled forward draws, at least 2, default 1000. */
+  /** Coupled forward draws, at least 2, default 1000; with `targetStandardError` the number to begin with. */
   readonly draws?: number | undefined;
+  /**
+   * Draws until every curve (excess entropy, cloning probabilities, class entropy; fractions, so this is absolute) has at most this
+   * standard error at every time: the number of draws doubles until then, or until `maxDraws`. The result is that of one call with as
+   * many draws; `targetReached` says which of the two ended it.
+   */
+  readonly targetStandardError?: number | undefined;
+  /** With `targetStandardError`: the most draws, default 65536. Memory grows as 32 bytes per draw and time. */
+  readonly maxDraws?: number | undefined;
   /** Same seed, same draws, whatever the threads. */
   readonly seed: number | bigint;
   /** Default "exact". */
@@ -58,6 +66,8 @@ export interface RegimeCurves {
     readonly classEntropy: NdArray | null;
   };
   readonly draws: number;
+  /** With `targetStandardError`: whether all curves reached it. */
+  readonly targetReached?: boolean;
   readonly seed: string;
   /** Of the target. */
   readonly fingerprint: string;
@@ -86,22 +96,91 @@ export const noData: string = "a mixture has no data to collapse onto: draw some
  * @throws RegimesError E_DOMAIN for times that do not increase or leave the process's range; E_OPTION for other options.
  */
 export async function regimes(field: Field, options: RegimesOptions): Promise<RegimeCurves> {
-  checkOptionNames("regimes", options, ["times", "draws", "seed", "precision", ...runOptionNames]);
-  const { draws = 1000, seed, times: input, ...run } = options;
-  if (!Number.isSafeInteger(draws) || draws < 2) throw new RegimesError("E_OPTION", `draws is ${draws}, need a whole number of at least 2`);
+  checkOptionNames("regimes", options, ["times", "draws", "targetStandardError", "maxDraws", "seed", "precision", ...runOptionNames]);
+  const { draws = 1000, targetStandardError, maxDraws, seed, times: input, onProgress, ...run } = options;
   if (seed === undefined) throw new RegimesError("E_OPTION", "regimes needs a seed: pass seed: 1, or any whole number");
-  const { target, process } = field;
+  seedOf(seed);
+  checkDraws("draws", draws);
+  const most = mostDraws(draws, targetStandardError, maxDraws);
   const times = timeGrid(input);
-  const ouTime = times.map((t) => process.ouTime(t));
-  const mixture = target.kind === "mixture";
-  const withClasses = !mixture && target.classes > 0;
-  const sweep = await field.sweep({
-    times,
-    draws,
-    seed,
-    readings: withClasses ? ["entropy", "sumSquares", "classSquares", "classEntropy"] : ["entropy", "sumSquares"],
-    ...run,
+  let all = await sweepPart(field, times, 0, Math.min(draws, most), most, { seed, onProgress, ...run });
+  for (;;) {
+    const curves = curvesOf(field, times, all, String(seed));
+    if (targetStandardError === undefined) return curves;
+    const targetReached = largestError(curves) <= targetStandardError;
+    if (targetReached || curves.draws >= most) return { ...curves, targetReached };
+    const part = Math.min(curves.draws, most - curves.draws);
+    all = joined(all, await sweepPart(field, times, curves.draws, part, most, { seed, onProgress, ...run }));
+  }
+}
+
+function checkDraws(name: string, draws: number): void {
+  if (!Number.isSafeInteger(draws) || draws < 2) throw new RegimesError("E_OPTION", `${name} is ${draws}, need a whole number of at least 2`);
+}
+
+/** The number of draws that is not passed. */
+function mostDraws(draws: number, target: number | undefined, maxDraws: number | undefined): number {
+  if (target === undefined) {
+    if (maxDraws !== undefined) throw new RegimesError("E_OPTION", "maxDraws belongs to targetStandardError; without it pass draws");
+    return draws;
+  }
+  if (!(target > 0 && target < Infinity)) throw new RegimesError("E_OPTION", `targetStandardError is ${target}, need a positive number`);
+  if (maxDraws === undefined) return Math.max(draws, 65536);
+  checkDraws("maxDraws", maxDraws);
+  if (maxDraws < draws) throw new RegimesError("E_OPTION", `maxDraws is ${maxDraws}, less than the ${draws} draws to begin with`);
+  return maxDraws;
+}
+
+/** The classes that curves are about: labels; a mixture's are its components, whose readings need no extra ones. */
+function hasLabels({ kind, classes }: Target): boolean {
+  return kind === "points" && classes > 0;
+}
+
+/** Draws first ... first + draws - 1 of a sweep that may take `most`; progress is the share of those. */
+async function sweepPart(
+  field: Field,
+  times: Float64Array,
+  first: number,
+  draws: number,
+  most: number,
+  { onProgress, ...run }: Pick<RegimesOptions, "seed" | "precision" | keyof RunOptions>,
+): Promise<Sweep> {
+  const readings: readonly NativeSweepReading[] = hasLabels(field.target)
+    ? ["entropy", "sumSquares", "classSquares", "classEntropy"]
+    : ["entropy", "sumSquares"];
+  const progress = onProgress && ((fraction: number): void => onProgress((first + fraction * draws) / most));
+  return field.sweep({ times, draws, readings, first, ...run, onProgress: progress });
+}
+
+/** Two sweeps over the same times side by side. */
+function joined(left: Sweep, right: Sweep): Sweep {
+  const entries = Object.entries(left).filter(([name]) => name !== "meta" && name !== "components") as [NativeSweepReading, NdArray][];
+  const curves = entries.map(([name, matrix]): [string, NdArray] => {
+    const [times, before] = matrix.shape as [number, number];
+    const more = right[name]!.shape[1]!;
+    const data = new Float64Array(times * (before + more));
+    for (let j = 0; j < times; j++) {
+      data.set(drawsAt(matrix, j), j * (before + more));
+      data.set(drawsAt(right[name]!, j), j * (before + more) + before);
+    }
+    return [name, { data, shape: [times, before + more] }];
   });
+  const components = Int32Array.from([...(left.components ?? []), ...(right.components ?? [])]);
+  const meta = { ...right.meta, wallMs: left.meta.wallMs + right.meta.wallMs };
+  return { ...Object.fromEntries(curves), components, meta };
+}
+
+/** The largest standard error of the curves that are fractions. */
+function largestError(curves: RegimeCurves): number {
+  const { excessEntropyOverAlpha, collapseCloning, speciationCloning, classEntropyOverPrior } = curves;
+  const all = [excessEntropyOverAlpha, collapseCloning, speciationCloning ?? [], classEntropyOverPrior ?? []].flat();
+  return all.reduce((largest, { standardError }) => Math.max(largest, standardError ?? 0), 0);
+}
+
+function curvesOf(field: Field, times: Float64Array, sweep: Sweep, seed: string): RegimeCurves {
+  const { target, process } = field;
+  const mixture = target.kind === "mixture";
+  const withClasses = hasLabels(target);
   const entropy = sweep.entropy!;
   const sumSquares = sweep.sumSquares!;
   // The components of a mixture are its classes, so both pairs of readings are the same numbers there.
@@ -112,7 +191,7 @@ export async function regimes(field: Field, options: RegimesOptions): Promise<Re
   const collapseCloning = mixture ? noValues(times, noData) : meansIn(sumSquares, [1 / target.n, 1]);
   return {
     times,
-    ouTime,
+    ouTime: times.map((t) => process.ouTime(t)),
     n: target.n,
     d: target.d,
     alpha: total / target.d,
@@ -123,8 +202,8 @@ export async function regimes(field: Field, options: RegimesOptions): Promise<Re
     classEntropyOverPrior: classEntropy === null ? null : fractionsOf(classEntropy, priorEntropy(target), oneClass),
     classFractions: target.classFractions,
     perDraw: { entropy, sumSquares, classSquares, classEntropy },
-    draws,
-    seed: String(seed),
+    draws: entropy.shape[1]!,
+    seed,
     fingerprint: target.fingerprint,
     meta: sweep.meta,
   };
@@ -191,6 +270,9 @@ export function timeGrid(input: TimesInput): Float64Array {
   if (!Number.isSafeInteger(count) || count < 2) throw new RegimesError("E_OPTION", `times.count is ${count}, need a whole number >= 2`);
   const times = Float64Array.from({ length: count }, (_, j) => from * (to / from) ** (j / (count - 1)));
   times[count - 1] = to;
+  if (times.some((t, j) => j > 0 && !(t > times[j - 1]!))) {
+    throw new RegimesError("E_DOMAIN", `times from ${from} to ${to}: float64 has no ${count} different numbers between them. Widen the range`);
+  }
   return times;
 }
 

@@ -3,9 +3,11 @@
  * its own. All need the target only, no network and no simulated trajectory.
  *   spectral       Lambda e^(-2t) = 1, Lambda the top covariance eigenvalue: t_S = 1/2 log Lambda (Biroli et al. 2024, Eq. 4)
  *   cloning        E sum_c p(c|x_t)^2 passes the value that two balanced Gaussian classes have at kappa = 1 (0.7752)
- *   kappa          lambda_max(S^(-1/2) a^2 B S^(-1/2)) = 1, S = a^2 C_w + b^2 I: classes one noised within-class width apart
+ *   kappa          lambda_max(S^(-1/2) a^2 B S^(-1/2)) = 1, S = a^2 C_w + b^2 I: classes one noised within-class width apart,
+ *                  which is b^2/a^2 = lambda_max(B - C_w)
  *   entropy-rate   d H(c|x_t) / dt, t OU time, is largest (Handke et al. 2026)
  */
+import { setImmediate } from "node:timers/promises";
 import { RegimesError, checkChoice, checkOptionNames } from "./errors.js";
 import {
   bootstrap,
@@ -21,11 +23,10 @@ import {
   type Estimate,
 } from "./estimate.js";
 import type { Field } from "./field.js";
-import type { RunOptions } from "./native.js";
+import { seedOf, type RunOptions } from "./native.js";
 import { ouTimeFrom } from "./process.js";
-import { monotoneRoot } from "./quadrature.js";
 import { criticalTime, curveOptionNames, curvesFor, oneClass, type CriticalTime, type CurveOptions, type RegimeCurves } from "./regimes.js";
-import { symmetricEigen, type Spectrum } from "./target.js";
+import type { Spectrum } from "./target.js";
 import { cloningThreshold, spectralSpeciationTime } from "./theory.js";
 
 export type SpeciationCriterion = "spectral" | "cloning" | "kappa" | "entropy-rate";
@@ -55,8 +56,9 @@ export async function speciationTime(field: Field, options: SpeciationOptions): 
   }
   if (field.target.classes === 1) return criticalTime(field.process, unavailable(oneClass), { criterion, method: "not computed" });
   if (criterion === "kappa") return kappa(field, options);
+  const seed = seedOf(options.seed ?? 1);
   const curves = await curvesFor(field, options);
-  return criterion === "cloning" ? cloning(field, curves) : entropyRate(field, curves, options.seed ?? 1);
+  return criterion === "cloning" ? cloning(field, curves) : entropyRate(field, curves, seed);
 }
 
 async function spectral(field: Field, options: SpeciationOptions): Promise<CriticalTime> {
@@ -151,8 +153,9 @@ function steepestEstimate(ouTimes: Float64Array, draws: RegimeCurves["perDraw"][
 }
 
 /**
- * With sigma^2 = b^2/a^2 the condition reads lambda(sigma^2) = 1, lambda the top eigenvalue of
- * M_cc' = sqrt(pi_c pi_c') (m_c - m)^T (C_w + sigma^2 I)^-1 (m_c' - m), which falls as sigma^2 grows.
+ * With sigma^2 = b^2/a^2 the condition says that B - C_w - sigma^2 I, B the between-class covariance, has top eigenvalue 0: so sigma^2 is
+ * the top eigenvalue of B - C_w, and its eigenvector the direction w along which the classes part. In the Ritz basis C_w = diag(theta)
+ * and B = sum_c v_c v_c^T, v_c = sqrt(pi_c) (m_c - m).
  */
 async function kappa(field: Field, run: RunOptions): Promise<CriticalTime> {
   const method =
@@ -181,20 +184,14 @@ async function kappaEstimate(field: Field, { signal, onProgress, threads }: RunO
   const between = weighted.reduce((sum, row) => row.reduce((rest, value) => rest + value * value, sum), 0);
   if (!(between > 0)) return unavailable("all classes have the same mean: this criterion sees differences of means only");
 
-  const leading = (variance: number): { value: number; vector: Float64Array } => topEigenpair(weighted, ritzValues, variance);
-  // lambda(sigma^2) <= tr B / sigma^2, so the root lies below 2 tr B; its logarithm is bisected, since it may be tiny.
-  const root = monotoneRoot((logVariance) => leading(Math.exp(logVariance)).value - 1, Math.log(between * 1e-15), Math.log(between * 2));
-  if (root === null) {
+  const { value: variance, vector, scale } = await topEigenpair(weighted, ritzValues, signal ?? undefined);
+  if (!(variance > 1e-14 * scale)) {
     return unavailable(`the classes are less than one within-class width apart at every t (top eigenvalue below 1): no speciation`);
   }
-  const variance = Math.exp(root);
   const time = ouTimeFrom("sigma", Math.sqrt(variance));
   if (labels === null) return exact(time);
 
-  const { vector } = leading(variance);
-  const direction = ritzValues.map((theta, j) => {
-    return weighted.reduce((sum, row, c) => sum + vector[c]! * row[j]!, 0) / (theta + variance);
-  });
+  const direction = vector;
   const norm = Math.sqrt(direction.reduce((sum, value, j) => sum + value * value * (ritzValues[j]! + variance), 0));
   for (let j = 0; j < width; j++) direction[j]! /= norm;
   const standardError = await kappaError(field, { direction, ritzVectors, classCoordinates, labels }, { signal, threads });
@@ -203,20 +200,103 @@ async function kappaEstimate(field: Field, { signal, onProgress, threads }: RunO
   return atTime(time, standardError / (2 * squaredLength * (1 + variance)));
 }
 
-/** Top eigenpair of M_cc' = sum_j v_cj v_c'j / (theta_j + variance), v_c = sqrt(pi_c) (m_c - m). */
-function topEigenpair(weighted: readonly Float64Array[], within: Float64Array, variance: number): { value: number; vector: Float64Array } {
-  const classes = weighted.length;
-  const scaledRows = weighted.map((row) => row.map((value, j) => value / Math.sqrt(within[j]! + variance)));
-  const matrix = new Float64Array(classes * classes);
-  for (let c = 0; c < classes; c++) {
-    for (let e = 0; e <= c; e++) {
-      const product = scaledRows[c]!.reduce((sum, value, j) => sum + value * scaledRows[e]![j]!, 0);
-      matrix[c * classes + e] = product;
-      matrix[e * classes + c] = product;
+/** Longest that the event loop waits for an eigenpair, ms. */
+const patience = 10;
+
+/**
+ * Top eigenpair of sum_c v_c v_c^T - diag(theta) and the size of its spectrum: Lanczos with full orthogonalisation, which ends with the
+ * exact pair after at most as many steps as there are coordinates, from a fixed start. Other events get their turn meanwhile.
+ */
+async function topEigenpair(
+  rows: readonly Float64Array[],
+  theta: Float64Array,
+  signal: AbortSignal | undefined,
+): Promise<{ value: number; vector: Float64Array; scale: number }> {
+  const size = theta.length;
+  const basis: Float64Array[] = [];
+  const alpha: number[] = [];
+  const beta: number[] = [];
+  let next: Float64Array = Float64Array.from({ length: size }, (_, j) => Math.cos(j * (j + 1)));
+  let length = Math.sqrt(inner(next, next));
+  let scale = 0;
+  let since = performance.now();
+  for (;;) {
+    const current = next.map((value) => value / length);
+    basis.push(current);
+    next = current.map((value, j) => -theta[j]! * value);
+    for (const row of rows) {
+      addScaled(next, inner(row, current), row);
+      if (performance.now() - since < patience) continue;
+      await setImmediate();
+      signal?.throwIfAborted();
+      since = performance.now();
     }
+    alpha.push(inner(current, next));
+    // Twice is enough (Kahan and Parlett).
+    for (const _ of [1, 2]) {
+      for (const earlier of basis) addScaled(next, -inner(earlier, next), earlier);
+    }
+    length = Math.sqrt(inner(next, next));
+    scale = Math.max(scale, Math.abs(alpha[alpha.length - 1]!) + length);
+    const complete = basis.length === size || !(length > 1e-14 * scale);
+    if (complete || basis.length % 8 === 0) {
+      const { value, vector } = topOfTridiagonal(alpha, beta);
+      if (complete || length * Math.abs(vector[vector.length - 1]!) < 1e-12 * scale) {
+        const combined = new Float64Array(size);
+        basis.forEach((earlier, k) => addScaled(combined, vector[k]!, earlier));
+        return { value, vector: combined, scale };
+      }
+    }
+    beta.push(length);
   }
-  const { values, vectors } = symmetricEigen(matrix, classes);
-  return { value: values[classes - 1]!, vector: vectors.subarray((classes - 1) * classes) };
+}
+
+function inner(x: Float64Array, y: Float64Array): number {
+  let sum = 0;
+  for (let j = 0; j < x.length; j++) sum += x[j]! * y[j]!;
+  return sum;
+}
+
+function addScaled(sum: Float64Array, factor: number, x: Float64Array): void {
+  for (let j = 0; j < x.length; j++) sum[j]! += factor * x[j]!;
+}
+
+/**
+ * Top eigenpair of the symmetric tridiagonal matrix T with diagonal alpha and off-diagonal beta: the last pivot of x - T to turn positive as x
+ * grows gives the value by bisection, and two steps of inverse iteration just above it, where x - T is positive definite, the vector.
+ */
+function topOfTridiagonal(alpha: readonly number[], beta: readonly number[]): { value: number; vector: Float64Array } {
+  const size = alpha.length;
+  const reach = alpha.map((value, k) => Math.abs(value) + Math.abs(beta[k - 1] ?? 0) + Math.abs(beta[k] ?? 0)).reduce((x, y) => Math.max(x, y), 0);
+  const above = (x: number): boolean => {
+    let pivot = x - alpha[0]!;
+    for (let k = 1; pivot > 0 && k < size; k++) pivot = x - alpha[k]! - beta[k - 1]! ** 2 / pivot;
+    return pivot > 0;
+  };
+  let low = -reach;
+  let high = reach * (1 + 1e-15) + Number.MIN_VALUE;
+  for (;;) {
+    const middle = low + (high - low) / 2;
+    if (middle <= low || middle >= high) break;
+    if (above(middle)) high = middle;
+    else low = middle;
+  }
+  const shift = high + 1e-14 * reach + Number.MIN_VALUE;
+  let vector = new Float64Array(size).fill(1);
+  for (const _ of [1, 2, 3]) {
+    const pivots = [shift - alpha[0]!];
+    for (let k = 1; k < size; k++) {
+      const factor = beta[k - 1]! / pivots[k - 1]!;
+      pivots.push(shift - alpha[k]! - factor * beta[k - 1]!);
+      vector[k]! += factor * vector[k - 1]!;
+    }
+    for (let k = size - 1; k >= 0; k--) {
+      vector[k] = (vector[k]! + (k + 1 < size ? beta[k]! * vector[k + 1]! : 0)) / pivots[k]!;
+    }
+    const norm = Math.sqrt(inner(vector, vector));
+    vector = vector.map((value) => value / norm);
+  }
+  return { value: high, vector };
 }
 
 /**
@@ -252,5 +332,7 @@ async function kappaError(
     const s = projections[i]!;
     variance += (weightOf(i) * (2 * beta[labels[i]!]! * s - (s * s - meanSquare))) ** 2;
   }
-  return Math.sqrt(variance * (n / (n - 1)));
+  // A row of weight 0 is no row.
+  const rows = weights === null ? n : weights.reduce((count, weight) => count + (weight > 0 ? 1 : 0), 0);
+  return Math.sqrt(variance * (rows / (rows - 1)));
 }

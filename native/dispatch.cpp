@@ -13,11 +13,11 @@ template <const Instructions& (*Set)()>
 struct Cpu {
   static Status posterior(const Target& target, const PosteriorRequest& request, const Execution& execution) {
     return target.kind == Target::Kind::points ? posterior_points(Set(), target, request, execution)
-                                               : posterior_mixture(*Set().kernels, target, request, execution);
+                                               : posterior_mixture(Set(), target, request, execution);
   }
   static Status sweep(const Target& target, const SweepRequest& request, const Execution& execution) {
     return target.kind == Target::Kind::points ? sweep_points(Set(), target, request, execution)
-                                               : sweep_mixture(*Set().kernels, target, request, execution);
+                                               : sweep_mixture(Set(), target, request, execution);
   }
   static const Backend* backend() {
     if (Set().kernels == nullptr || Set().digits == nullptr) return nullptr;

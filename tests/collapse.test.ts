@@ -242,3 +242,43 @@ describe.skipIf(fashion === null)("collapse of Fashion-MNIST (theory 7.2 and 10.
     expect(Math.expm1(2 * time.value!)).toBeCloseTo(1.654, 3);
   });
 });
+
+describe("eigenvalues handed in", () => {
+  const rows = { data: Float64Array.from([0, 0, 1, 0, 0, 2, 3, 1]), shape: [4, 2] };
+  const refused: [string, unknown, string][] = [
+    ["text", "3, 1", "E_OPTION"],
+    ["a plain array", [3, 1], "E_OPTION"],
+    ["none", new Float64Array(0), "E_SHAPE"],
+    ["more than there are columns", Float64Array.of(3, 2, 1), "E_SHAPE"],
+    ["NaN", Float64Array.of(3, Number.NaN), "E_NONFINITE"],
+    ["negative ones", Float64Array.of(3, -1), "E_NOT_PSD"],
+  ];
+  it.each(refused)("are refused when they are %s", async (_, eigenvalues, code) => {
+    using dataset = await openDataset(rows);
+    using target = empirical(dataset);
+    const field = diffuse(target, ornsteinUhlenbeck());
+    await expect(collapseTime(field, { criterion: "population", eigenvalues: eigenvalues as Float64Array })).rejects.toMatchObject({ code });
+  });
+
+  it("belong to the criterion that reads them, and give its answer", async () => {
+    using dataset = await openDataset(rows);
+    using target = empirical(dataset);
+    const field = diffuse(target, ornsteinUhlenbeck());
+    const eigenvalues = await target.allEigenvalues();
+    await expect(collapseTime(field, { criterion: "cloning", eigenvalues })).rejects.toMatchObject({ code: "E_OPTION" });
+    expect(await collapseTime(field, { criterion: "population", eigenvalues })).toEqual(await collapseTime(field, { criterion: "population" }));
+  });
+});
+
+describe("one row that has all the weight", () => {
+  it("is collapsed at every t, like a single row", async () => {
+    using dataset = await openDataset({ data: Float64Array.from([0, 0, 1, 0, 0, 2]), shape: [3, 2] });
+    using target = empirical(dataset, { weights: [0, 1, 0] });
+    const field = diffuse(target, ornsteinUhlenbeck());
+    for (const criterion of ["excess-entropy", "cloning", "population"] as const) {
+      const time = await collapseTime(field, { criterion });
+      expect(time.value).toBeNull();
+      expect(time.status).toBe("one row: collapsed at every t");
+    }
+  });
+});

@@ -39,6 +39,7 @@ describe("the grid of times", () => {
     ["repeated times", [0.1, 0.1], "E_DOMAIN"],
     ["from 0", { from: 0, to: 1, count: 3 }, "E_DOMAIN"],
     ["a range backwards", { from: 2, to: 1, count: 3 }, "E_DOMAIN"],
+    ["more times than there are numbers between the ends", { from: 1, to: 1 + 2 ** -52, count: 3 }, "E_DOMAIN"],
     ["an infinite end", { from: 2, to: Infinity, count: 3 }, "E_DOMAIN"],
     ["one point of a range", { from: 1, to: 2, count: 1 }, "E_OPTION"],
     ["a misspelled key", { from: 1, to: 2, counts: 3 }, "E_OPTION"],
@@ -69,6 +70,49 @@ describe("regimes", () => {
     expect(curves.classEntropyOverPrior).toBeNull();
     expect(curves.perDraw.entropy.shape).toEqual([5, 64]);
     expect(curves.seed).toBe("5");
+  });
+
+  it("doubles the draws until every curve has the standard error asked for, as one call with that many draws", async () => {
+    const times = [0.2, 0.5, 1, 2, 4];
+    const sweeps: [number | undefined, number][] = [];
+    const field = fakeField({ target: { n, d }, readings: { entropy, sumSquares }, onSweep: ({ first, draws }) => sweeps.push([first, draws]) });
+    const few = await regimes(field, { times, draws: 32, seed: 5 });
+    const largest = (curves: typeof few): number =>
+      Math.max(...[...curves.excessEntropyOverAlpha, ...curves.collapseCloning].map(({ standardError }) => standardError!));
+    const target = largest(few) / 2.5;
+    sweeps.length = 0;
+    const { targetReached, ...enough } = await regimes(field, { times, draws: 32, targetStandardError: target, seed: 5 });
+    expect(targetReached).toBe(true);
+    expect(sweeps).toEqual([
+      [0, 32],
+      [32, 32],
+      [64, 64],
+      [128, 128],
+    ]);
+    expect(largest(enough)).toBeLessThanOrEqual(target);
+    const once = await regimes(field, { times, draws: 256, seed: 5 });
+    expect({ ...enough, meta: null }).toEqual({ ...once, meta: null });
+  });
+
+  it("stops at maxDraws and says so", async () => {
+    const field = fakeField({ target: { n, d }, readings: { entropy, sumSquares } });
+    const fractions: number[] = [];
+    const options = { times: [0.5, 1], draws: 10, targetStandardError: 1e-9, maxDraws: 35, seed: 5, onProgress: (done: number) => fractions.push(done) };
+    const curves = await regimes(field, options);
+    expect(curves.targetReached).toBe(false);
+    expect(curves.draws).toBe(35);
+    expect(curves.perDraw.entropy.shape).toEqual([2, 35]);
+    expect((await regimes(field, { times: [0.5, 1], draws: 35, seed: 5 })).targetReached).toBeUndefined();
+  });
+
+  it.each([
+    ["a target of 0", { targetStandardError: 0 }],
+    ["a target that is no number", { targetStandardError: Number.NaN }],
+    ["fewer draws at most than to begin with", { targetStandardError: 0.1, draws: 100, maxDraws: 50 }],
+    ["maxDraws without a target", { maxDraws: 50 }],
+    ["a seed that is no whole number", { seed: 1.5 }],
+  ])("refuses %s", async (_, options) => {
+    await expect(regimes(points, { times: [1], seed: 1, ...options })).rejects.toMatchObject({ code: "E_OPTION" });
   });
 
   it("normalises by the entropy of unequal weights and of unequal classes", async () => {

@@ -4,7 +4,7 @@ import { diffuse } from "../lib/field.js";
 import { ornsteinUhlenbeck } from "../lib/process.js";
 import { regimes } from "../lib/regimes.js";
 import { speciationTime, steepestTime } from "../lib/speciation.js";
-import { empirical, gaussianMixture, sampleTarget, type Spectrum, type Target } from "../lib/target.js";
+import { empirical, gaussianMixture, sampleTarget, symmetricEigen, type Spectrum, type Target } from "../lib/target.js";
 import { classEntropy, cloningThreshold, entropyRateKappa, timeOfKappa } from "../lib/theory.js";
 import { fashion } from "./fashion.js";
 import { covered, fakeField, logSpaced, twoClassField } from "./synthetic.js";
@@ -164,6 +164,32 @@ describe("the kappa criterion", () => {
     expect(time.value).toBeCloseTo(Math.log(4), 12);
   });
 
+  it("is the top eigenvalue of the covariance between the classes less that inside, for 300 classes", async () => {
+    // Spherical classes at c e_1 / 3 and others far less apart: sigma^2 = sum_c pi_c m_c^2 - 1 along the first coordinate.
+    const classes = 300;
+    const width = 200;
+    const means = new Float64Array(classes * width);
+    for (let c = 0; c < classes; c++) {
+      means[c * width] = (c - (classes - 1) / 2) / 3;
+      means[c * width + 1 + (c % (width - 1))] = 0.5;
+    }
+    using target = gaussianMixture({
+      means: { data: means, shape: [classes, width] },
+      covariances: { type: "spherical", variances: new Float64Array(classes).fill(1) },
+    });
+    const time = await speciationTime(diffuse(target, ornsteinUhlenbeck()), { criterion: "kappa" });
+    const centre = Array.from({ length: width }, (_, j) => Array.from({ length: classes }, (_, c) => means[c * width + j]!).reduce((x, y) => x + y, 0) / classes);
+    const between = new Float64Array(width * width);
+    for (let j = 0; j < width; j++) {
+      for (let k = 0; k < width; k++) {
+        for (let c = 0; c < classes; c++) between[j * width + k]! += ((means[c * width + j]! - centre[j]!) * (means[c * width + k]! - centre[k]!)) / classes;
+      }
+      between[j * width + j]! -= 1;
+    }
+    const variance = symmetricEigen(between, width).values[width - 1]!;
+    expect(time.value).toBeCloseTo(Math.log1p(1 / variance) / 2 + Math.log(variance) / 2, 9);
+  });
+
   it("covers the truth over data sets in 92.5 to 97.5 % of 400 replicates, and so does the spectral criterion", async () => {
     // Close enough that the spread inside the classes makes a third of the variance of the estimate: sigma^2 = 0.48 at kappa = 1.
     const close = [1.5, 0.3, 0];
@@ -182,6 +208,18 @@ describe("the kappa criterion", () => {
     }
     expect(covered(kappaTimes, kappaTruth)).toBe("92.5 to 97.5 %");
     expect(covered(spectralTimes, spectralTruth)).toBe("92.5 to 97.5 %");
+  });
+
+  it("takes rows of weight 0 for no rows", async () => {
+    using mixture = pairOf(half, variances);
+    using data = await sampleTarget(mixture, 40, { seed: 1, dtype: "float64" });
+    const rows = data.rows(0, 40).data;
+    using more = await openDataset({ data: Float64Array.from([...rows, ...rows]), shape: [80, 3] }, { labels: [...data.labels!, ...data.labels!] });
+    using weighted = empirical(more, { weights: Float64Array.from({ length: 80 }, (_, i) => (i < 40 ? 1 / 40 : 0)) });
+    using plain = empirical(data, { weights: new Float64Array(40).fill(1 / 40) });
+    const [a, b] = await Promise.all([weighted, plain].map((target) => speciationTime(diffuse(target, ornsteinUhlenbeck()), { criterion: "kappa" })));
+    expect(a!.value! / b!.value!).toBeCloseTo(1, 9);
+    expect(a!.standardError! / b!.standardError!).toBeCloseTo(1, 9);
   });
 
   it("gives the same answer for weights as for repeated rows", async () => {
@@ -253,5 +291,14 @@ describe.skipIf(fashion === null)("speciation of Fashion-MNIST (theory 10.4)", (
     const tCloning = await speciationTime(field, { criterion: "cloning", times: { from: 0.9, to: 2.4, count: 12 }, draws: 500, seed: 2 });
     expect(tCloning.threshold).toBeCloseTo(0.7752, 4);
     expect(Math.abs(tCloning.value! - cloning)).toBeLessThan(4 * Math.hypot(tCloning.standardError!, error));
+  });
+});
+
+describe("a seed that is no whole number", () => {
+  it("is refused by criteria that draw", async () => {
+    for (const criterion of ["cloning", "entropy-rate"] as const) {
+      const asked = speciationTime(twoClassField(1, 1, 10), { criterion, times: logSpaced(0.1, 4, 8), draws: 10, seed: 1.5 });
+      await expect(asked).rejects.toMatchObject({ code: "E_OPTION" });
+    }
   });
 });

@@ -76,12 +76,12 @@ export function fakeField({ target = {}, process = ornsteinUhlenbeck(), readings
   } as Target;
   const sweep: Field["sweep"] = (options) => {
     onSweep?.(options);
-    const { times, draws, readings: wanted } = options;
+    const { times, draws, first = 0, readings: wanted } = options;
     const entries = wanted.map((name) => {
       const data = new Float64Array(times.length * draws);
       Array.from(times).forEach((t, j) => {
         const ouTime = process.ouTime(t);
-        for (let r = 0; r < draws; r++) data[j * draws + r] = functions[name]!(ouTime, r);
+        for (let r = 0; r < draws; r++) data[j * draws + r] = functions[name]!(ouTime, first + r);
       });
       return [name, { data, shape: [times.length, draws] }] as const;
     });

@@ -17,7 +17,8 @@ interface Check {
 
 /** @returns 0, or the check code when something needed is missing. */
 export function doctor(terminal: Terminal): number {
-  const checks = [nodeCheck(), machineCheck(), addonCheck(), toolCheck("cmake", "CMake"), toolCheck(process.env["CXX"] || "c++", "C++ compiler"), dataCheck()];
+  const compiler = toolCheck(process.env["CXX"] || "c++", "C++ compiler");
+  const checks = [nodeCheck(), machineCheck(), addonCheck(), mappingCheck(), toolCheck("cmake", "CMake"), compiler, dataCheck()];
   const usable = checks.every((check) => check.state !== "missing");
   terminal.result(envelope("doctor", { config: {}, result: { usable, checks } }), () => {
     const rows = checks.map(({ name, state, detail }) => [state === "ok" ? "ok" : state === "missing" ? "MISSING" : "-", name, detail]);
@@ -48,6 +49,12 @@ function addonCheck(): Check {
     const remedy = error instanceof RegimesError && error.code === "E_BACKEND" ? "unset DIFFUSION_REGIMES_BACKEND" : "npx diffusion-regimes build";
     return { name: "native addon", state: "missing", detail: (error as Error).message.split("\n")[0]!, remedy };
   }
+}
+
+function mappingCheck(): Check {
+  const name = "mapped files";
+  if (process.platform === "win32") return { name, state: "optional", detail: "not on Windows: data must fit into memory" };
+  return { name, state: "ok", detail: ".npy and safetensors larger than memory are read where they lie (--map)" };
 }
 
 function toolCheck(command: string, name: string): Check {

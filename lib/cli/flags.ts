@@ -65,7 +65,9 @@ export function withDataFlags(command: Command): Command {
     .option("--maximum <M>", "stored value that unit and symmetric map to 1 (uint8: 255)", finite)
     .addOption(new Option("--nonfinite <action>", "with rows that hold NaN or infinities (default: error)").choices(["error", "drop"]))
     .option("--flatten", "read more than two dimensions as rows of all the others")
-    .option("--tensor <name>", "in a safetensors file");
+    .option("--tensor <name>", "in a safetensors file")
+    .option("--map", "read the rows where they lie in the file; --no-map: into memory (default: by size)")
+    .addOption(new Option("--no-map").hideHelp());
 }
 
 /** Adds the flags that draw data from a mixture's JSON. */

@@ -11,7 +11,7 @@ export async function inspect(path: string, flags: DataFlags, terminal: Terminal
   const statistics: NativeStatistics = await runJob({ signal }, (addon, threads, progress) =>
     addon.datasetStatistics(dataset.handle, threads, progress),
   );
-  const { name, n, d, dtype, imageShape, labels, classValues, distinctRows, fingerprint, warnings } = dataset;
+  const { name, n, d, dtype, imageShape, mapped, labels, classValues, distinctRows, fingerprint, warnings } = dataset;
   const classCounts = classValues === null ? null : Array.from(classValues, () => 0);
   for (const label of labels ?? []) classCounts![label]! += 1;
   const { mean, variance, minimum, maximum } = statistics;
@@ -21,6 +21,7 @@ export async function inspect(path: string, flags: DataFlags, terminal: Terminal
     d,
     dtype,
     imageShape,
+    mapped,
     distinctRows,
     fingerprint,
     classes: classValues === null ? null : Array.from(classValues, (value, c) => ({ value, rows: classCounts![c]! })),
@@ -31,7 +32,7 @@ export async function inspect(path: string, flags: DataFlags, terminal: Terminal
     return table([
       ["name", name],
       ["rows x dimensions", `${plain(count(n))} x ${plain(count(d))}${imageShape === null ? "" : `, images of ${imageShape.join(" x ")}`}`],
-      ["stored as", dtype],
+      ["stored as", mapped ? `${dtype}, mapped: read where it lies in the file` : dtype],
       ["stored values", `${minimum} to ${maximum}, mean ${number(mean)}, standard deviation ${number(Math.sqrt(variance))}`],
       ["distinct rows", plain(count(distinctRows))],
       ["classes", result.classes === null ? "no labels" : result.classes.map(({ value, rows }) => `${value} (${rows})`).join(", ")],

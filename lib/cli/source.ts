@@ -13,6 +13,7 @@ export interface DataFlags {
   readonly nonfinite?: "error" | "drop";
   readonly flatten?: boolean;
   readonly tensor?: string;
+  readonly map?: boolean;
   readonly n?: number;
   readonly seed?: number | bigint;
 }
@@ -23,7 +24,7 @@ export interface Run {
   readonly onProgress?: (fraction: number) => void;
 }
 
-const fileFlags = ["labels", "rows", "classes", "scale", "maximum", "nonfinite", "flatten", "tensor"] as const;
+const fileFlags = ["labels", "rows", "classes", "scale", "maximum", "nonfinite", "flatten", "tensor", "map"] as const;
 
 /** The JSON of a mixture is known by its name. */
 export const isMixture = (path: string): boolean => path.toLowerCase().endsWith(".json");

@@ -4,6 +4,7 @@
  */
 import { constants as bufferLimits } from "node:buffer";
 import { constants as openFlags, existsSync } from "node:fs";
+import type { BigIntStats } from "node:fs";
 import { open, type FileHandle } from "node:fs/promises";
 import { basename } from "node:path";
 import { createGunzip } from "node:zlib";
@@ -30,13 +31,16 @@ export interface FileContents {
 
 const chunkBytes = 16 * 1024 * 1024;
 
+/** The name of a file as messages show it. */
+export const fileName = (path: string): string => printable(basename(path)) || printable(path);
+
 /**
  * The contents of a regular file, unpacked, with its format.
  * @throws RegimesError E_FILE, E_FILE_CHANGED, E_HEADER (gzip of something longer than its header says), E_OUT_OF_MEMORY (maxBytes),
  * E_PICKLE_REFUSED.
  */
 export async function readDataFile(path: string, options: ReadOptions): Promise<FileContents> {
-  const what = printable(basename(path)) || printable(path);
+  const what = fileName(path);
   const limit = Math.min(options.maxBytes, bufferLimits.MAX_LENGTH);
   const packed = await readRegularFile(path, what, limit, options);
   const gzipped = packed[0] === 0x1f && packed[1] === 0x8b;
@@ -45,13 +49,8 @@ export async function readDataFile(path: string, options: ReadOptions): Promise<
 }
 
 async function readRegularFile(path: string, what: string, limit: number, options: ReadOptions): Promise<Uint8Array<ArrayBuffer>> {
-  const file = await openRegularFile(path);
+  const { file, stat: before } = await openRegularFile(path);
   try {
-    const before = await file.stat({ bigint: true });
-    if (!before.isFile()) {
-      const kind = before.isDirectory() ? "a folder" : "not a regular file";
-      throw new RegimesError("E_FILE", `${printable(path)} is ${kind}; name a data file (.npy, IDX, .csv, .tsv, .safetensors)`);
-    }
     const size = Number(before.size);
     if (size > limit) throw tooLarge(what, `has ${size} bytes`, limit, options);
     const bytes = new Uint8Array(size);
@@ -74,7 +73,33 @@ async function readRegularFile(path: string, what: string, limit: number, option
   }
 }
 
-async function openRegularFile(path: string): Promise<FileHandle> {
+/** An open file and what it was at the opening; the caller closes it. @throws RegimesError E_FILE. */
+export async function openRegularFile(path: string): Promise<{ file: FileHandle; stat: BigIntStats }> {
+  const file = await openFile(path);
+  try {
+    const stat = await file.stat({ bigint: true });
+    if (stat.isFile()) return { file, stat };
+    const kind = stat.isDirectory() ? "a folder" : "not a regular file";
+    throw new RegimesError("E_FILE", `${printable(path)} is ${kind}; name a data file (.npy, IDX, .csv, .tsv, .safetensors)`);
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/** Bytes of a file from `position`, fewer where it ends before. */
+export async function readAt(file: FileHandle, position: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = new Uint8Array(length);
+  let filled = 0;
+  while (filled < length) {
+    const { bytesRead } = await file.read(bytes, filled, length - filled, position + filled);
+    if (bytesRead === 0) break;
+    filled += bytesRead;
+  }
+  return bytes.subarray(0, filled);
+}
+
+async function openFile(path: string): Promise<FileHandle> {
   try {
     // O_NONBLOCK: opening a FIFO that nobody writes to would otherwise wait for ever.
     return await open(path, openFlags.O_RDONLY | (openFlags.O_NONBLOCK ?? 0));

@@ -6,7 +6,7 @@ import { checkAttached } from "../array.js";
 import { RegimesError, nearestWord, printable } from "../errors.js";
 import type { Stored } from "./elements.js";
 import { readDataFile, type ReadOptions } from "./file.js";
-import { parseFile, type NumericArray, type Table } from "./table.js";
+import { parseFile, type NumericArray, type Table, type TableShape } from "./table.js";
 
 /** A path; values, one per row of the source; or a column of the source, by index or by header name. */
 export type LabelSource = string | readonly number[] | NumericArray | number | { readonly column: number | string };
@@ -43,9 +43,14 @@ export async function splitLabels(
     const labels = toLabelValues(`${table.what}, column ${column}`, takeColumn(table, column));
     return { table: withoutColumn(table, column), labels, column };
   }
+  return { table, labels: await labelsOf(table, source, options), column: null };
+}
+
+/** The label values of all rows from a file or an array. @throws RegimesError as `splitLabels`. */
+export async function labelsOf({ what, n }: TableShape, source: string | Int32Array, options: ReadOptions): Promise<Int32Array> {
   const labels = typeof source === "string" ? await readLabels(source, options) : source;
-  if (labels.length !== table.n) throw new RegimesError("E_LABELS", `${table.what} has ${table.n} rows, there are ${labels.length} labels`);
-  return { table, labels, column: null };
+  if (labels.length !== n) throw new RegimesError("E_LABELS", `${what} has ${n} rows, there are ${labels.length} labels`);
+  return labels;
 }
 
 /** The distinct values, ascending, and for each label its index among them. */

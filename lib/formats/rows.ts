@@ -1,7 +1,7 @@
 /** Which rows of a source are kept: a range or indices, then classes, then finite values. */
 import { RegimesError } from "../errors.js";
 import type { Stored } from "./elements.js";
-import type { Table } from "./table.js";
+import type { Table, TableShape } from "./table.js";
 
 /** Half-open range of rows, or row indices in the order wanted. */
 export type RowSelection = { readonly from?: number; readonly to?: number } | readonly number[] | Int32Array | Uint32Array;
@@ -37,13 +37,21 @@ export function chooseRows(
     if (selection.length === 0) throw new RegimesError("E_SHAPE", "rows: an empty list, need at least one row");
     kept = Int32Array.from(selection);
   } else if (selection !== null) {
-    const { from = 0, to = n } = selection;
-    if (!Number.isInteger(from) || !Number.isInteger(to) || from < 0 || to <= from || to > n) {
-      throw new RegimesError("E_SHAPE", `rows {from: ${from}, to: ${to}}: ${what} has ${n} rows, need 0 <= from < to <= ${n}`);
-    }
+    const { from, to } = rowRange(table, selection);
     kept = Int32Array.from({ length: to - from }, (_, k) => from + k);
   }
   return classes === undefined ? kept : keepClasses(what, kept ?? everyRow(n), labels, classes);
+}
+
+/** The range of rows to keep. @throws RegimesError E_SHAPE for rows that do not exist or an empty range. */
+export function rowRange(
+  { what, n }: TableShape,
+  { from = 0, to = n }: { readonly from?: number | undefined; readonly to?: number | undefined },
+): { from: number; to: number } {
+  if (!Number.isInteger(from) || !Number.isInteger(to) || from < 0 || to <= from || to > n) {
+    throw new RegimesError("E_SHAPE", `rows {from: ${from}, to: ${to}}: ${what} has ${n} rows, need 0 <= from < to <= ${n}`);
+  }
+  return { from, to };
 }
 
 function keepClasses(what: string, rows: Int32Array, labels: Int32Array | null, classes: readonly number[]): Int32Array {

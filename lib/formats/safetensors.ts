@@ -43,7 +43,30 @@ export function isSafetensors(bytes: Uint8Array): boolean {
  * @throws RegimesError E_HEADER, E_DTYPE, E_RANGE; E_OPTION listing the names when the choice is open.
  */
 export function parseSafetensors(bytes: Uint8Array, what: string, name?: string, dimensions = 2): ParsedArray {
-  const { tensors, dataStart } = readHeader(bytes, what);
+  const { dtype, shape, begin, end } = locateTensor(bytes, bytes.length, what, name, dimensions);
+  return { stored: decodeElements(what, bytes.subarray(begin, end), dtype), shape, dtype };
+}
+
+/** Bytes that hold the header of a file beginning with `head`. @throws RegimesError E_HEADER. */
+export function safetensorsHeadBytes(head: Uint8Array, what: string): number {
+  if (head.length < 8) throw new RegimesError("E_HEADER", `${what}: ${head.length} bytes are too few for a safetensors file`);
+  const length = new DataView(head.buffer, head.byteOffset, head.byteLength).getBigUint64(0, true);
+  if (length > BigInt(headerLimit)) throw new RegimesError("E_HEADER", `${what}: header of ${length} bytes, the limit is ${headerLimit}`);
+  return 8 + Number(length);
+}
+
+/**
+ * Where in a file of `fileBytes` the tensor lies that `parseSafetensors` would choose; `head` holds at least its header.
+ * @throws RegimesError as `parseSafetensors`.
+ */
+export function locateTensor(
+  head: Uint8Array,
+  fileBytes: number,
+  what: string,
+  name: string | undefined,
+  dimensions: number,
+): { dtype: Exclude<ElementType, "text">; shape: readonly number[]; begin: number; end: number } {
+  const { tensors, dataStart } = readHeader(head, fileBytes, what);
   const tensor = choose(what, tensors, name, dimensions);
   const dtype = Object.hasOwn(typeOf, tensor.dtype) ? typeOf[tensor.dtype] : undefined;
   if (dtype === undefined) {
@@ -52,8 +75,7 @@ export function parseSafetensors(bytes: Uint8Array, what: string, name?: string,
       `${what}: tensor "${printable(tensor.name)}" has dtype ${printable(tensor.dtype)}, read are ${Object.keys(typeOf).join(", ")}`,
     );
   }
-  const stored = decodeElements(what, bytes.subarray(dataStart + tensor.begin, dataStart + tensor.end), dtype);
-  return { stored, shape: tensor.shape, dtype };
+  return { dtype, shape: tensor.shape, begin: dataStart + tensor.begin, end: dataStart + tensor.end };
 }
 
 function choose(what: string, tensors: readonly Tensor[], name: string | undefined, dimensions: number): Tensor {
@@ -72,16 +94,13 @@ function choose(what: string, tensors: readonly Tensor[], name: string | undefin
   throw new RegimesError("E_OPTION", `${what} ${why}: say which with the option tensor. It has ${list || "none"}`);
 }
 
-function readHeader(bytes: Uint8Array, what: string): { tensors: Tensor[]; dataStart: number } {
-  if (bytes.length < 8) throw new RegimesError("E_HEADER", `${what}: ${bytes.length} bytes are too few for a safetensors file`);
-  const length = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigUint64(0, true);
-  if (length > BigInt(headerLimit)) throw new RegimesError("E_HEADER", `${what}: header of ${length} bytes, the limit is ${headerLimit}`);
-  const dataStart = 8 + Number(length);
+function readHeader(bytes: Uint8Array, fileBytes: number, what: string): { tensors: Tensor[]; dataStart: number } {
+  const dataStart = safetensorsHeadBytes(bytes, what);
   if (dataStart > bytes.length) {
-    throw new RegimesError("E_HEADER", `${what}: the header ends at byte ${dataStart}, the file has ${bytes.length}`);
+    throw new RegimesError("E_HEADER", `${what}: the header ends at byte ${dataStart}, the file has ${fileBytes}`);
   }
   const tensors = readTensors(what, decodeText(what, bytes.subarray(8, dataStart)));
-  checkTiling(what, tensors, bytes.length - dataStart);
+  checkTiling(what, tensors, fileBytes - dataStart);
   return { tensors, dataStart };
 }
 

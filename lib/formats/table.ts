@@ -34,12 +34,11 @@ export interface TableOptions extends ReadOptions {
   readonly tensor: string | undefined;
 }
 
-/** All rows of a source, labels column included where there is one. */
-export interface Table {
+/** What there is to know of rows besides their numbers. */
+export interface TableShape {
   /** The source as messages name it. */
   readonly what: string;
   readonly name: string;
-  readonly stored: Stored;
   readonly n: number;
   readonly d: number;
   readonly dtype: ElementType;
@@ -47,6 +46,11 @@ export interface Table {
   /** What reading it gave occasion to say, one sentence each. */
   readonly warnings: readonly string[];
   readonly imageShape: readonly [height: number, width: number] | null;
+}
+
+/** All rows of a source, labels column included where there is one. */
+export interface Table extends TableShape {
+  readonly stored: Stored;
 }
 
 /** The rows of a file. @throws RegimesError as the parsers do; E_SHAPE for what is not rows, E_OPTION for a tensor name elsewhere. */
@@ -57,9 +61,9 @@ export async function readTable(path: string, options: TableOptions): Promise<Ta
     throw new RegimesError("E_OPTION", `tensor: ${what} is ${file.format}, only safetensors files have named tensors`);
   }
   const parsed = parseFile(file, options.tensor, 2);
-  const rows = asRows(what, parsed, options.flatten || (file.format === "idx" && parsed.shape.length === 3));
+  const rows = rowsOf(what, parsed.shape, options.flatten || (file.format === "idx" && parsed.shape.length === 3));
   const { columnNames, warnings } = "columnNames" in parsed ? parsed : { columnNames: null, warnings: [] };
-  return { what, name: basename(path), columnNames, warnings, ...rows };
+  return { what, name: basename(path), stored: parsed.stored, dtype: parsed.dtype, columnNames, warnings, ...rows };
 }
 
 /** The array in a file; `dimensions` decides between the tensors of a safetensors file. */
@@ -113,11 +117,11 @@ export function copyTable(input: DataInput, flatten: boolean): Table {
     if (stored.length !== count) {
       throw new RegimesError("E_SHAPE", `${what}: shape (${shape.join(", ")}) needs ${count} elements, data has ${stored.length}`);
     }
-    return { what, name: what, columnNames: null, warnings: [], ...asRows(what, { stored, shape, dtype }, flatten) };
+    return { what, name: what, stored, dtype, columnNames: null, warnings: [], ...rowsOf(what, shape, flatten) };
   }
   checkStrides(what, shape, strides, stored.length);
   const ordered = toRowMajor(stored, shape, strides);
-  return { what, name: what, columnNames: null, warnings: [], ...asRows(what, { stored: ordered, shape, dtype }, flatten) };
+  return { what, name: what, stored: ordered, dtype, columnNames: null, warnings: [], ...rowsOf(what, shape, flatten) };
 }
 
 function checkStrides(what: string, shape: readonly number[], strides: readonly number[], length: number): void {
@@ -140,11 +144,8 @@ function checkStrides(what: string, shape: readonly number[], strides: readonly 
   }
 }
 
-function asRows(
-  what: string,
-  { stored, shape, dtype }: ParsedArray,
-  flatten: boolean,
-): Pick<Table, "stored" | "n" | "d" | "dtype" | "imageShape"> {
+/** An array of this shape as rows. @throws RegimesError E_SHAPE. */
+export function rowsOf(what: string, shape: readonly number[], flatten: boolean): Pick<TableShape, "n" | "d" | "imageShape"> {
   const listed = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(", ")})`;
   if (shape.length < 2) {
     const hint = "A list of numbers can only be labels; data of d = 1 have shape (n, 1)";
@@ -157,7 +158,7 @@ function asRows(
   if (shape.length > 2 && !flatten) {
     throw new RegimesError("E_SHAPE", `${what}: shape ${listed}, need rows x d. Set flatten: true (--flatten) to use ${n} x ${d}`);
   }
-  return { stored, n, d, dtype, imageShape: imageShape(shape) };
+  return { n, d, imageShape: imageShape(shape) };
 }
 
 /** [height, width] of [n, height, width], with a channel axis of 1 before or after allowed. */

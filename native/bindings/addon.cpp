@@ -73,6 +73,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("version", REGIMES_VERSION);
   add<backend>(exports, "backend");
   add<create_dataset>(exports, "createDataset");
+  add<map_dataset>(exports, "mapDataset");
   add<rescaled_dataset>(exports, "rescaledDataset");
   add<dataset_rows>(exports, "datasetRows");
   add<dataset_statistics>(exports, "datasetStatistics");

@@ -30,6 +30,10 @@ const char* code_name(Code code) {
       return "E_NOT_PSD";
     case Code::out_of_memory:
       return "E_OUT_OF_MEMORY";
+    case Code::file:
+      return "E_FILE";
+    case Code::file_changed:
+      return "E_FILE_CHANGED";
     case Code::backend:
       return "E_BACKEND";
   }

@@ -25,6 +25,15 @@ Napi::Object tagged(Napi::Object object, const napi_type_tag& tag) {
   return object;
 }
 
+Napi::Object dataset_object(Napi::Env env, std::shared_ptr<const DatasetMemory> memory, double scale, double shift) {
+  const Napi::Object object = tagged(environment(env).dataset_class.New({}), dataset_tag);
+  DatasetHandle& handle = *DatasetHandle::Unwrap(object);
+  handle.memory = std::move(memory);
+  handle.scale = scale;
+  handle.shift = shift;
+  return object;
+}
+
 std::vector<double> logarithms(const std::vector<double>& weights) {
   std::vector<double> logs(weights);
   for (double& value : logs) value = value > 0 ? std::log(value) : no_weight;
@@ -55,6 +64,11 @@ Status TargetMemory::prepare_once(const Execution& execution) {
     const Status status = prepare(covariances, target.n, target.d, execution);
     if (status.code == Code::cancelled) return status;
     prepare_status = status;
+    if (status.ok() && wants_screen(target)) {
+      const Status screened = build_screen(target, execution, screen);
+      if (!screened.ok()) return screened;
+      target.screen = &screen;
+    }
   }
   prepared = true;
   return prepare_status;
@@ -80,7 +94,7 @@ Napi::Function DatasetHandle::define(Napi::Env env) {
   return DefineClass(env, "NativeDataset", {InstanceMethod<&DatasetHandle::dispose>("dispose")});
 }
 
-DataView DatasetHandle::view() const { return {memory->bytes.data(), memory->n, memory->d, memory->dtype, scale, shift}; }
+DataView DatasetHandle::view() const { return {memory->stored(), memory->n, memory->d, memory->dtype, scale, shift}; }
 
 TargetHandle::TargetHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<TargetHandle>(info) {}
 
@@ -139,23 +153,35 @@ Napi::Value create_dataset(const Napi::CallbackInfo& info) {
   napi_get_typedarray_info(env, array, nullptr, nullptr, &data, nullptr, nullptr);
   std::memcpy(memory->bytes.data(), data, array.ByteLength());
 
-  const Napi::Object object = tagged(environment(env).dataset_class.New({}), dataset_tag);
-  DatasetHandle& handle = *DatasetHandle::Unwrap(object);
   memory->stated.state(static_cast<int64_t>(memory->bytes.size()));
-  handle.memory = std::move(memory);
-  handle.scale = number(input, "scale");
-  handle.shift = number(input, "shift");
-  return object;
+  return dataset_object(env, std::move(memory), number(input, "scale"), number(input, "shift"));
+}
+
+Napi::Value map_dataset(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Napi::Object input = info[0].As<Napi::Object>();
+  auto memory = std::make_shared<DatasetMemory>(env);
+  memory->n = whole(input, "n");
+  memory->d = whole(input, "d");
+  const std::string dtype = input.Get("dtype").ToString().Utf8Value();
+  if (dtype != "uint8" && dtype != "float16" && dtype != "float32" && dtype != "float64") {
+    throw coded_error(env, "E_DTYPE", "mapped rows are uint8, float16, float32 or float64, not " + dtype);
+  }
+  memory->dtype = dtype == "uint8" ? Dtype::u8 : dtype == "float16" ? Dtype::f16 : dtype == "float32" ? Dtype::f32 : Dtype::f64;
+  const int64_t width = element_bytes(memory->dtype), offset = whole(input, "offset");
+  if (memory->n < 1 || memory->d < 1 || memory->n > (int64_t{1} << 53) / width / memory->d || offset % width != 0) {
+    throw coded_error(env, "E_SHAPE", "the rows are too many or begin between two elements");
+  }
+  const Status status =
+      MappedFile::open(static_cast<int>(whole(input, "descriptor")), input.Get("what").ToString().Utf8Value(), offset,
+                       memory->n * memory->d * width, digit_padding, whole(input, "fileBytes"), memory->mapping);
+  if (!status.ok()) throw status_error(env, status);
+  return dataset_object(env, std::move(memory), 1, 0);
 }
 
 Napi::Value rescaled_dataset(const Napi::CallbackInfo& info) {
   const DatasetHandle& from = dataset_of(info[0]);
-  const Napi::Object object = tagged(environment(info.Env()).dataset_class.New({}), dataset_tag);
-  DatasetHandle& handle = *DatasetHandle::Unwrap(object);
-  handle.memory = from.memory;
-  handle.scale = info[1].ToNumber().DoubleValue();
-  handle.shift = info[2].ToNumber().DoubleValue();
-  return object;
+  return dataset_object(info.Env(), from.memory, info[1].ToNumber().DoubleValue(), info[2].ToNumber().DoubleValue());
 }
 
 Napi::Value dataset_rows(const Napi::CallbackInfo& info) {
@@ -167,6 +193,10 @@ Napi::Value dataset_rows(const Napi::CallbackInfo& info) {
   double* values = out.Data();
   for (int64_t i = from; i < to; ++i) {
     for (int64_t j = 0; j < view.columns; ++j) *values++ = view.value(i, j);
+  }
+  if (handle.memory->mapping) {
+    const Status status = handle.memory->mapping->check();
+    if (!status.ok()) throw status_error(info.Env(), status);
   }
   return out;
 }

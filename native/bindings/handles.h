@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "../core/layouts.h"
+#include "../core/mixture_screen.h"
 #include "../core/operations.h"
+#include "../io/mapped_file.h"
 
 namespace regimes::bindings {
 
@@ -36,10 +38,14 @@ struct DatasetMemory {
   explicit DatasetMemory(Napi::Env env) : stated(env) {}
 
   ExternalMemory stated;
-  std::vector<uint8_t> bytes;  // the rows, then digit_padding zeros that kernels may read
+  // The rows, then digit_padding zeros that kernels may read: in memory, or in a file where `mapping` is not null.
+  std::vector<uint8_t> bytes;
+  std::shared_ptr<const MappedFile> mapping;
   int64_t n = 0;
   int64_t d = 0;
   Dtype dtype = Dtype::f64;
+
+  const void* stored() const { return mapping ? mapping->data() : bytes.data(); }
 };
 
 // Shared with running jobs, so that dispose() during a job frees the memory when the job ends.
@@ -51,6 +57,7 @@ struct TargetMemory {
   std::vector<double> means, log_weights;
   std::vector<int32_t> classes;
   Covariances covariances;
+  MixtureScreen screen;
   Target target;
   std::timed_mutex preparing;
   bool prepared = false;
@@ -64,6 +71,8 @@ struct TargetMemory {
   // Builds the layouts of the points at the first call, for targets large enough to gain by them, and sets use.layouts. `use` is the
   // job's own copy of `target`: jobs that run without layouts never see it change.
   Status lay_out_once(const Execution& execution, Target& use);
+  // The file behind the points, null where they are in memory.
+  std::shared_ptr<const MappedFile> mapping() const { return dataset ? dataset->mapping : nullptr; }
   // Tells V8 what the layouts hold. On the JavaScript thread.
   void state_memory() { stated.state(layout_bytes.load()); }
 };
@@ -97,6 +106,7 @@ DatasetHandle& dataset_of(const Napi::Value& value);
 std::shared_ptr<TargetMemory> target_of(const Napi::Value& value);
 
 Napi::Value create_dataset(const Napi::CallbackInfo& info);
+Napi::Value map_dataset(const Napi::CallbackInfo& info);
 Napi::Value rescaled_dataset(const Napi::CallbackInfo& info);
 Napi::Value dataset_rows(const Napi::CallbackInfo& info);
 Napi::Value create_empirical(const Napi::CallbackInfo& info);

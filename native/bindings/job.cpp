@@ -1,6 +1,9 @@
 #include "job.h"
 
 #include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
 #include <new>
 #include <system_error>
 
@@ -78,7 +81,7 @@ void Job::run() {
   if (!progress_.IsEmpty()) execution.progress = [this](double fraction) { report(fraction); };
   Status status;
   try {
-    status = work_(execution);
+    status = file_ ? watched(execution) : work_(execution);
   } catch (const std::bad_alloc&) {
     status = Status::failure(Code::out_of_memory, "the system refused more memory for this call. Use fewer rows, queries or readings at a time");
   } catch (const std::exception& error) {
@@ -99,6 +102,45 @@ void Job::end(Status status) {
 void Job::cancel() {
   stop_->store(true);
   if (JobQueue::of_process().remove(*this)) end(Status::failure(Code::cancelled, "cancelled"));
+}
+
+// A thread of its own looks at the file while the work goes on, so that hours are not spent on a result that will be thrown away.
+Status Job::watched(const Execution& execution) {
+  constexpr auto interval = std::chrono::milliseconds(50);
+  Status before = file_->check();
+  if (!before.ok()) return before;
+  std::mutex mutex;
+  std::condition_variable ended;
+  bool done = false;
+  std::thread watcher;
+  try {
+    watcher = std::thread([&] {
+      std::unique_lock lock(mutex);
+      while (!ended.wait_for(lock, interval, [&] { return done; })) {
+        if (!file_->check().ok()) return stop_->store(true);
+      }
+    });
+  } catch (const std::system_error&) {
+    // No thread to be had: the look at the end decides.
+  }
+  const auto end_watch = [&] {
+    {
+      const std::lock_guard lock(mutex);
+      done = true;
+    }
+    ended.notify_one();
+    if (watcher.joinable()) watcher.join();
+  };
+  Status status;
+  try {
+    status = work_(execution);
+  } catch (...) {
+    end_watch();
+    throw;
+  }
+  end_watch();
+  Status after = file_->check();
+  return after.ok() ? status : after;
 }
 
 // At most one queued message: a slow reader sees the latest fraction, never a backlog.

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "../core/operations.h"
+#include "../io/mapped_file.h"
 
 namespace regimes::bindings {
 
@@ -32,6 +33,9 @@ class Job {
   double* real_output(const char* name, int64_t count);
   int32_t* integer_output(const char* name, int64_t count);
   uint8_t* byte_output(const char* name, int64_t count);
+
+  // The work reads this file (null: none): should it change meanwhile, the job stops, and its result is Code::file_changed.
+  void watch(std::shared_ptr<const MappedFile> file) { file_ = std::move(file); }
 
   // Starts the job or lets it wait; returns {promise, cancel}. The job deletes itself. `finish` may add to the result object.
   static Napi::Object start(std::unique_ptr<Job> job, Work work, Finish finish = nullptr);
@@ -55,6 +59,7 @@ class Job {
   bool launch();
   void run();
   void end(Status status);
+  Status watched(const Execution& execution);
   void report(double fraction);
   void settle(Napi::Env env);
   static void call_javascript(napi_env env, napi_value, void* context, void* message);
@@ -67,6 +72,7 @@ class Job {
   Napi::Promise::Deferred deferred_;
   std::vector<Output> outputs_;
   Work work_;
+  std::shared_ptr<const MappedFile> file_;
   Finish finish_;
   std::shared_ptr<std::atomic<bool>> stop_ = std::make_shared<std::atomic<bool>>(false);
   std::atomic<double> fraction_{0};

@@ -80,6 +80,7 @@ Napi::Value posterior(const Napi::CallbackInfo& info) {
   inputs->vectors = doubles(request.Get("vectors"), "vectors", batch * d, true);
 
   auto job = make_job(info, 2);
+  job->watch(target->mapping());
   PosteriorRequest& r = inputs->request;
   r.x = {inputs->x.data(), batch, d};
   r.a = number(request, "a");
@@ -140,6 +141,7 @@ Napi::Value sweep(const Napi::CallbackInfo& info) {
   inputs->b = doubles(request.Get("b"), "b", times);
 
   auto job = make_job(info, 2);
+  job->watch(target->mapping());
   SweepRequest& r = inputs->request;
   r.a = inputs->a.data();
   r.b = inputs->b.data();
@@ -171,6 +173,7 @@ Napi::Value sample(const Napi::CallbackInfo& info) {
   const auto target = target_of(info[0]);
   const Napi::Object request = info[1].As<Napi::Object>();
   auto job = make_job(info, 2);
+  job->watch(target->mapping());
   SampleRequest r;
   r.a = number(request, "a");
   r.b = number(request, "b");
@@ -194,6 +197,7 @@ Napi::Value spectrum(const Napi::CallbackInfo& info) {
   r.class_means = flag(request, "classMeans");
   const auto result = std::make_shared<SpectrumResult>();
   auto job = make_job(info, 2);
+  job->watch(target->mapping());
   return Job::start(
       std::move(job),
       prepared(target, [target, r, result](const Execution& execution) { return regimes::spectrum(target->target, r, execution, *result); }),
@@ -218,6 +222,7 @@ Napi::Value project(const Napi::CallbackInfo& info) {
   const auto vectors = std::make_shared<std::vector<double>>(doubles(request.Get("vectors"), "vectors", count * target->target.d));
   const std::string centre = request.Get("centre").ToString().Utf8Value();
   auto job = make_job(info, 2);
+  job->watch(target->mapping());
   ProjectRequest r;
   r.vectors = {vectors->data(), count, target->target.d};
   if (centre != "none" && centre != "mean" && centre != "class") throw coded_error(info.Env(), "E_OPTION", "centre is none, mean or class, not " + centre);
@@ -234,6 +239,7 @@ Napi::Value dataset_statistics(const Napi::CallbackInfo& info) {
   const DataView view = handle.view();
   const auto result = std::make_shared<Statistics>();
   auto job = make_job(info, 1);
+  job->watch(memory->mapping);
   return Job::start(
       std::move(job), [memory, view, result](const Execution& execution) { return statistics(view, execution, *result); },
       [result](Napi::Env env, Napi::Object out) {

@@ -12,8 +12,6 @@ namespace {
 
 using Range = std::pair<int64_t, int64_t>;  // places [first, end)
 
-int64_t element_size(Dtype dtype) { return dtype == Dtype::u8 ? 1 : dtype == Dtype::f32 ? 4 : 8; }
-
 // Where a run of `count` places is cut: near the middle, at a multiple of the grain.
 int64_t cut_of(int64_t count) {
   const int64_t grain = count > chunk_rows ? chunk_rows : box_tile;
@@ -63,10 +61,11 @@ void fill_tile(const Target& target, int64_t tile, Boxes& boxes) {
     boxes.high[k * boxes.padded + tile] = high;
     centre[k] = 0.5 * low + 0.5 * high;
     for (int64_t i = 0; i < count; ++i) rows[k * box_tile + i] = static_cast<float>(points.value(order[i], k) - centre[k]);
-    const int64_t size = element_size(points.dtype);
+    const int64_t size = element_bytes(points.dtype);
     uint8_t* stored = boxes.stored.data() + (first * d + k * box_tile) * size;
     for (int64_t i = 0; i < count; ++i) {
-      std::memcpy(stored + i * size, static_cast<const uint8_t*>(points.stored) + (int64_t{order[i]} * d + k) * size, static_cast<size_t>(size));
+      const uint8_t* from = static_cast<const uint8_t*>(points.stored) + (int64_t{order[i]} * d + k) * size;
+      std::memcpy(stored + i * size, from, static_cast<size_t>(size));
     }
   }
   double radius = 0;
@@ -143,7 +142,7 @@ Status build_boxes(const Target& target, const Execution& execution, Boxes& boxe
   boxes.rows.assign(static_cast<size_t>(tiles * d * box_tile), 0.0f);
   boxes.bias.resize(static_cast<size_t>((boxes.weighted ? tiles : 1) * box_tile));
   boxes.log_weights.resize(boxes.bias.size());
-  boxes.stored.assign(static_cast<size_t>(tiles * d * box_tile * element_size(target.points.dtype)), 0);
+  boxes.stored.assign(static_cast<size_t>(tiles * d * box_tile * element_bytes(target.points.dtype)), 0);
   pool.run(tiles, [&](int64_t tile, int) {
     if (!execution.cancelled()) fill_tile(target, tile, boxes);
   });

@@ -176,6 +176,8 @@ void load_centred(const DataView& view, int64_t row, int64_t first, int64_t coun
   switch (view.dtype) {
     case Dtype::u8:
       return load_centred_as(static_cast<const uint8_t*>(view.stored) + at, view.scale, view.shift, count, centre, gain, out);
+    case Dtype::f16:
+      return load_centred_as(static_cast<const Half*>(view.stored) + at, view.scale, view.shift, count, centre, gain, out);
     case Dtype::f32:
       return load_centred_as(static_cast<const float*>(view.stored) + at, view.scale, view.shift, count, centre, gain, out);
     case Dtype::f64:

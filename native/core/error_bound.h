@@ -25,7 +25,7 @@ struct ErrorModel {
   bool tweedie = false;          // the score is formed as (a D - x) / b^2 from a summed D, not as a sum of v_i
   bool relative = false;         // logit_units count in |max l - l_i|: differences of logits are known better than logits,
   double peak_units = 0;         // and max l itself to this many u |max l|
-  double uncertainty = 0;        // of every difference of logits, besides
+  double logit_offset = 0;       // absolute error of a logit besides, in u
   double dropped = 4e-22;        // mass of the components left out of the sums, whose logits lie 37 or more below the largest
 };
 
@@ -60,20 +60,19 @@ inline ErrorBound error_bound(const ErrorModel& model, const LogitMoments& logit
   const double constant = std::abs(0.5 * static_cast<double>(d) * std::log(2 * std::numbers::pi * b * b));
   const double energy = logits.energy, peak = energy - logits.gap;  // peak = |max l|
   const double of_logits = model.logit_units * (model.relative ? logits.gap : energy) + (model.relative ? model.peak_units * std::abs(peak) : 0);
-  const double log_error = u * (of_logits + sum_units + 4 * std::abs(log_density) + 8 * constant) + model.uncertainty + model.dropped;
+  const double log_error = u * (of_logits + model.logit_offset + sum_units + 4 * std::abs(log_density) + 8 * constant) + model.dropped;
 
   const double root = std::sqrt(std::max(energy, 0.0)), speed = std::sqrt(2 / model.smallest_variance);
   // >= sum w |error of l in units| (sqrt|l| + sqrt E)
   const double weighted = model.relative
                               ? logits.gap * (std::sqrt(std::max(peak, 0.0)) + root) + 0.5 * (logits.gap + logits.squared_gap)
                               : std::sqrt(std::max(logits.squared_energy, 0.0)) * root + energy * root;
-  const double of_weights = speed * (model.logit_units * weighted + 2 * sum_units * root);
+  const double of_weights = speed * (model.logit_units * weighted + 2 * (sum_units + model.logit_offset) * root);
   const double chain = std::min(terms, 512 + static_cast<double>(n) / 512) + 4;
   const double of_sum = (model.velocity_units + chain) * speed * root;
   const double of_tweedie = model.tweedie ? (chain * norm_x + 6 * (norm_x + norm_mean)) / (b * b) : 0;
   const double dropped = model.dropped * speed * (std::sqrt(energy + 100 + std::log(static_cast<double>(n))) + root);
-  const double of_uncertainty = 4 * model.uncertainty * speed * root;  // every weight to twice that, relatively
-  return {1.01 * log_error, 1.01 * (u * (of_weights + of_sum + of_tweedie) + of_uncertainty) + dropped};
+  return {1.01 * log_error, 1.01 * u * (of_weights + of_sum + of_tweedie) + dropped};
 }
 
 }  // namespace regimes

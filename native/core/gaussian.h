@@ -1,43 +1,41 @@
-// The components of a mixture at one (a, b): S_k = a^2 C_k + b^2 I, its determinant and traces.
+// One Gaussian component at one (a, b), and what rounding does to its logit and pull. S = a^2 C + b^2 I.
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "error_bound.h"
 #include "operations.h"
 
 namespace regimes {
 
-// One Gaussian component at one (a, b); the parts a type does not need are null.
+// The parts a type does not need are null. Low rank: with E = diag(1 / (a^2 psi + b^2)) and Q = map basis E^(1/2), whose rows are
+// orthonormal and span the columns of E^(1/2) W, C = psi + E^(-1/2) Q^T spread Q E^(-1/2), N = I + a^2 spread:
+//   S^-1 = E^(1/2) [I - Q^T Q + Q^T N^-1 Q] E^(1/2),  det S = det N / det E.
+// Nothing is subtracted but the projection, so no b is too small.
 struct GaussianView {
-  enum class Type { spherical, diagonal, full, low_rank };
-  Type type;
-  int64_t d;
-  int64_t rank;
-  const double* mean;          // [d]
-  const double* values;        // spherical [1], diagonal [d], low_rank psi [d], full: eigenvalues [d]
-  const double* eigenvectors;  // full: [d, d], rows u_r
-  const double* factors;       // low_rank: W [d, rank]
-  const double* capacitance;   // low_rank: lower Cholesky factor of I + a^2 W^T E W, [rank, rank]
+  Covariances::Type type = Covariances::Type::spherical;
+  int64_t d = 0;
+  int64_t rank = 0;               // rows of the basis
+  const double* mean = nullptr;   // [d]
+  const double* values = nullptr; // spherical [1], diagonal [d], low_rank psi [d], full: eigenvalues [d]
+  const double* basis = nullptr;  // full: eigenvectors [d, d]; low_rank [rank, d], W^T unless its columns are close to dependent
+  const double* map = nullptr;    // low_rank [rank, rank]
+  const double* inner = nullptr;  // low_rank: lower Cholesky factor of N [rank, rank]
+  const double* spread = nullptr; // low_rank [rank, rank]
 };
 
-struct GaussiansAt {
-  std::vector<GaussianView> views;
-  std::vector<double> half_log_det;     // 1/2 log det(S_k / b^2) >= 0
-  std::vector<double> precision_trace;  // tr S_k^-1
-  std::vector<double> inner_trace;      // tr C_k S_k^-1
-  std::vector<double> capacitances;     // what the views of low-rank components point to
+// Extremes over the components of a mixture at one (a, b).
+struct GaussianExtremes {
+  double smallest_variance = 0;  // smallest eigenvalue of any S_k
+  double condition = 1;          // largest ratio of eigenvalues within one S_k
+  double loading = 0;            // full: largest of a^2 lambda_max / 2 tr S^-1, how errors of eigenvalues enter log det S
 };
 
-GaussiansAt gaussians_at(const Target& mixture, double a, double b);
+// Full: the decomposition is exact for a matrix within 10 d u lambda_max, which moves a quadratic form relatively by that times the
+// condition number, and log det S by `loading` times it. Low rank: a residual next to W is known to the root of the condition number.
+ErrorModel mixture_error_model(const Target& mixture, const GaussianExtremes& extremes);
 
-// Rounding of the quadratic forms and solves grows with the condition number of S_k where they pass through an eigenbasis (full)
-// or subtract a low-rank part.
-ErrorModel mixture_error_model(const Target& mixture, double a, double b);
-
-// Code::range where rounding would reach 1e-3 of a quadratic form: a low-rank covariance whose diagonal and noise are too small
-// beside its factors for its solve to mean anything in float64.
-Status check_conditioning(const Target& mixture, double a, double b);
+// Code::range where rounding would reach a tenth of a quadratic form: a singular covariance with noise beneath its own rounding.
+Status check_conditioning(const ErrorModel& model, double b);
 
 }  // namespace regimes

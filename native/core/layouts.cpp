@@ -1,146 +1,22 @@
 #include "layouts.h"
 
 #include <algorithm>
-#include <atomic>
-#include <bit>
 #include <cmath>
 #include <limits>
-#include <mutex>
 
-#include "chunks.h"
+#include "byte_grid.h"
 #include "dense_block.h"
 #include "prefix_rows.h"
-#include "thread_pool.h"
+#include "row_pieces.h"
+
+#if !defined(_WIN32)
+#include <unistd.h>
+#endif
 
 namespace regimes {
 namespace {
 
-constexpr int64_t levels = 256;
-// Norms of this range and their squares are normal floats.
-constexpr double most_norm = 1e15;
-constexpr double least_norm = 1e-15;
-
 Status cancelled() { return Status::failure(Code::cancelled, ""); }
-
-// body(begin, end, worker) over all rows, in pieces of chunks small enough to poll between. False when cancelled.
-template <class Body>
-bool for_rows(int64_t n, int64_t d, ThreadPool& pool, const Execution& execution, const Body& body) {
-  const int64_t piece = std::clamp<int64_t>((int64_t{1} << 18) / d, 1, chunk_rows);
-  pool.run(chunk_count(n), [&](int64_t chunk, int worker) {
-    const int64_t end = std::min((chunk + 1) * chunk_rows, n);
-    for (int64_t first = chunk * chunk_rows; first < end && !execution.cancelled(); first += piece) {
-      body(first, std::min(first + piece, end), worker);
-    }
-  });
-  return !execution.cancelled();
-}
-
-// The distinct values of a stream of numbers, as long as there are at most 256: an open hash table of four times that size.
-template <class Stored>
-class DistinctValues {
- public:
-  // False once there are too many.
-  bool add(Stored value) {
-    if (value == last_) return true;
-    last_ = value;
-    using Bits = std::conditional_t<sizeof(Stored) == 8, uint64_t, uint32_t>;
-    const auto bits = std::bit_cast<Bits>(value + Stored{0});  // -0 is 0
-    auto at = static_cast<uint32_t>(static_cast<uint64_t>(bits) * 0x9E3779B97F4A7C15u >> 54);
-    while (used_[at]) {
-      if (slots_[at] == bits) return true;
-      at = (at + 1) % slot_count;
-    }
-    if (static_cast<int64_t>(values_.size()) == levels) return false;
-    used_[at] = true;
-    slots_[at] = bits;
-    values_.push_back(value);
-    return true;
-  }
-
-  const std::vector<Stored>& values() const { return values_; }
-
- private:
-  static constexpr uint32_t slot_count = 1024;
-  std::vector<Stored> values_;
-  std::vector<uint64_t> slots_ = std::vector<uint64_t>(slot_count, 0);
-  std::vector<uint8_t> used_ = std::vector<uint8_t>(slot_count, 0);
-  Stored last_ = std::numeric_limits<Stored>::quiet_NaN();
-};
-
-// Values that are base + k step for k = 0 ... 255, up to their rounding: u = (stored - first) per_step, rounded to the nearest.
-struct Grid {
-  bool found = false;
-  double first = 0;     // stored value of level 0
-  double per_step = 0;  // levels per stored unit
-  double base = 0;      // value of level 0
-  double step = 0;      // >= 0
-  double deviation = 0; // largest |value - (base + u step)|, rounded up
-};
-
-// The coarsest grid through the smallest and the largest of the distinct stored values that holds the others.
-template <class Stored>
-Grid find_grid(const DataView& view, std::vector<Stored> distinct) {
-  Grid grid;
-  const auto value = [&](Stored stored) { return static_cast<double>(stored) * view.scale + view.shift; };
-  std::sort(distinct.begin(), distinct.end(), [&](Stored x, Stored y) { return value(x) < value(y); });
-  if (distinct.empty() || !std::isfinite(value(distinct.front())) || !std::isfinite(value(distinct.back()))) return grid;
-  grid.first = static_cast<double>(distinct.front());
-  grid.base = value(distinct.front());
-  const double range = value(distinct.back()) - grid.base;
-  const double span = static_cast<double>(distinct.back()) - grid.first;
-  const double largest = std::max(std::abs(grid.base), std::abs(value(distinct.back())));
-  const double rounding = 4 * 0x1p-52 * (largest + range);
-  grid.deviation = rounding;
-  if (!(range > 0)) {
-    grid.found = true;  // one value
-    return grid;
-  }
-  if (!(range > least_norm * 1e-10 && range < most_norm && std::abs(span) > 1e-290)) return grid;
-  double stored_largest = 0;
-  for (const Stored stored : distinct) stored_largest = std::max(stored_largest, std::abs(static_cast<double>(stored)));
-  // Two units in the last place of the largest stored value, at the base and at the value itself.
-  const double tolerance = 4 * static_cast<double>(std::numeric_limits<Stored>::epsilon()) * stored_largest * std::abs(view.scale) + rounding;
-  for (auto steps = static_cast<int64_t>(distinct.size()) - 1; steps < levels; ++steps) {
-    const double step = range / static_cast<double>(steps);
-    // Coarser roundings than this are not roundings of a grid: byte data then lose what the bits below them hold.
-    if (tolerance > step / 1024) return grid;
-    double deviation = 0;
-    for (const Stored stored : distinct) {
-      const double offset = value(stored) - grid.base;
-      deviation = std::max(deviation, std::abs(offset - std::rint(offset / step) * step));
-    }
-    if (deviation > tolerance) continue;
-    grid.found = true;
-    grid.step = step;
-    grid.per_step = static_cast<double>(steps) / span;
-    grid.deviation = deviation + rounding;
-    return grid;
-  }
-  return grid;
-}
-
-template <class Stored>
-bool detect_grid(const DataView& view, ThreadPool& pool, const Execution& execution, Grid& grid) {
-  const auto* stored = static_cast<const Stored*>(view.stored);
-  std::vector<DistinctValues<Stored>> found(pool.size());
-  std::atomic<bool> too_many{false};
-  const bool done = for_rows(view.rows, view.columns, pool, execution, [&](int64_t begin, int64_t end, int worker) {
-    if (too_many.load(std::memory_order_relaxed)) return;
-    DistinctValues<Stored>& values = found[worker];
-    for (int64_t k = begin * view.columns; k < end * view.columns; ++k) {
-      if (!values.add(stored[k])) return too_many.store(true);
-    }
-  });
-  if (!done) return false;
-  DistinctValues<Stored> all;
-  for (const auto& values : found) {
-    for (const Stored value : values.values()) {
-      if (too_many || !all.add(value)) return true;
-    }
-  }
-  grid = find_grid(view, all.values());
-  return true;
-}
 
 // Mean over at most 4096 rows, evenly spaced: where the centre goes need not be exact.
 std::vector<double> sampled_mean(const DataView& view, const Execution& execution) {
@@ -172,14 +48,28 @@ int64_t square_sum(const uint8_t* row, const uint8_t* centre, int64_t d) {
 }
 
 template <class Stored>
-void to_levels(const Stored* stored, const Grid& grid, int64_t d, uint8_t* out) {
+void to_levels(const Stored* stored, const ByteGrid& grid, int64_t d, uint8_t* out) {
   for (int64_t j = 0; j < d; ++j) {
     out[j] = static_cast<uint8_t>(static_cast<int32_t>((static_cast<double>(stored[j]) - grid.first) * grid.per_step + 0.5));
   }
 }
 
-// Rows on one grid: integers throughout; the residual is the same for all rows.
-bool fill_lossless(const DataView& view, const Grid& grid, ThreadPool& pool, const Execution& execution, DigitRows& digits) {
+// sqrt(sum of the squared deviations) of a row.
+double deviation_of(const uint8_t* row, const std::vector<float>& deviations, int64_t d) {
+  double sum[4] = {};
+  int64_t j = 0;
+  for (; j + 4 <= d; j += 4) {
+    for (int k = 0; k < 4; ++k) {
+      const double deviation = deviations[row[j + k]];
+      sum[k] += deviation * deviation;
+    }
+  }
+  for (; j < d; ++j) sum[0] += static_cast<double>(deviations[row[j]]) * static_cast<double>(deviations[row[j]]);
+  return std::sqrt((sum[0] + sum[1]) + (sum[2] + sum[3]));
+}
+
+// Rows on one grid: integers throughout.
+bool fill_lossless(const DataView& view, const ByteGrid& grid, ThreadPool& pool, const Execution& execution, DigitRows& digits) {
   const int64_t n = view.rows;
   const int64_t d = view.columns;
   digits.lossless = true;
@@ -192,26 +82,28 @@ bool fill_lossless(const DataView& view, const Grid& grid, ThreadPool& pool, con
     most = std::max(most, std::abs(digits.origin[j]));
   }
   // The centre is rounded too.
-  const double residual = std::sqrt(static_cast<double>(d)) * (grid.deviation + 0x1p-51 * (most + 255 * grid.step)) * (1 + 0x1p-40);
-  if (!(residual < most_norm)) return true;
-  std::fill(digits.residual.begin(), digits.residual.end(), rounded_up(residual));
-  uint8_t* levels_out = nullptr;
+  const double rounding = std::sqrt(static_cast<double>(d)) * (grid.rounding + 0x1p-51 * (most + 255 * grid.step)) * (1 + 0x1p-40);
+  if (!(rounding < most_norm)) return true;
+  uint8_t* bytes_out = nullptr;
   const bool in_place = view.dtype == Dtype::u8 && (view.scale > 0 || grid.step == 0);
   if (!in_place) {
     digits.owned.resize(n * d + digit_padding);
-    levels_out = digits.owned.data();
+    bytes_out = digits.owned.data();
   }
-  digits.rows = in_place ? static_cast<const uint8_t*>(view.stored) : levels_out;
+  digits.rows = in_place ? static_cast<const uint8_t*>(view.stored) : bytes_out;
   return for_rows(n, d, pool, execution, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t at = i * d;
       if (!in_place) {
-        if (view.dtype == Dtype::u8) to_levels(static_cast<const uint8_t*>(view.stored) + at, grid, d, levels_out + at);
-        if (view.dtype == Dtype::f32) to_levels(static_cast<const float*>(view.stored) + at, grid, d, levels_out + at);
-        if (view.dtype == Dtype::f64) to_levels(static_cast<const double*>(view.stored) + at, grid, d, levels_out + at);
+        if (view.dtype == Dtype::u8) to_levels(static_cast<const uint8_t*>(view.stored) + at, grid, d, bytes_out + at);
+        if (view.dtype == Dtype::f16) to_levels(static_cast<const Half*>(view.stored) + at, grid, d, bytes_out + at);
+        if (view.dtype == Dtype::f32) to_levels(static_cast<const float*>(view.stored) + at, grid, d, bytes_out + at);
+        if (view.dtype == Dtype::f64) to_levels(static_cast<const double*>(view.stored) + at, grid, d, bytes_out + at);
       }
       const auto squares = static_cast<double>(square_sum(digits.rows + at, digits.centre.data(), d));
       digits.half_square[i] = 0.5 * squares * grid.step * grid.step;
+      const double deviation = grid.deviations.empty() ? 0 : deviation_of(digits.rows + at, grid.deviations, d);
+      digits.residual[i] = rounded_up(rounding + deviation * (1 + 0x1p-20));
     }
   });
 }
@@ -253,8 +145,9 @@ bool fill_rounded(const DataView& view, ThreadPool& pool, const Execution& execu
   const int64_t n = view.rows;
   const int64_t d = view.columns;
   std::vector<double> low(d), high(d), per_step(d, 0.0), bias(d);
-  const bool done = view.dtype == Dtype::f32 ? column_extremes<float>(view, pool, execution, low, high)
-                                             : column_extremes<double>(view, pool, execution, low, high);
+  const bool done = view.dtype == Dtype::f16   ? column_extremes<Half>(view, pool, execution, low, high)
+                    : view.dtype == Dtype::f32 ? column_extremes<float>(view, pool, execution, low, high)
+                                               : column_extremes<double>(view, pool, execution, low, high);
   if (!done) return false;
   const std::vector<double> mean = sampled_mean(view, execution);
   digits.scale.assign(d, 0.0);
@@ -263,8 +156,8 @@ bool fill_rounded(const DataView& view, ThreadPool& pool, const Execution& execu
     if (!(range < most_norm)) return true;
     // Narrower columns count as constant; their residual is measured like any other.
     if (range > 1e-290) {
-      digits.scale[j] = range / (levels - 1);
-      per_step[j] = (levels - 1) / range;
+      digits.scale[j] = range / (byte_levels - 1);
+      per_step[j] = (byte_levels - 1) / range;
       digits.centre[j] = nearest_level((mean[j] - low[j]) * per_step[j]);
     }
     digits.origin[j] = low[j] + digits.centre[j] * digits.scale[j];
@@ -301,6 +194,32 @@ bool fill_rounded(const DataView& view, ThreadPool& pool, const Execution& execu
   return filled;
 }
 
+// What the prefix needs of the digits where there is no room for them: a centre and the largest distance from it.
+Status find_centre(const Target& target, ThreadPool& pool, const Execution& execution, DigitRows& digits) {
+  const DataView& view = target.points;
+  digits = DigitRows{};
+  digits.origin = sampled_mean(view, execution);
+  std::vector<double> scratch(pool.size() * view.columns), largest(pool.size(), 0.0);
+  const bool done = for_rows(view.rows, view.columns, pool, execution, [&](int64_t begin, int64_t end, int worker) {
+    double* offset = scratch.data() + worker * view.columns;
+    for (int64_t i = begin; i < end; ++i) {
+      load_centred(view, i, 0, view.columns, digits.origin.data(), 1, offset);
+      const double square = dot(offset, offset, view.columns);
+      largest[worker] = std::isnan(square) ? std::numeric_limits<double>::infinity() : std::max(largest[worker], square);
+    }
+  });
+  if (!done) return cancelled();
+  digits.largest_norm = std::sqrt(*std::max_element(largest.begin(), largest.end()));
+  return {};
+}
+
+// For the same numbers the same, in whichever type: float16 counts as float32.
+int64_t bytes_of_boxes(const Target& target) {
+  if (target.d > box_dimensions) return 0;
+  const int64_t width = std::max<int64_t>(element_bytes(target.points.dtype), target.points.dtype == Dtype::f16 ? 4 : 1);
+  return target.n * (4 + target.d * (4 + width) + (target.log_weights != nullptr ? 12 : 0));
+}
+
 Status build_digits(const Target& target, ThreadPool& pool, const Execution& execution, DigitRows& digits) {
   const DataView& view = target.points;
   digits = DigitRows{};
@@ -309,7 +228,7 @@ Status build_digits(const Target& target, ThreadPool& pool, const Execution& exe
   digits.origin.assign(target.d, 0.0);
   digits.half_square.resize(target.n);
   digits.residual.resize(target.n);
-  Grid grid;
+  ByteGrid grid;
   bool done = true;
   switch (view.dtype) {
     case Dtype::u8: {
@@ -318,14 +237,13 @@ Status build_digits(const Target& target, ThreadPool& pool, const Execution& exe
       grid.first = view.scale < 0 ? 255 : 0;
       grid.per_step = view.scale < 0 ? -1 : 1;
       grid.base = grid.first * view.scale + view.shift;
-      grid.deviation = 4 * 0x1p-52 * (std::abs(grid.base) + 256 * grid.step);
+      grid.rounding = 4 * 0x1p-52 * (std::abs(grid.base) + 256 * grid.step);
       break;
     }
+    case Dtype::f16:
     case Dtype::f32:
-      done = detect_grid<float>(view, pool, execution, grid);
-      break;
     case Dtype::f64:
-      done = detect_grid<double>(view, pool, execution, grid);
+      done = find_byte_grid(view, pool, execution, grid);
       break;
   }
   if (done) {
@@ -353,16 +271,43 @@ int64_t bytes_of(const std::vector<Element>& values) {
 
 }  // namespace
 
-Status build_layouts(const Target& target, const Execution& execution, Layouts& layouts) {
+int64_t layout_budget() {
+#if defined(_WIN32)
+  return int64_t{1} << 30;
+#else
+  return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<int64_t>(sysconf(_SC_PAGESIZE)) / 8;
+#endif
+}
+
+Status build_layouts(const Target& target, const Execution& execution, Layouts& layouts, int64_t budget) {
   layouts = Layouts{};
   ThreadPool pool(execution.threads);
-  Status status = build_digits(target, pool, execution, layouts.digits);
+  const int64_t box_bytes = bytes_of_boxes(target);
+  const int64_t digit_bytes = target.n * (12 + (target.points.dtype == Dtype::u8 ? 0 : target.d));
+  const int64_t prefix_bytes = target.n * 4 * (prefix_width + 1);
+  const bool with_boxes = box_bytes <= budget;
+  if (with_boxes) budget -= box_bytes;
+  const bool with_digits = digit_bytes <= budget;
+  if (with_digits) budget -= digit_bytes;
+  const bool with_prefix = prefix_bytes <= budget;
+  Status status;
+  if (with_digits) {
+    status = build_digits(target, pool, execution, layouts.digits);
+  } else if (with_prefix) {
+    status = find_centre(target, pool, execution, layouts.digits);
+  }
   if (!status.ok()) return status;
-  if (layouts.digits.rows != nullptr) status = build_prefix(target, layouts.digits, pool, execution, layouts.prefix);
+  const double norm = layouts.digits.largest_norm;
+  const bool in_range = with_digits ? layouts.digits.rows != nullptr : norm > least_norm && norm < most_norm;
+  if (with_prefix && in_range) status = build_prefix(target, layouts.digits, pool, execution, layouts.prefix);
+  if (!status.ok()) return status;
+  if (!with_digits) layouts.digits = DigitRows{};
+  if (with_boxes) status = build_boxes(target, execution, layouts.boxes);
   if (!status.ok()) return status;
   const DigitRows& digits = layouts.digits;
   const PrefixRows& prefix = layouts.prefix;
-  layouts.bytes = bytes_of(digits.owned) + bytes_of(digits.centre) + bytes_of(digits.scale) + bytes_of(digits.origin) +
+  layouts.bytes = layouts.boxes.bytes() + bytes_of(digits.owned) + bytes_of(digits.centre) + bytes_of(digits.scale) +
+                  bytes_of(digits.origin) +
                   bytes_of(digits.half_square) + bytes_of(digits.residual) + bytes_of(prefix.basis) + bytes_of(prefix.origin) +
                   bytes_of(prefix.rows) + bytes_of(prefix.half_square);
   return {};

@@ -28,12 +28,14 @@ struct Covariances {
   // low_rank: factors W [K, d, rank], C = diag(psi) + W W^T.
   std::vector<double> factors;
   int64_t rank = 0;
+  std::vector<double> factor_rows;  // low_rank: W^T [K, rank, d]; filled by prepare()
   // full: eigenvalues [K, d] and eigenvectors [K, d, d] (rows are vectors), C = sum_r lambda_r u_r u_r^T; filled by prepare().
   std::vector<double> eigenvalues;
   std::vector<double> eigenvectors;
 };
 
-struct Layouts;  // layouts.h
+struct Layouts;        // layouts.h
+struct MixtureScreen;  // mixture_screen.h
 
 struct Target {
   enum class Kind { points, mixture };
@@ -43,6 +45,7 @@ struct Target {
   DataView points;            // kind points: the rows y_i
   MatrixView means;           // kind mixture: m_k
   const Covariances* covariances = nullptr;
+  const MixtureScreen* screen = nullptr;  // mixture: what screening needs, built once by build_screen; null = float64 throughout
   const double* log_weights = nullptr;  // [n], null = uniform; a zero weight is no_weight
   const int32_t* classes = nullptr;     // [n] class of each component in [0, class_count), null = none
   int32_t class_count = 0;

@@ -78,11 +78,11 @@ bool sample_directions(const Target& target, const DigitRows& digits, double gai
   const int64_t n = target.n;
   const int64_t d = target.d;
   constexpr int64_t most_elements = int64_t{1} << 24;
-  const int64_t count = std::min({n, chunk_rows, std::max<int64_t>(2 * prefix_width, most_elements / d)});
+  const int64_t count = std::min({n, chunk_rows / 2, std::max<int64_t>(2 * prefix_width, most_elements / d)});
   std::vector<float> sample(count * d), coordinates(count * prefix_width), panel(d * prefix_width);
   std::vector<double> squares(count);
   CentredFloats reader(target, digits.origin, pool.size());
-  constexpr int64_t grain = 32;
+  constexpr int64_t grain = 128;  // rows of one, columns of the other: half a kilobyte of a row at a time
   const auto in_blocks = [&](int64_t total, const auto& body) {
     pool.run((total + grain - 1) / grain, [&](int64_t task, int worker) {
       if (!execution.cancelled()) body(task * grain, std::min(grain, total - task * grain), worker);

@@ -34,9 +34,34 @@ Status check_finite(const char* name, const std::vector<double>& array, int64_t 
   return {};
 }
 
+constexpr double largest_entry = 1e150;  // can be squared and summed
+
+Status check_size(const char* name, const std::vector<double>& array, int64_t per_component, double largest) {
+  for (size_t at = 0; at < array.size(); ++at) {
+    if (std::abs(array[at]) <= largest) continue;
+    return Status::failure(Code::range, std::string(name) + of_component(static_cast<int64_t>(at) / per_component) + " is " +
+                                            number(array[at]) + ", at most " + number(largest) + " fits the arithmetic. Rescale the target");
+  }
+  return {};
+}
+
+// factor_rows [k, rank, d] from factors [k, d, rank].
+void transpose_factors(Covariances& covariances, int64_t k, int64_t d, const Execution& execution) {
+  const int64_t rank = covariances.rank;
+  covariances.factor_rows.resize(covariances.factors.size());
+  for (int64_t component = 0; component < k && !execution.cancelled(); ++component) {
+    const double* from = covariances.factors.data() + component * d * rank;
+    double* to = covariances.factor_rows.data() + component * d * rank;
+    for (int64_t j = 0; j < d; ++j) {
+      for (int64_t s = 0; s < rank; ++s) to[s * d + j] = from[j * rank + s];
+    }
+  }
+}
+
 // Variances [k, per_component].
 Status check_variances(const std::vector<double>& array, int64_t per_component) {
   Status status = check_finite("a variance", array, per_component);
+  if (status.ok()) status = check_size("a variance", array, per_component, largest_entry * largest_entry);
   if (!status.ok()) return status;
   for (size_t at = 0; at < array.size(); ++at) {
     if (array[at] >= 0) continue;
@@ -75,6 +100,7 @@ Status decompose(double* matrix, int64_t component, int64_t d, double* eigenvalu
 
 Status prepare_full(Covariances& covariances, int64_t k, int64_t d, const Execution& execution) {
   Status status = check_finite("a covariance entry", covariances.values, d * d);
+  if (status.ok()) status = check_size("a covariance entry", covariances.values, d * d, largest_entry);
   if (!status.ok()) return status;
   covariances.eigenvalues.resize(k * d);
   covariances.eigenvectors.resize(k * d * d);
@@ -110,7 +136,10 @@ Status prepare(Covariances& covariances, int64_t k, int64_t d, const Execution& 
   if (covariances.type == Covariances::Type::low_rank) {
     status = check_length("factors", covariances.factors, k * d * covariances.rank);
     if (status.ok()) status = check_finite("a factor entry", covariances.factors, std::max<int64_t>(1, d * covariances.rank));
+    if (status.ok()) status = check_size("a factor entry", covariances.factors, std::max<int64_t>(1, d * covariances.rank), largest_entry);
     if (!status.ok()) return status;
+    transpose_factors(covariances, k, d, execution);
+    if (execution.cancelled()) return Status::failure(Code::cancelled, "cancelled");
   }
   return check_variances(covariances.values, per_component);
 }

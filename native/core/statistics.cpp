@@ -28,6 +28,8 @@ void each_value(const DataView& view, int64_t begin, int64_t end, Visit visit) {
   switch (view.dtype) {
     case Dtype::u8:
       return walk(static_cast<const uint8_t*>(view.stored));
+    case Dtype::f16:
+      return walk(static_cast<const Half*>(view.stored));
     case Dtype::f32:
       return walk(static_cast<const float*>(view.stored));
     case Dtype::f64:
@@ -39,6 +41,18 @@ void each_value(const DataView& view, int64_t begin, int64_t end, Visit visit) {
 uint64_t mix(uint64_t hash, uint64_t word) {
   hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
   return hash ^ (hash >> 29);
+}
+
+// Two float32 at a time; -0 becomes 0.
+template <class Stored>
+uint64_t hash_floats(const Stored* stored, int64_t d, uint64_t hash) {
+  uint64_t word = 0;
+  for (int64_t k = 0; k < d; k += 2) {
+    const float pair[2] = {stored[k] + 0.0f, k + 1 < d ? stored[k + 1] + 0.0f : 0.0f};
+    std::memcpy(&word, pair, 8);
+    hash = mix(hash, word);
+  }
+  return hash;
 }
 
 uint64_t hash_row(const DataView& view, int64_t row) {
@@ -54,12 +68,9 @@ uint64_t hash_row(const DataView& view, int64_t row) {
       hash = mix(hash, word);
     }
   } else if (view.dtype == Dtype::f32) {
-    const float* stored = static_cast<const float*>(view.stored) + begin;
-    for (int64_t k = 0; k < d; k += 2) {
-      const float pair[2] = {stored[k] + 0.0f, k + 1 < d ? stored[k + 1] + 0.0f : 0.0f};
-      std::memcpy(&word, pair, 8);
-      hash = mix(hash, word);
-    }
+    hash = hash_floats(static_cast<const float*>(view.stored) + begin, d, hash);
+  } else if (view.dtype == Dtype::f16) {
+    hash = hash_floats(static_cast<const Half*>(view.stored) + begin, d, hash);
   } else {
     const uint8_t* stored = static_cast<const uint8_t*>(view.stored) + begin;
     for (int64_t k = 0; k < d; k += 8) {
@@ -84,6 +95,8 @@ bool equal_rows(const DataView& view, int64_t i, int64_t j) {
   switch (view.dtype) {
     case Dtype::u8:
       return equal(static_cast<const uint8_t*>(view.stored));
+    case Dtype::f16:
+      return equal(static_cast<const Half*>(view.stored));
     case Dtype::f32:
       return equal(static_cast<const float*>(view.stored));
     case Dtype::f64:

@@ -16,6 +16,8 @@ enum class Code {
   weights,
   not_psd,
   out_of_memory,
+  file,
+  file_changed,
   backend,
   internal,
 };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../core/operations.h"
+#include "dense.h"
 #include "digits.h"
 #include "kernels.h"
 #include "screen.h"
@@ -14,6 +15,7 @@ struct Instructions {
   const Kernels* kernels;      // float64
   const DigitKernels* digits;  // bytes times fixed point
   const ScreenKernels* screen; // screening and refinement
+  const DenseKernels* dense;   // float32 products and exponentials
   const SmallKernels* small;   // space-ordered tiles
 };
 
@@ -28,8 +30,8 @@ const Instructions& portable_set();
 Status posterior_points(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution);
 // All components, differences in float64.
 Status posterior_float64(const Kernels& kernels, const Target& target, const PosteriorRequest& request, const Execution& execution);
-Status posterior_mixture(const Kernels& kernels, const Target& target, const PosteriorRequest& request, const Execution& execution);
+Status posterior_mixture(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution);
 Status sweep_points(const Instructions& set, const Target& target, const SweepRequest& request, const Execution& execution);
-Status sweep_mixture(const Kernels& kernels, const Target& target, const SweepRequest& request, const Execution& execution);
+Status sweep_mixture(const Instructions& set, const Target& target, const SweepRequest& request, const Execution& execution);
 
 }  // namespace regimes

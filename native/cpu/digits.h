@@ -22,6 +22,7 @@ struct DigitKernels {
   int full_planes;
   int32_t limit_one;       // largest |X_k| in one plane
   int32_t limit_full;      // largest |X_k| in full_planes planes
+  bool faster_than_floats; // whether products in full precision beat those of float32
 
   // Bytes of one packed group (16 queries), and of one packed single query: multiples of 64.
   int64_t (*group_bytes)(int64_t d, int planes);
@@ -29,6 +30,8 @@ struct DigitKernels {
   // x [16][d] -> a packed group; x [d] -> a packed single query. Packed memory is aligned to 64 bytes. planes: 1 or full_planes.
   void (*pack_group)(const int32_t* x, int64_t d, int planes, void* packed);
   void (*pack_single)(const int32_t* x, int64_t d, int planes, void* packed);
+  // x [d][16] -> a packed group, the same as pack_group of its transpose; a fast one.
+  void (*pack_lanes)(const int32_t* x, int64_t d, int planes, void* packed);
 
   // out[g][r][16] = P for `count` rows (rows + r * stride) and `groups` consecutive packed groups; out has out_rows rows per group.
   void (*group_products)(const uint8_t* rows, int64_t stride, int count, int64_t d, const void* packed, int groups, int planes,

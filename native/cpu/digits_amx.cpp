@@ -64,6 +64,7 @@ void tile_products(const uint8_t* rows, int64_t stride, int64_t blocks, const ch
 void tile_group_products(const uint8_t* rows, int64_t stride, int count, int64_t d, const void* packed, int groups, int planes, double* out,
                          int64_t out_rows) {
   alignas(64) int32_t sums[4 * tile_side * digit_lanes];
+  asm volatile("" ::: "memory");  // GCC 12 does not know that tile loads read memory: what a caller wrote must have been stored
   const int units = groups * planes;
   int upper = 0, lower = 0;
   for (int64_t column = 0; column < d; column += column_block) {
@@ -94,7 +95,9 @@ void tile_group_products(const uint8_t* rows, int64_t stride, int count, int64_t
           double* products = out + (group * out_rows + row) * digit_lanes;
           for (int r = 0; r < upper + lower; ++r) {
             const int32_t* from = sums + (r / tile_side * 2 + i) * 256 + r % tile_side * digit_lanes;
-            add_scaled(products + r * digit_lanes, _mm512_load_si512(from), plane_factor(plane), plane == 0 && column == 0);
+            Products sum = plane == 0 && column == 0 ? zero_products() : load_products(products + r * digit_lanes);
+            add_scaled(sum, _mm512_load_si512(from), plane_factor(plane));
+            store_products(products + r * digit_lanes, sum);
           }
         }
       }

@@ -69,7 +69,33 @@ void pack_group(const int32_t* x, int64_t d, int planes, void* packed) {
   }
 }
 
-// The sums of Rows rows and Units registers over `steps` steps, added to out[plane's group][row][16].
+void pack_lanes(const int32_t* x, int64_t d, int planes, void* packed) {
+  constexpr int per_step = static_cast<int>(columns_per_step), bits = 8 * static_cast<int>(sizeof(Digit));
+  constexpr int32_t half = int32_t{1} << (digit_bits - 1);
+  uint32_t* out = static_cast<uint32_t*>(packed);
+  const int64_t steps = padded(d) / per_step, plane_steps = steps * digit_lanes;
+  for (int64_t s = 0; s < steps; ++s) {
+    int32_t rest[per_step][digit_lanes] = {};
+    for (int c = 0; c < per_step && s * per_step + c < d; ++c) {
+      __builtin_memcpy(rest[c], x + (s * per_step + c) * digit_lanes, sizeof(rest[c]));
+    }
+    for (int p = 0; p < planes; ++p) {
+      uint32_t* step = out + p * plane_steps + s * digit_lanes;
+      for (int lane = 0; lane < digit_lanes; ++lane) {
+        uint32_t bytes = 0;
+        for (int c = 0; c < per_step; ++c) {
+          const int32_t carried = (rest[c][lane] + half) >> digit_bits;
+          const auto digit = static_cast<uint32_t>(rest[c][lane] - carried * (2 * half));
+          bytes |= (digit & ((uint32_t{1} << bits) - 1)) << (bits * c);
+          rest[c][lane] = carried;
+        }
+        step[lane] = bytes;
+      }
+    }
+  }
+}
+
+// A register of digits, and where its sums go: out[row][16] += factor * sum.
 struct Unit {
   const char* digits;
   double* out;
@@ -77,6 +103,8 @@ struct Unit {
   bool first;  // write instead of add
 };
 
+// The sums of Rows rows and Units registers over `steps` steps. A function of its own, ending in plain stores, with zeros that the
+// compiler cannot merge: otherwise GCC 12 keeps sums in memory.
 template <int Rows, int Units>
 [[gnu::noinline]] void product_tile(const char* rows, int64_t stride, int64_t steps, const Unit* unit, Sums* result) {
   Sums sum[Rows][Units];
@@ -86,7 +114,7 @@ template <int Rows, int Units>
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-    for (int u = 0; u < Units; ++u) { sum[r][u] = zero_sums(); asm("" : "+v"(sum[r][u])); }
+    for (int u = 0; u < Units; ++u) sum[r][u] = zero_sums();
   for (int64_t s = 0; s < steps; ++s) {
     Sums digit[Units];
 #pragma GCC unroll 8
@@ -127,12 +155,19 @@ void product_rows(const char* rows, int64_t stride, int count, int64_t steps, co
       product_tile<tile_rows, Units>(rows, stride, steps, unit, sum);
   }
   for (int r = 0; r < count; ++r) {
-    for (int u = 0; u < Units; ++u) add_scaled(unit[u].out + r * digit_lanes, sum[r * Units + u], unit[u].factor, unit[u].first);
+    // Planes of one group stand side by side and meet in registers.
+    for (int u = 0; u < Units;) {
+      double* out = unit[u].out + r * digit_lanes;
+      Products products = unit[u].first ? zero_products() : load_products(out);
+      const double* same = unit[u].out;
+      for (; u < Units && unit[u].out == same; ++u) add_scaled(products, sum[r * Units + u], unit[u].factor);
+      store_products(out, products);
+    }
   }
 }
 
-[[maybe_unused]] void group_products(const uint8_t* rows, int64_t stride, int count, int64_t d, const void* packed, int groups, int planes, double* out,
-                    int64_t out_rows) {
+[[maybe_unused]] void group_products(const uint8_t* rows, int64_t stride, int count, int64_t d, const void* packed, int groups,
+                                     int planes, double* out, int64_t out_rows) {
   constexpr int64_t word_stride = column_block + 64;  // a multiple of 4096 bytes would put all rows into the same cache lines
   alignas(64) uint16_t words[widen ? tile_rows * word_stride : 1];
   const int units = groups * planes * units_per_plane;
@@ -152,8 +187,8 @@ void product_rows(const char* rows, int64_t stride, int count, int64_t steps, co
         const int taken = units - u < tile_units ? units - u : tile_units;
         Unit unit[tile_units] = {};
         for (int i = 0; i < taken; ++i) {
-          const int part = (u + i) % units_per_plane, plane = (u + i) / units_per_plane % planes, group = (u + i) / units_per_plane / planes;
-          unit[i].digits = static_cast<const char*>(packed) + (group * planes + plane) * plane_bytes(d) + column / columns_per_step * 64 + part * 4 * sum_lanes;
+          const int part = (u + i) % units_per_plane, run = (u + i) / units_per_plane, plane = run % planes, group = run / planes;
+          unit[i].digits = static_cast<const char*>(packed) + run * plane_bytes(d) + column / columns_per_step * 64 + part * 4 * sum_lanes;
           unit[i].out = out + (group * out_rows + first) * digit_lanes + part * sum_lanes;
           unit[i].factor = plane_factor(plane);
           unit[i].first = plane == 0 && column == 0;
@@ -219,7 +254,8 @@ inline void single_tile(const uint8_t* const* row, const uint8_t* const* next, i
 }
 
 template <int Planes>
-void single_products_of(const uint8_t* rows, int64_t stride, const int32_t* index, int64_t count, int64_t d, const Digit* digits, double* out) {
+void single_products_of(const uint8_t* rows, int64_t stride, const int32_t* index, int64_t count, int64_t d, const Digit* digits,
+                        double* out) {
   const auto row_at = [=](int64_t i) { return rows + (index ? int64_t{index[i]} : i) * stride; };
   const uint8_t *row[rows_at_once], *next[rows_at_once];
   int64_t i = 0;
@@ -246,7 +282,8 @@ void single_products(const uint8_t* rows, int64_t stride, const int32_t* index, 
 
 // `groups` is group_products, or a kernel that reads the same packed groups.
 constexpr regimes::DigitKernels make_digits(const char* name, decltype(regimes::DigitKernels::group_products) groups) {
-  return {name,       planes_full, limit_of(1), limit_of(planes_full), group_bytes, single_bytes, pack_group, pack_single, groups, single_products};
+  return {name,       planes_full, limit_of(1), limit_of(planes_full), sizeof(Digit) == 1, group_bytes,
+          single_bytes, pack_group, pack_single, pack_lanes, groups, single_products};
 }
 
 }  // namespace

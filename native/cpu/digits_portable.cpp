@@ -22,6 +22,10 @@ void pack_group(const int32_t* x, int64_t d, int, void* packed) {
   }
 }
 
+void pack_lanes(const int32_t* x, int64_t d, int, void* packed) {
+  for (int64_t k = 0; k < digit_lanes * d; ++k) static_cast<double*>(packed)[k] = x[k];
+}
+
 // Rows rows and half a group at once: their sums are few enough for the registers of any machine.
 template <int Rows>
 void product_tile(const uint8_t* rows, int64_t stride, int64_t columns, const double* x, double* out, bool first) {
@@ -34,7 +38,8 @@ void product_tile(const uint8_t* rows, int64_t stride, int64_t columns, const do
     }
   }
   for (int r = 0; r < Rows; ++r) {
-    for (int lane = 0; lane < half; ++lane) out[r * digit_lanes + lane] = first ? sums[r][lane] : out[r * digit_lanes + lane] + sums[r][lane];
+    double* total = out + r * digit_lanes;
+    for (int lane = 0; lane < half; ++lane) total[lane] = first ? sums[r][lane] : total[lane] + sums[r][lane];
   }
 }
 
@@ -80,8 +85,8 @@ void single_products(const uint8_t* rows, int64_t stride, const int32_t* index, 
   }
 }
 
-constexpr DigitKernels table{"portable",  planes_full, limit,          limit,          group_bytes,
-                             single_bytes, pack_group, pack_single, group_products, single_products};
+constexpr DigitKernels table{"portable", planes_full, limit,      limit,          false,          group_bytes, single_bytes,
+                             pack_group, pack_single, pack_lanes, group_products, single_products};
 
 }  // namespace
 

@@ -11,7 +11,11 @@ constexpr int digit_bits = 13, planes_full = 2, sum_lanes = 8, tile_units = 2;
 constexpr int64_t column_block = 2048, single_columns = 16;
 constexpr bool widen = true;
 
-inline Sums zero_sums() { return _mm256_setzero_si256(); }
+inline Sums zero_sums() {
+  Sums zero = _mm256_setzero_si256();
+  asm("" : "+x"(zero));
+  return zero;
+}
 inline Sums load_digits(const char* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 inline Sums load_row(const uint8_t* p) { return _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 inline Sums broadcast4(const char* p) {
@@ -29,11 +33,19 @@ inline int32_t total(Sums sums) {
   x = _mm_add_epi32(x, _mm_shuffle_epi32(x, 0x4e));
   return _mm_cvtsi128_si32(_mm_add_epi32(x, _mm_shuffle_epi32(x, 0xb1)));
 }
-inline void add_scaled(double* out, Sums sums, double factor, bool first) {
+struct Products {
+  __m256d low, high;
+};
+inline Products zero_products() { return {_mm256_setzero_pd(), _mm256_setzero_pd()}; }
+inline Products load_products(const double* p) { return {_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)}; }
+inline void store_products(double* p, const Products& x) {
+  _mm256_storeu_pd(p, x.low);
+  _mm256_storeu_pd(p + 4, x.high);
+}
+inline void add_scaled(Products& x, Sums sums, double factor) {
   const __m256d scale = _mm256_set1_pd(factor);
-  const __m256d low = _mm256_cvtepi32_pd(_mm256_castsi256_si128(sums)), high = _mm256_cvtepi32_pd(_mm256_extracti128_si256(sums, 1));
-  _mm256_storeu_pd(out, _mm256_fmadd_pd(low, scale, first ? _mm256_setzero_pd() : _mm256_loadu_pd(out)));
-  _mm256_storeu_pd(out + 4, _mm256_fmadd_pd(high, scale, first ? _mm256_setzero_pd() : _mm256_loadu_pd(out + 4)));
+  x.low = _mm256_fmadd_pd(_mm256_cvtepi32_pd(_mm256_castsi256_si128(sums)), scale, x.low);
+  x.high = _mm256_fmadd_pd(_mm256_cvtepi32_pd(_mm256_extracti128_si256(sums, 1)), scale, x.high);
 }
 // `columns` bytes, rounded up to a register: the words after them meet no digit.
 inline void widen_row(const uint8_t* row, int64_t columns, uint16_t* words) {

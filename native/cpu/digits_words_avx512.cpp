@@ -11,7 +11,11 @@ constexpr int digit_bits = 13, planes_full = 2, sum_lanes = 16, tile_units = 4;
 constexpr int64_t column_block = 2048, single_columns = 32;
 constexpr bool widen = true;
 
-inline Sums zero_sums() { return _mm512_setzero_si512(); }
+inline Sums zero_sums() {
+  Sums zero = _mm512_setzero_si512();
+  asm("" : "+v"(zero));
+  return zero;
+}
 inline Sums load_digits(const char* p) { return _mm512_loadu_si512(p); }
 inline Sums load_row(const uint8_t* p) { return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
 inline Sums broadcast4(const char* p) {
@@ -25,11 +29,19 @@ inline void multiply(Sums& sums, Sums row, Sums digits) {
   asm("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+v"(sums), "=&v"(pairs) : "v"(row), "v"(digits));
 }
 inline int32_t total(Sums sums) { return _mm512_reduce_add_epi32(sums); }
-inline void add_scaled(double* out, Sums sums, double factor, bool first) {
+struct Products {
+  __m512d low, high;
+};
+inline Products zero_products() { return {_mm512_setzero_pd(), _mm512_setzero_pd()}; }
+inline Products load_products(const double* p) { return {_mm512_loadu_pd(p), _mm512_loadu_pd(p + 8)}; }
+inline void store_products(double* p, const Products& x) {
+  _mm512_storeu_pd(p, x.low);
+  _mm512_storeu_pd(p + 8, x.high);
+}
+inline void add_scaled(Products& x, Sums sums, double factor) {
   const __m512d scale = _mm512_set1_pd(factor);
-  const __m512d low = _mm512_cvtepi32_pd(_mm512_castsi512_si256(sums)), high = _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(sums, 1));
-  _mm512_storeu_pd(out, _mm512_fmadd_pd(low, scale, first ? _mm512_setzero_pd() : _mm512_loadu_pd(out)));
-  _mm512_storeu_pd(out + 8, _mm512_fmadd_pd(high, scale, first ? _mm512_setzero_pd() : _mm512_loadu_pd(out + 8)));
+  x.low = _mm512_fmadd_pd(_mm512_cvtepi32_pd(_mm512_castsi512_si256(sums)), scale, x.low);
+  x.high = _mm512_fmadd_pd(_mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(sums, 1)), scale, x.high);
 }
 // `columns` bytes, rounded up to a register: the words after them meet no digit.
 inline void widen_row(const uint8_t* row, int64_t columns, uint16_t* words) {

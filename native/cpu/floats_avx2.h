@@ -48,7 +48,9 @@ inline Floats where_above(Floats x, Floats least, Floats value) {
           _mm256_and_ps(_mm256_cmp_ps(x.high, least.high, _CMP_GE_OQ), value.high)};
 }
 // x - floor(x), and p 2^floor(x).
-inline Floats above_whole(Floats x) { return {_mm256_sub_ps(x.low, _mm256_floor_ps(x.low)), _mm256_sub_ps(x.high, _mm256_floor_ps(x.high))}; }
+inline Floats above_whole(Floats x) {
+  return {_mm256_sub_ps(x.low, _mm256_floor_ps(x.low)), _mm256_sub_ps(x.high, _mm256_floor_ps(x.high))};
+}
 inline __m256 scale_half_by_whole(__m256 p, __m256 x) {
   const __m256i power = _mm256_slli_epi32(_mm256_cvtps_epi32(_mm256_floor_ps(x)), 23);
   return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), power));

@@ -7,7 +7,6 @@
 
 #include <cstdint>
 
-#include "../core/gaussian.h"
 #include "../core/views.h"
 
 namespace regimes {
@@ -22,6 +21,25 @@ struct LaneSums {
   double gap[lanes];
   double gap_squared[lanes];
   double squares[lanes];
+};
+
+// What screen_bounds knows of 16 queries x and of a component with mean image m', in coordinates weighted by a shared matrix D:
+//   |D (x - a m')|^2 >= square_q + square_r - gain_q (P - centre_q) - slack_q byte_norm_r,
+//   logit <= bias_r - 1/2 scale_r (|D (x - a m')| - residual_r - residual_q)^2.
+struct ScreenQueries {
+  double square[16];
+  double gain[16];
+  double centre[16];
+  double slack[16];
+  double residual[16];
+};
+
+struct ScreenRow {
+  double square;
+  double byte_norm;
+  double residual;
+  double scale;
+  double bias;
 };
 
 // Integer products of rows u_i with 8 draws, from arrays [rows][16]: `own` <u_i, u_o - 128>, `noise` and `rest` those with the two
@@ -98,21 +116,34 @@ struct Kernels {
   // sums[j] += w (y_j - m_j).
   void (*add_difference)(double weight, const double* row, const double* m, int64_t d, double* sums);
 
-  // p [d][8] = S^-1 (x - a m), q [8] = (x - a m) . p. scratch [2 d + 2 rank][8].
-  void (*gaussian_solve)(const GaussianView& component, const double* x, double a, double b, double* p, double* q,
-                         double* scratch);
+  // Gaussian components: vectors are rows [d], `count` of them.
+  // out[q][j] = scale_j (x_qj - a m_j), the difference rounded once; mean and scale may be null (then 0 and 1).
+  void (*differences)(const double* const* x, int count, const double* mean, double a, const double* scale, int64_t d, double* out);
 
-  // p = S^-1 u for a vector without mean, likewise.
-  void (*gaussian_precision)(const GaussianView& component, const double* u, double a, double b, double* p, double* scratch);
+  // sum_j weight_j f_j^2; weight may be null (then 1).
+  double (*weighted_square)(const double* f, const double* weight, int64_t d);
 
-  // out = C p.
-  void (*gaussian_covariance)(const GaussianView& component, const double* p, double* out, double* scratch);
+  // out[q * stride + r] = rows_r . f_q.
+  void (*row_products)(const double* rows, int64_t row_count, int64_t d, const double* f, int count, double* out, int64_t stride);
 
-  // y [d][8] += w [8] * (base[j] + scale * x[j]); base may be null (then 0).
-  void (*add_lanes)(const double* w, const double* base, double scale, const double* x, int64_t d, double* y);
+  // out_q += sum_r factors[q * stride + r] rows_r, in the order of r.
+  void (*add_combinations)(const double* rows, int64_t row_count, int64_t d, const double* factors, int64_t stride, int count,
+                           double* out);
 
-  // out [8] = sum_j (x_j - y_j) (u_j - v_j); y, v may be null (then 0).
-  void (*dot_lanes)(const double* x, const double* y, const double* u, const double* v, int64_t d, double* out);
+  // y_j += w weight_j x_j; weight may be null (then 1).
+  void (*add_weighted)(double w, const double* x, const double* weight, int64_t d, double* y);
+
+  // t = step X + e with whole numbers |X_j| <= limit, step = max |t| / limit (0, with X = 0, where t is too small): X as integers,
+  // *step, *sum = sum_j X_j centre_j (centre null: 1); returns |e|^2.
+  double (*round_to_digits)(const double* t, int64_t d, int32_t limit, const double* centre, int32_t* digits, double* step, double* sum);
+
+  // row_j = weight_j v_j; bytes_j = 128 + row_j / step, rounded, with step = max |row| / 127; returns max |row|.
+  double (*weighted_bytes)(const double* v, const double* weight, int64_t d, double* row, uint8_t* bytes);
+
+  // out[r * out_stride + q] >= logit of component r at query q, from products [rows][16] of bytes (mixture_bounds.h); reduction
+  // [rows][16], where not null, is taken off the quadratic forms.
+  void (*screen_bounds)(const double* products, int rows, const ScreenQueries& queries, const ScreenRow* row, const double* reduction,
+                        float* out, int64_t out_stride);
 };
 
 // Null where the instruction set was not compiled or this machine lacks it.

@@ -10,8 +10,10 @@ namespace {
 
 using regimes::DataView;
 using regimes::Dtype;
-using regimes::GaussianView;
+using regimes::Half;
 using regimes::LaneSums;
+using regimes::ScreenQueries;
+using regimes::ScreenRow;
 
 constexpr int64_t inner_block = 32;
 constexpr int64_t outer_block = 1024;
@@ -22,13 +24,17 @@ template <class Stored>
 void convert_as(const DataView& data, int64_t first, int64_t count, double* values) {
   const Stored* stored = static_cast<const Stored*>(data.stored) + first;
   const double scale = data.scale, shift = data.shift;
-  for (int64_t k = 0; k < count; ++k) values[k] = static_cast<double>(stored[k]) * scale + shift;
+  int64_t k = 0;
+  for (; k + 8 <= count; k += 8) store(values + k, widen(stored + k) * broadcast(scale) + broadcast(shift));
+  for (; k < count; ++k) values[k] = static_cast<double>(stored[k]) * scale + shift;
 }
 
 void convert(const DataView& data, int64_t first, int64_t count, double* values) {
   switch (data.dtype) {
     case Dtype::u8:
       return convert_as<uint8_t>(data, first, count, values);
+    case Dtype::f16:
+      return convert_as<Half>(data, first, count, values);
     case Dtype::f32:
       return convert_as<float>(data, first, count, values);
     case Dtype::f64:
@@ -336,7 +342,8 @@ namespace {
 constexpr regimes::Kernels make_kernels(const char* name) {
   return {name,           convert,        squared_distances, pair_products,      scale_distances,     integer_pairs, pair_sums,
           block_sums,     add_class_sums, weights,           add_rows,            row_moments,         add_difference,
-          gaussian_solve, gaussian_precision, gaussian_covariance, add_lanes, dot_lanes};
+          differences,    weighted_square, row_products,     add_combinations,   add_weighted,        round_to_digits,  weighted_bytes,
+          screen_bounds};
 }
 
 }  // namespace

@@ -1,143 +1,230 @@
-// The part of kernels_body.h for Gaussian components: products of matrix rows with lanes, and S_k^-1 and C_k applied to lanes.
+// The part of kernels_body.h for Gaussian components. Lanes run over coordinates: one vector needs no neighbours, and every product
+// of a row with a vector is the same sequence of operations in tiles of any shape.
 #pragma once
 
 namespace {
 
-// sum_j x_j y_j over lanes [n][8] with the matrix row m [n] (broadcast): sum_j m_j x_j.
-inline Lanes row_times_lanes(const double* m, int64_t stride, const double* x, int64_t n) {
+constexpr int64_t vector_block = 32;  // registers of 8 coordinates whose products form one chain
+
+void differences(const double* const* x, int count, const double* mean, double a, const double* scale, int64_t d, double* out) {
+  const Lanes factor = broadcast(a);
+  for (int q = 0; q < count; ++q, out += d) {
+    const double* from = x[q];
+    int64_t j = 0;
+    for (; j + 8 <= d; j += 8) {
+      Lanes value = load(from + j);
+      if (mean != nullptr) value = subtract_product(value, factor, load(mean + j));
+      if (scale != nullptr) value = value * load(scale + j);
+      store(out + j, value);
+    }
+    if (j == d) continue;
+    double tail[8] = {}, middle[8] = {}, result[8];
+    for (int64_t k = j; k < d; ++k) tail[k - j] = from[k];
+    for (int64_t k = j; mean != nullptr && k < d; ++k) middle[k - j] = mean[k];
+    store(result, subtract_product(load(tail), factor, load(middle)));
+    for (int64_t k = j; k < d; ++k) out[k] = scale != nullptr ? result[k - j] * scale[k] : result[k - j];
+  }
+}
+
+double weighted_square(const double* f, const double* weight, int64_t d) {
   Lanes total = broadcast(0);
-  for (int64_t inner = 0; inner < n; inner += inner_block) {
-    const int64_t end = smaller(inner + inner_block, n);
-    Lanes even = broadcast(0), odd = broadcast(0);
-    int64_t j = inner;
-    for (; j + 2 <= end; j += 2) {
-      even = multiply_add(broadcast(m[j * stride]), load(x + j * 8), even);
-      odd = multiply_add(broadcast(m[(j + 1) * stride]), load(x + (j + 1) * 8), odd);
-    }
-    if (j < end) even = multiply_add(broadcast(m[j * stride]), load(x + j * 8), even);
-    total = total + (even + odd);
-  }
-  return total;
-}
-
-// y [n][8] += sum_r m[r][j] x_r for the rows m [rows, n].
-inline void add_rows_times_lanes(const double* m, int64_t rows, int64_t n, const double* x, double* y) {
-  for (int64_t r = 0; r < rows; ++r) {
-    const Lanes factor = load(x + r * 8);
-    for (int64_t j = 0; j < n; ++j) store(y + j * 8, multiply_add(broadcast(m[r * n + j]), factor, load(y + j * 8)));
-  }
-}
-
-// L L^T c = t in place, L lower triangular [rank, rank].
-inline void cholesky_solve(const double* lower, int64_t rank, double* t) {
-  for (int64_t i = 0; i < rank; ++i) {
-    Lanes sum = load(t + i * 8);
-    for (int64_t j = 0; j < i; ++j) sum = sum - broadcast(lower[i * rank + j]) * load(t + j * 8);
-    store(t + i * 8, sum / broadcast(lower[i * rank + i]));
-  }
-  for (int64_t i = rank; i-- > 0;) {
-    Lanes sum = load(t + i * 8);
-    for (int64_t j = i + 1; j < rank; ++j) sum = sum - broadcast(lower[j * rank + i]) * load(t + j * 8);
-    store(t + i * 8, sum / broadcast(lower[i * rank + i]));
-  }
-}
-
-// p = S^-1 f for a difference f [d][8]. scratch [d + rank][8].
-void solve_difference(const GaussianView& g, const double* f, double a, double b, double* p, double* scratch) {
-  const double a2 = a * a, b2 = b * b;
-  switch (g.type) {
-    case GaussianView::Type::spherical: {
-      const Lanes variance = broadcast(a2 * g.values[0] + b2);
-      for (int64_t j = 0; j < g.d; ++j) store(p + j * 8, load(f + j * 8) / variance);
-      return;
-    }
-    case GaussianView::Type::diagonal:
-      for (int64_t j = 0; j < g.d; ++j) store(p + j * 8, load(f + j * 8) / broadcast(a2 * g.values[j] + b2));
-      return;
-    case GaussianView::Type::full: {
-      for (int64_t r = 0; r < g.d; ++r) {
-        const Lanes component = row_times_lanes(g.eigenvectors + r * g.d, 1, f, g.d);
-        store(scratch + r * 8, component / broadcast(a2 * g.values[r] + b2));
-      }
-      for (int64_t j = 0; j < g.d; ++j) store(p + j * 8, broadcast(0));
-      add_rows_times_lanes(g.eigenvectors, g.d, g.d, scratch, p);
-      return;
-    }
-    case GaussianView::Type::low_rank: {
-      for (int64_t j = 0; j < g.d; ++j) store(p + j * 8, load(f + j * 8) / broadcast(a2 * g.values[j] + b2));
-      for (int64_t s = 0; s < g.rank; ++s) store(scratch + s * 8, row_times_lanes(g.factors + s, g.rank, p, g.d));
-      cholesky_solve(g.capacitance, g.rank, scratch);
-      for (int64_t j = 0; j < g.d; ++j) {
-        const Lanes part = row_times_lanes(g.factors + j * g.rank, 1, scratch, g.rank);
-        const Lanes factor = broadcast(a2 / (a2 * g.values[j] + b2));
-        store(p + j * 8, load(p + j * 8) - factor * part);
-      }
-      return;
-    }
-  }
-}
-
-void dot_lanes(const double* x, const double* y, const double* u, const double* v, int64_t d, double* out) {
-  Lanes total = broadcast(0);
-  for (int64_t inner = 0; inner < d; inner += inner_block) {
-    const int64_t end = smaller(inner + inner_block, d);
+  int64_t j = 0;
+  while (j + 8 <= d) {
+    const int64_t end = smaller(j + 8 * vector_block, d);
     Lanes sum = broadcast(0);
-    for (int64_t j = inner; j < end; ++j) {
-      Lanes left = load(x + j * 8), right = load(u + j * 8);
-      if (y != nullptr) left = left - load(y + j * 8);
-      if (v != nullptr) right = right - load(v + j * 8);
-      sum = multiply_add(left, right, sum);
+    for (; j + 8 <= end; j += 8) {
+      const Lanes value = load(f + j);
+      sum = multiply_add(weight != nullptr ? value * load(weight + j) : value, value, sum);
     }
     total = total + sum;
   }
-  store(out, total);
+  double tail = 0;
+  for (; j < d; ++j) tail = multiply_add(weight != nullptr ? f[j] * weight[j] : f[j], f[j], tail);
+  return lane_total(total) + tail;
 }
 
-void gaussian_solve(const GaussianView& g, const double* x, double a, double b, double* p, double* q, double* scratch) {
-  const Lanes factor = broadcast(a);
-  for (int64_t j = 0; j < g.d; ++j) {
-    store(scratch + j * 8, subtract_product(load(x + j * 8), factor, broadcast(g.mean[j])));
-  }
-  solve_difference(g, scratch, a, b, p, scratch + g.d * 8);
-  dot_lanes(scratch, nullptr, p, nullptr, g.d, q);
-}
-
-void gaussian_precision(const GaussianView& g, const double* u, double a, double b, double* p, double* scratch) {
-  solve_difference(g, u, a, b, p, scratch);
-}
-
-void gaussian_covariance(const GaussianView& g, const double* p, double* out, double* scratch) {
-  switch (g.type) {
-    case GaussianView::Type::spherical:
-    case GaussianView::Type::diagonal: {
-      const int64_t step = g.type == GaussianView::Type::diagonal ? 1 : 0;
-      for (int64_t j = 0; j < g.d; ++j) store(out + j * 8, broadcast(g.values[j * step]) * load(p + j * 8));
-      return;
+template <int Rows, int Vectors>
+inline void product_tile(const double* rows, int64_t d, const double* f, double* out, int64_t stride) {
+  Lanes total[Rows][Vectors];
+#pragma GCC unroll 4
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+    for (int q = 0; q < Vectors; ++q) total[r][q] = broadcast(0);
+  int64_t j = 0;
+  while (j + 8 <= d) {
+    const int64_t end = smaller(j + 8 * vector_block, d);
+    Lanes sum[Rows][Vectors];
+#pragma GCC unroll 4
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+      for (int q = 0; q < Vectors; ++q) sum[r][q] = broadcast(0);
+    for (; j + 8 <= end; j += 8) {
+      Lanes vector[Vectors];
+#pragma GCC unroll 4
+      for (int q = 0; q < Vectors; ++q) vector[q] = load(f + q * d + j);
+#pragma GCC unroll 4
+      for (int r = 0; r < Rows; ++r) {
+        const Lanes row = load(rows + r * d + j);
+#pragma GCC unroll 4
+        for (int q = 0; q < Vectors; ++q) sum[r][q] = multiply_add(row, vector[q], sum[r][q]);
+      }
     }
-    case GaussianView::Type::full:
-      for (int64_t r = 0; r < g.d; ++r) {
-        const Lanes component = row_times_lanes(g.eigenvectors + r * g.d, 1, p, g.d);
-        store(scratch + r * 8, broadcast(g.values[r]) * component);
-      }
-      for (int64_t j = 0; j < g.d; ++j) store(out + j * 8, broadcast(0));
-      add_rows_times_lanes(g.eigenvectors, g.d, g.d, scratch, out);
-      return;
-    case GaussianView::Type::low_rank:
-      for (int64_t s = 0; s < g.rank; ++s) store(scratch + s * 8, row_times_lanes(g.factors + s, g.rank, p, g.d));
-      for (int64_t j = 0; j < g.d; ++j) {
-        const Lanes part = row_times_lanes(g.factors + j * g.rank, 1, scratch, g.rank);
-        store(out + j * 8, multiply_add(broadcast(g.values[j]), load(p + j * 8), part));
-      }
-      return;
+#pragma GCC unroll 4
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+      for (int q = 0; q < Vectors; ++q) total[r][q] = total[r][q] + sum[r][q];
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
+    for (int q = 0; q < Vectors; ++q) {
+      double tail = 0;
+      for (int64_t k = j; k < d; ++k) tail = multiply_add(rows[r * d + k], f[q * d + k], tail);
+      out[q * stride + r] = lane_total(total[r][q]) + tail;
+    }
   }
 }
 
-void add_lanes(const double* w, const double* base, double scale, const double* x, int64_t d, double* y) {
-  const Lanes weight = load(w), factor = broadcast(scale);
-  for (int64_t j = 0; j < d; ++j) {
-    Lanes value = factor * load(x + j * 8);
-    if (base != nullptr) value = value + broadcast(base[j]);
-    store(y + j * 8, multiply_add(weight, value, load(y + j * 8)));
+template <int Vectors>
+void product_rows(const double* rows, int64_t row_count, int64_t d, const double* f, double* out, int64_t stride) {
+  int64_t r = 0;
+  for (; r + 4 <= row_count; r += 4) product_tile<4, Vectors>(rows + r * d, d, f, out + r, stride);
+  for (; r < row_count; ++r) product_tile<1, Vectors>(rows + r * d, d, f, out + r, stride);
+}
+
+void row_products(const double* rows, int64_t row_count, int64_t d, const double* f, int count, double* out, int64_t stride) {
+  int q = 0;
+  for (; q + 4 <= count; q += 4) product_rows<4>(rows, row_count, d, f + q * d, out + q * stride, stride);
+  for (; q + 2 <= count; q += 2) product_rows<2>(rows, row_count, d, f + q * d, out + q * stride, stride);
+  for (; q < count; ++q) product_rows<1>(rows, row_count, d, f + q * d, out + q * stride, stride);
+}
+
+template <int Rows, int Vectors>
+inline void combination_tile(const double* rows, int64_t d, const double* factors, int64_t stride, double* out) {
+  Lanes factor[Rows][Vectors];
+#pragma GCC unroll 4
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+    for (int q = 0; q < Vectors; ++q) factor[r][q] = broadcast(factors[q * stride + r]);
+  int64_t j = 0;
+  for (; j + 8 <= d; j += 8) {
+    Lanes row[Rows];
+#pragma GCC unroll 4
+    for (int r = 0; r < Rows; ++r) row[r] = load(rows + r * d + j);
+#pragma GCC unroll 4
+    for (int q = 0; q < Vectors; ++q) {
+      Lanes sum = load(out + q * d + j);
+#pragma GCC unroll 4
+      for (int r = 0; r < Rows; ++r) sum = multiply_add(factor[r][q], row[r], sum);
+      store(out + q * d + j, sum);
+    }
+  }
+  for (; j < d; ++j) {
+    for (int q = 0; q < Vectors; ++q) {
+      for (int r = 0; r < Rows; ++r) out[q * d + j] = multiply_add(factors[q * stride + r], rows[r * d + j], out[q * d + j]);
+    }
+  }
+}
+
+template <int Vectors>
+void combine_rows(const double* rows, int64_t row_count, int64_t d, const double* factors, int64_t stride, double* out) {
+  int64_t r = 0;
+  for (; r + 4 <= row_count; r += 4) combination_tile<4, Vectors>(rows + r * d, d, factors + r, stride, out);
+  for (; r < row_count; ++r) combination_tile<1, Vectors>(rows + r * d, d, factors + r, stride, out);
+}
+
+void add_combinations(const double* rows, int64_t row_count, int64_t d, const double* factors, int64_t stride, int count, double* out) {
+  int q = 0;
+  for (; q + 4 <= count; q += 4) combine_rows<4>(rows, row_count, d, factors + q * stride, stride, out + q * d);
+  for (; q + 2 <= count; q += 2) combine_rows<2>(rows, row_count, d, factors + q * stride, stride, out + q * d);
+  for (; q < count; ++q) combine_rows<1>(rows, row_count, d, factors + q * stride, stride, out + q * d);
+}
+
+void add_weighted(double w, const double* x, const double* weight, int64_t d, double* y) {
+  const Lanes factor = broadcast(w);
+  int64_t j = 0;
+  for (; j + 8 <= d; j += 8) {
+    const Lanes value = weight != nullptr ? load(x + j) * load(weight + j) : load(x + j);
+    store(y + j, multiply_add(factor, value, load(y + j)));
+  }
+  for (; j < d; ++j) y[j] = multiply_add(w, weight != nullptr ? x[j] * weight[j] : x[j], y[j]);
+}
+
+inline double largest_size(const double* t, int64_t d) {
+  const Lanes zero = broadcast(0);
+  Lanes most = zero;
+  int64_t j = 0;
+  for (; j + 8 <= d; j += 8) {
+    const Lanes value = load(t + j);
+    most = max(most, max(value, zero - value));
+  }
+  double sizes[8], largest = 0;
+  store(sizes, most);
+  for (double size : sizes) largest = size > largest ? size : largest;
+  for (; j < d; ++j) {
+    const double size = t[j] < 0 ? -t[j] : t[j];
+    largest = size > largest ? size : largest;
+  }
+  return largest;
+}
+
+double round_to_digits(const double* t, int64_t d, int32_t limit, const double* centre, int32_t* digits, double* step, double* sum) {
+  const double largest = largest_size(t, d), inverse = largest > 1e-290 ? limit / largest : 0;
+  const double magic = 0x1.8p52;
+  *step = largest > 1e-290 ? largest / limit : 0;
+  Lanes squares = broadcast(0), sums = broadcast(0);
+  const Lanes factor = broadcast(inverse), unit = broadcast(*step), offset = broadcast(magic);
+  int64_t j = 0;
+  for (; j + 8 <= d; j += 8) {
+    const Lanes value = load(t + j), whole = (value * factor + offset) - offset;
+    const Lanes rest = subtract_product(value, unit, whole);
+    squares = multiply_add(rest, rest, squares);
+    sums = centre != nullptr ? multiply_add(whole, load(centre + j), sums) : sums + whole;
+    double numbers[8];
+    store(numbers, whole);
+    for (int lane = 0; lane < 8; ++lane) digits[j + lane] = static_cast<int32_t>(numbers[lane]);
+  }
+  double square = lane_total(squares);
+  *sum = lane_total(sums);
+  for (; j < d; ++j) {
+    const double whole = (t[j] * inverse + magic) - magic, rest = t[j] - *step * whole;
+    square += rest * rest;
+    *sum += whole * (centre != nullptr ? centre[j] : 1);
+    digits[j] = static_cast<int32_t>(whole);
+  }
+  return square;
+}
+
+double weighted_bytes(const double* v, const double* weight, int64_t d, double* row, uint8_t* bytes) {
+  int64_t j = 0;
+  for (; j + 8 <= d; j += 8) store(row + j, load(v + j) * load(weight + j));
+  for (; j < d; ++j) row[j] = v[j] * weight[j];
+  const double largest = largest_size(row, d);
+  const double inverse = largest > 1e-290 ? 127 / largest : 0;
+  for (j = 0; j < d; ++j) bytes[j] = static_cast<uint8_t>(static_cast<int>(row[j] * inverse + 128.5));
+  return largest;
+}
+
+void screen_bounds(const double* products, int rows, const ScreenQueries& q, const ScreenRow* row, const double* reduction,
+                   float* out, int64_t out_stride) {
+  const Lanes zero = broadcast(0), keep = broadcast(1 - 4e-12), half = broadcast(-0.5 * (1 - 1e-7));
+  for (int r = 0; r < rows; ++r) {
+    for (int part = 0; part < 16; part += 8) {
+      const Lanes square = (load(q.square + part) + broadcast(row[r].square)) * keep;
+      const Lanes slack = multiply_add(load(q.slack + part), broadcast(row[r].byte_norm), load(q.gain + part) *
+                                       (load(products + r * 16 + part) - load(q.centre + part)));
+      const Lanes near = square_root(max(square - slack, zero)) - (broadcast(row[r].residual) + load(q.residual + part));
+      const Lanes distance = max(near, zero);
+      Lanes form = distance * distance * broadcast(row[r].scale);
+      if (reduction != nullptr) form = max(form - load(reduction + r * 16 + part), zero);
+      double bound[8];
+      store(bound, multiply_add(half, form, broadcast(row[r].bias)));
+      for (int lane = 0; lane < 8; ++lane) {
+        const double size = bound[lane] < 0 ? -bound[lane] : bound[lane];
+        const double raised = bound[lane] + (size * 2e-7 + 1e-30);
+        out[r * out_stride + part + lane] = static_cast<float>(raised < -1e38 ? -1e38 : raised);
+      }
+    }
   }
 }
 

@@ -21,8 +21,22 @@ void integer_pairs(const IntegerPairs& p, int rows, double* q, double* v) {
 
 constexpr double bits_per_nat = 0x1.71547652b82fep+0;
 
-// 2^x for |x| < 1000, relative error below 4e-14, 1 at 0: 2^n 2^f with n whole and |f| <= 1/2; the polynomial is the Chebyshev
-// interpolant of (2^f - 1) / f.
+// 2^x for |x| < 1000, relative error below 4e-14, 1 at 0. The polynomials are Chebyshev interpolants of (2^f - 1) / f.
+#ifdef REGIMES_LANES_LOOKUP
+// 2^(k/16) 2^f with k whole and |f| <= 1/32.
+inline Lanes power_of_two(Lanes x) {
+  const Lanes magic = broadcast(0x1.8p48);
+  const Lanes sum = x + magic;
+  const Lanes f = x - (sum - magic), power = power_of_sixteenths(sum);
+  Lanes p = broadcast(0x1.5d893e58acc63p-10);
+  p = multiply_add(p, f, broadcast(0x1.3b2c4ac7da565p-7));
+  p = multiply_add(p, f, broadcast(0x1.c6b08d6faa1bep-5));
+  p = multiply_add(p, f, broadcast(0x1.ebfbdff6988c8p-3));
+  p = multiply_add(p, f, broadcast(0x1.62e42fefa39efp-1));
+  return multiply_add(power * f, p, power);
+}
+#else
+// 2^n 2^f with n whole and |f| <= 1/2.
 inline Lanes power_of_two(Lanes x) {
   const Lanes magic = broadcast(0x1.8p52);
   const Lanes power = x + magic;
@@ -38,6 +52,7 @@ inline Lanes power_of_two(Lanes x) {
   p = multiply_add(p, f, broadcast(0x1.62e42fefa39efp-1));
   return scale_by_power(multiply_add(p, f, broadcast(1)), power);
 }
+#endif
 
 // The number of ratios, ascending, that are at most `limit`.
 inline int64_t ratios_up_to(const double* ratios, int64_t times, double limit) {

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "../core/views.h"
+
 namespace {
 
 struct Lanes {
@@ -17,6 +19,10 @@ inline Lanes load(const double* p) { return {_mm256_loadu_pd(p), _mm256_loadu_pd
 inline Lanes widen(const uint8_t* p) {
   const __m256i integers = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
   return {_mm256_cvtepi32_pd(_mm256_castsi256_si128(integers)), _mm256_cvtepi32_pd(_mm256_extracti128_si256(integers, 1))};
+}
+inline Lanes widen(const regimes::Half* p) {
+  const __m256 singles = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return {_mm256_cvtps_pd(_mm256_castps256_ps128(singles)), _mm256_cvtps_pd(_mm256_extractf128_ps(singles, 1))};
 }
 inline Lanes widen(const float* p) { return {_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4))}; }
 inline Lanes widen(const double* p) { return load(p); }

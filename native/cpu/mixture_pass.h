@@ -1,60 +1,66 @@
-// One pass over the Gaussians of a mixture for 8 lanes: logits l_k = log pi_k - q_k / 2 - 1/2 log det(S_k / b^2) and their sums.
+// One pass over the Gaussians of a mixture for a block of queries: float64 logits l_k = log pi_k - q_k / 2 - 1/2 log det(S_k / b^2) of
+// those components that matter, and their sums. Components are dropped by rigorous bounds alone: what enters the sums of a cut pass
+// are exactly those with l_k >= max - (log n + 37), whichever way they were found.
 #pragma once
 
+#include <memory>
 #include <vector>
 
-#include "../core/gaussian.h"
-#include "lane_blocks.h"
+#include "../core/log_sum_exp.h"
+#include "gaussian_solver.h"
+#include "mixture_bounds.h"
 
 namespace regimes {
 
 class MixturePass {
  public:
-  MixturePass(const Kernels& kernels, const Target& target, int32_t class_count)
-      : kernels_(kernels), target_(target), class_count_(class_count), logits_(static_cast<size_t>(target.n) * lanes),
-        solved_(static_cast<size_t>(target.d) * lanes),
-        scratch_(static_cast<size_t>(2 * target.d + 2 * target.covariances->rank) * lanes),
-        exponentials_(static_cast<size_t>(class_count > 0 ? block_rows * lanes : 0)) {}
+  struct Entry {
+    double logit;
+    int32_t component;
+    int32_t query;
+  };
 
-  // The accumulators of the lanes x [d][8] at (a, b); logits() holds the logits afterwards.
-  LaneAccumulators run(const GaussiansAt& at, const double* x, double a, double b) {
-    for (int64_t k = 0; k < target_.n; ++k) {
-      double* logit = logits_.data() + k * lanes;
-      kernels_.gaussian_solve(at.views[k], x, a, b, solved_.data(), logit, scratch_.data());
-      const double bias = (target_.log_weights ? target_.log_weights[k] : 0) - at.half_log_det[k];
-      for (int lane = 0; lane < lanes; ++lane) logit[lane] = std::max(-0.5 * logit[lane], -1e307) + bias;
-    }
-    const int64_t chunks = chunk_count(target_.n);
-    std::vector<LaneAccumulators> partials(static_cast<size_t>(chunks), LaneAccumulators(class_count_));
-    std::vector<double> masses(static_cast<size_t>(class_count_) * lanes);
-    double floor[lanes];
-    std::fill(floor, floor + lanes, -INFINITY);
-    for (int64_t block = 0; block < target_.n; block += block_rows) {
-      const int count = static_cast<int>(std::min(block_rows, target_.n - block));
-      LaneSums sums;
-      kernels_.block_sums(logits_.data() + block * lanes, count, floor, &sums, class_count_ > 0 ? exponentials_.data() : nullptr);
-      if (class_count_ > 0) {
-        std::fill(masses.begin(), masses.end(), 0.0);
-        kernels_.add_class_sums(exponentials_.data(), target_.classes + block, count, masses.data());
-      }
-      partials[block / chunk_rows].add(sums, block, masses.data(), floor);
-    }
-    merge_tree(chunks, [&](int64_t i, int64_t j) { partials[i].merge(partials[j]); });
-    return partials[0];
-  }
+  // The queries that share one pass, so that what it keeps stays below 200 MB.
+  static int64_t block_queries(int64_t n);
 
-  std::vector<double>& logits() { return logits_; }
-  std::vector<double>& solved() { return solved_; }
-  std::vector<double>& scratch() { return scratch_; }
+  // `screened`: only the components that can enter the sums are evaluated; otherwise all. `cut`: the sums are over those that count.
+  MixturePass(const Instructions& set, const Target& target, const GaussiansAt& at, bool cut, bool screened);
+  Status build(ThreadPool& pool, const Execution& execution);
+
+  // x [count, d]. `guess` [count], or null: a component near the heaviest for each query; its logit is always evaluated.
+  Status run(const double* x, int64_t count, const int32_t* guess, ThreadPool& pool, const Execution& execution);
+
+  // Evaluated components of query q by index; those before cut() enter the sums where the pass is not screened.
+  const Entry* begin(int64_t q) const { return entries_.data() + first_[q]; }
+  const Entry* end(int64_t q) const { return entries_.data() + first_[q + 1]; }
+  const LogSumExp<double>& sums(int64_t q) const { return sums_[q]; }
+  double least(int64_t q) const { return least_[q]; }          // smallest logit that entered the sums
+  int64_t survivors(int64_t q) const { return survivors_[q]; }
+  double guess_logit(int64_t q) const { return guess_logit_[q]; }
 
  private:
-  const Kernels& kernels_;
+  void find_guesses(const double* x, int64_t count, ThreadPool& pool, const Execution& execution);
+  void evaluate_guesses(const double* x, int64_t count, ThreadPool& pool, const Execution& execution);
+  void evaluate(const double* x, int64_t count, ThreadPool& pool, const Execution& execution);
+  void evaluate_component(GaussianSolver& solver, std::vector<double>& scratch, int64_t k, const double* x, const std::vector<int32_t>& queries,
+                          bool limited, std::vector<Entry>& out) const;
+  void sum_up(int64_t q);
+  double bias(int64_t k) const { return (target_.log_weights ? target_.log_weights[k] : 0) - at_.half_log_det(k); }
+
+  const Instructions& set_;
   const Target& target_;
-  const int32_t class_count_;
-  std::vector<double> logits_;   // [n][8]
-  std::vector<double> solved_;   // [d][8]
-  std::vector<double> scratch_;
-  std::vector<double> exponentials_;
+  const GaussiansAt& at_;
+  const int64_t n_, d_;
+  const bool cut_, screened_;
+  const double reach_;
+  std::unique_ptr<MixtureBounds> bounds_;  // screened, where the target has bytes
+  int64_t stride_ = 0;
+  std::vector<float> bound_;               // [n][stride]
+  std::vector<int32_t> guess_;
+  std::vector<double> guess_logit_, cutoff_, least_;
+  std::vector<int64_t> first_, survivors_;
+  std::vector<Entry> entries_;
+  std::vector<LogSumExp<double>> sums_;
 };
 
 }  // namespace regimes

@@ -1,6 +1,8 @@
-// posterior over Gaussian components, 8 queries at a time: with p_k = S_k^-1 (x - a m_k) and weights r_k,
+// posterior over Gaussian components, from the logits of mixture_pass.h: with p_k = S_k^-1 (x - a m_k) and weights r_k,
 //   score = -sum r_k p_k,  denoised = sum r_k (m_k + a C_k p_k),
-// and second moments about these means, so that neither small b nor condensed weights cancel.
+// and second moments about these means, so that neither small b nor condensed weights cancel. Queries go through a component together,
+// so that its factors are read once for all of them.
+#include <algorithm>
 #include <cmath>
 
 #include "../core/thread_pool.h"
@@ -11,128 +13,168 @@
 namespace regimes {
 namespace {
 
-struct LaneVector {
-  std::vector<double> values;  // [d][8]
-  explicit LaneVector(int64_t d) : values(static_cast<size_t>(d) * lanes, 0.0) {}
-  double* data() { return values.data(); }
-  void copy_lane(int lane, double* out, double sign = 1) const {
-    for (size_t j = 0; j < values.size() / lanes; ++j) out[j] = sign * values[j * lanes + lane];
-  }
+// A weight that a component has in a query.
+struct Share {
+  double weight;
+  int32_t component;
+  int32_t query;
 };
 
-class GroupReader {
+// The mean sums and second moments of a run of queries, worked through component by component.
+class MixtureMeans {
  public:
-  GroupReader(const Kernels& kernels, const Target& target, const PosteriorRequest& request, const GaussiansAt& at, const ErrorModel& model)
-      : kernels_(kernels), target_(target), request_(request), at_(at), model_(model), d_(target.d), a_(request.a), b_(request.b),
-        uniform_(target.log_weights ? 0 : std::log(static_cast<double>(target.n))),
-        pass_(kernels, target, request.class_weights ? target.class_count : 0), pull_(d_), denoised_(d_) {}
+  MixtureMeans(const Instructions& set, const Target& target, const PosteriorRequest& request, const GaussiansAt& at, const MixturePass& pass,
+               const Execution& execution)
+      : kernels_(*set.kernels), target_(target), request_(request), at_(at), pass_(pass), execution_(execution), d_(target.d),
+        solver_(kernels_, d_, target.covariances->rank), scratch_(static_cast<size_t>(at.scratch_size())),
+        solved_(static_cast<size_t>(solver_vectors * d_)), moved_(solved_.size()) {}
 
-  // Queries first ... first + count - 1, count <= 8.
-  void read(int64_t first, int count) {
-    const std::vector<double> x = to_lanes(request_.x.row(first), count, d_);
-    const LaneAccumulators totals = pass_.run(at_, x.data(), a_, b_);
-    double log_density[lanes];
-    for (int lane = 0; lane < count; ++lane) {
-      log_density[lane] = read_scalars(target_, request_, first + lane, totals, lane, uniform_);
-      if (request_.top == 0) continue;
-      const int64_t place = (first + lane) * request_.top;
-      read_top(pass_.logits().data() + lane, target_.n, totals.sums[lane], request_.top, request_.top_index + place,
-               request_.top_weight + place);
+  // Queries [first, end) of the block that starts at query `origin` of the request.
+  void read(int64_t origin, int64_t first, int64_t end) {
+    origin_ = origin;
+    first_ = first;
+    const auto size = static_cast<size_t>((end - first) * d_);
+    pull_.assign(size, 0.0);
+    denoised_.assign(wants_denoised_means() ? size : 0, 0.0);
+    gather(end, false);
+    each_component([&](int64_t k, const Share* shares, int count, const double* const* x) { add_means(k, shares, count, x); });
+    for (int64_t q = first; q < end; ++q) {
+      const int64_t out = (origin + q) * d_;
+      const double* pull = pull_.data() + (q - first) * d_;
+      for (int64_t j = 0; request_.score && j < d_; ++j) request_.score[out + j] = -pull[j];
+      if (request_.denoised) std::copy_n(denoised_.data() + (q - first) * d_, d_, request_.denoised + out);
     }
-    if (wants_denoised(request_)) {
-      find_weights(totals);
-      find_means(x.data());
-      if (wants_second_moments(request_)) read_second_moments(x.data(), first, count);
-    }
-    std::vector<double> mean(static_cast<size_t>(d_));
-    for (int lane = 0; lane < count; ++lane) {
-      denoised_.copy_lane(lane, mean.data());
-      if (request_.denoised) denoised_.copy_lane(lane, request_.denoised + (first + lane) * d_);
-      if (request_.score) pull_.copy_lane(lane, request_.score + (first + lane) * d_, -1);
-      read_bounds(target_, request_, first + lane, totals.sums[lane], uniform_, model_, log_density[lane], static_cast<double>(target_.n),
-                  mean.data());
-    }
+    if (wants_second_moments(request_)) read_second_moments(end);
   }
 
  private:
-  const double* weights(int64_t k) { return pass_.logits().data() + k * lanes; }
+  bool wants_denoised_means() const {
+    return request_.denoised || request_.covariance_trace || request_.covariance_products;
+  }
 
-  void find_weights(const LaneAccumulators& totals) {
-    active_.resize(static_cast<size_t>(target_.n));
-    const double reach = wants_second_moments(request_) ? 708 : std::log(static_cast<double>(target_.n)) + 50;
-    double top[lanes], inverse[lanes], cutoff[lanes];
-    for (int lane = 0; lane < lanes; ++lane) {
-      top[lane] = totals.sums[lane].max;
-      inverse[lane] = 1 / (1 + totals.sums[lane].rest);
-      cutoff[lane] = top[lane] - reach;
+  // The shares of the run by component. Second moments of a condensed posterior live in its smallest weights: they take all that
+  // do not underflow.
+  void gather(int64_t end, bool all) {
+    std::vector<int64_t> start(static_cast<size_t>(target_.n + 1), 0);
+    const auto counts = [&](const MixturePass::Entry& e, int64_t q) {
+      return all ? e.logit >= pass_.sums(q).max - 708 : e.logit >= pass_.least(q);
+    };
+    for (int64_t q = first_; q < end; ++q) {
+      for (const MixturePass::Entry* e = pass_.begin(q); e != pass_.end(q); ++e) start[e->component + 1] += counts(*e, q);
     }
-    kernels_.weights(pass_.logits().data(), target_.n, top, inverse, cutoff, active_.data());
-  }
-
-  // p = S_k^-1 (x - a m_k) and moved = C_k p.
-  void solve(int64_t k, const double* x, double* p, double* moved) {
-    double square[lanes];
-    kernels_.gaussian_solve(at_.views[k], x, a_, b_, p, square, pass_.scratch().data());
-    kernels_.gaussian_covariance(at_.views[k], p, moved, pass_.scratch().data());
-  }
-
-  void find_means(const double* x) {
-    LaneVector p(d_), moved(d_);
-    std::fill(pull_.values.begin(), pull_.values.end(), 0.0);
-    std::fill(denoised_.values.begin(), denoised_.values.end(), 0.0);
-    for (int64_t k = 0; k < target_.n; ++k) {
-      if (!active_[k]) continue;
-      solve(k, x, p.data(), moved.data());
-      kernels_.add_lanes(weights(k), nullptr, 1, p.data(), d_, pull_.data());
-      kernels_.add_lanes(weights(k), target_.means.row(k), a_, moved.data(), d_, denoised_.data());
+    for (int64_t k = 0; k < target_.n; ++k) start[k + 1] += start[k];
+    shares_.resize(static_cast<size_t>(start[target_.n]));
+    for (int64_t q = first_; q < end; ++q) {
+      const LogSumExp<double>& sums = pass_.sums(q);
+      for (const MixturePass::Entry* e = pass_.begin(q); e != pass_.end(q); ++e) {
+        if (!counts(*e, q)) continue;
+        const double weight = std::exp(e->logit - sums.max) / (1 + sums.rest);
+        shares_[start[e->component]++] = {weight, e->component, static_cast<int32_t>(q)};
+      }
     }
   }
 
-  void read_second_moments(const double* x, int64_t first, int count) {
-    const double b2 = b_ * b_;
-    const double one[lanes] = {1, 1, 1, 1, 1, 1, 1, 1};
-    double trace[lanes] = {}, divergence[lanes] = {};
-    LaneVector p(d_), moved(d_), spread(d_), covariance(d_), jacobian(d_), solved(d_);
-    const std::vector<double> u = request_.vectors ? to_lanes(request_.vectors + first * d_, count, d_) : std::vector<double>();
-    for (int64_t k = 0; k < target_.n; ++k) {
-      if (!active_[k]) continue;
-      const double* w = weights(k);
-      double spread_square[lanes], drift_square[lanes];
-      solve(k, x, p.data(), moved.data());
-      std::fill(spread.values.begin(), spread.values.end(), 0.0);
-      kernels_.add_lanes(one, target_.means.row(k), a_, moved.data(), d_, spread.data());
-      for (size_t j = 0; j < spread.values.size(); ++j) {
-        spread.values[j] -= denoised_.values[j];
-        p.values[j] -= pull_.values[j];  // v_k - s up to the sign, which squares away
+  template <class Body>
+  void each_component(const Body& body) {
+    for (size_t from = 0; from < shares_.size();) {
+      const int32_t k = shares_[from].component;
+      solver_.load(at_.view(k, scratch_.data()), at_.a(), at_.b());
+      while (from < shares_.size() && shares_[from].component == k) {
+        if (execution_.cancelled()) return;
+        const double* x[solver_vectors];
+        int count = 0;
+        while (count < solver_vectors && from + count < shares_.size() && shares_[from + count].component == k) {
+          x[count] = request_.x.row(origin_ + shares_[from + count].query);
+          ++count;
+        }
+        body(k, shares_.data() + from, count, x);
+        from += static_cast<size_t>(count);
       }
-      kernels_.dot_lanes(spread.data(), nullptr, spread.data(), nullptr, d_, spread_square);
-      kernels_.dot_lanes(p.data(), nullptr, p.data(), nullptr, d_, drift_square);
-      for (int lane = 0; lane < lanes; ++lane) {
-        trace[lane] += w[lane] * (b2 * at_.inner_trace[k] + spread_square[lane]);
-        divergence[lane] += w[lane] * (drift_square[lane] - at_.precision_trace[k]);
-      }
-      if (u.empty()) continue;
-      double along_spread[lanes], along_drift[lanes], minus[lanes];
-      kernels_.dot_lanes(spread.data(), nullptr, u.data(), nullptr, d_, along_spread);
-      kernels_.dot_lanes(p.data(), nullptr, u.data(), nullptr, d_, along_drift);
-      for (int lane = 0; lane < lanes; ++lane) {
-        along_spread[lane] *= w[lane];
-        along_drift[lane] *= w[lane];
-        minus[lane] = -w[lane];
-      }
-      kernels_.gaussian_precision(at_.views[k], u.data(), a_, b_, solved.data(), pass_.scratch().data());
-      kernels_.gaussian_covariance(at_.views[k], solved.data(), moved.data(), pass_.scratch().data());
-      kernels_.add_lanes(w, nullptr, b2, moved.data(), d_, covariance.data());
-      kernels_.add_lanes(along_spread, nullptr, 1, spread.data(), d_, covariance.data());
-      kernels_.add_lanes(minus, nullptr, 1, solved.data(), d_, jacobian.data());
-      kernels_.add_lanes(along_drift, nullptr, 1, p.data(), d_, jacobian.data());
     }
-    for (int lane = 0; lane < count; ++lane) {
-      const int64_t q = first + lane;
-      if (request_.covariance_trace) request_.covariance_trace[q] = trace[lane];
-      if (request_.divergence) request_.divergence[q] = divergence[lane];
-      if (request_.covariance_products) covariance.copy_lane(lane, request_.covariance_products + q * d_);
-      if (request_.jacobian_products) jacobian.copy_lane(lane, request_.jacobian_products + q * d_);
+  }
+
+  double* row_of(std::vector<double>& rows, const Share& share) { return rows.data() + (share.query - first_) * d_; }
+
+  void add_means(int64_t k, const Share* shares, int count, const double* const* x) {
+    double form[solver_vectors];
+    solver_.forms(x, count, true, form);
+    solver_.pulls(count, solved_.data());
+    for (int v = 0; v < count; ++v) kernels_.add_weighted(shares[v].weight, solved_.data() + v * d_, nullptr, d_, row_of(pull_, shares[v]));
+    if (denoised_.empty()) return;
+    component_means(k, count);
+    for (int v = 0; v < count; ++v) kernels_.add_weighted(shares[v].weight, moved_.data() + v * d_, nullptr, d_, row_of(denoised_, shares[v]));
+  }
+
+  // moved = m + a C p after forms.
+  void component_means(int64_t k, int count) {
+    solver_.moves(count, moved_.data());
+    const double* mean = target_.means.row(k);
+    for (int v = 0; v < count; ++v) {
+      for (int64_t j = 0; j < d_; ++j) moved_[v * d_ + j] = mean[j] + at_.a() * moved_[v * d_ + j];
+    }
+  }
+
+  void read_second_moments(int64_t end) {
+    const int64_t runs = end - first_;
+    const double b2 = at_.b() * at_.b();
+    const bool spreads = request_.covariance_trace || request_.covariance_products;
+    const bool drifts = request_.divergence || request_.jacobian_products;
+    const double* vectors = request_.covariance_products || request_.jacobian_products ? request_.vectors : nullptr;
+    std::vector<double> trace(static_cast<size_t>(runs)), divergence(trace.size());
+    std::vector<double> covariance(vectors ? pull_.size() : 0), jacobian(covariance.size());
+    gather(end, true);
+    int64_t traced = -1;
+    double inner_trace = 0, precision_trace = 0;
+    each_component([&](int64_t k, const Share* shares, int count, const double* const* x) {
+      if (k != traced) {
+        inner_trace = request_.covariance_trace ? solver_.inner_trace() : 0;
+        precision_trace = request_.divergence ? solver_.precision_trace() : 0;
+        traced = k;
+      }
+      double form[solver_vectors];
+      solver_.forms(x, count, true, form);
+      if (drifts) solver_.pulls(count, solved_.data());
+      if (spreads) component_means(k, count);
+      for (int v = 0; v < count; ++v) {
+        double* spread = moved_.data() + v * d_;
+        double* drift = solved_.data() + v * d_;
+        const int64_t at = shares[v].query - first_;
+        const double* u = vectors ? vectors + (origin_ + shares[v].query) * d_ : nullptr;
+        const double* mean = spreads ? row_of(denoised_, shares[v]) : nullptr;
+        const double* pull = row_of(pull_, shares[v]);
+        double along_spread = 0, along_drift = 0;
+        if (spreads) {
+          for (int64_t j = 0; j < d_; ++j) spread[j] -= mean[j];
+          trace[at] += shares[v].weight * (b2 * inner_trace + kernels_.weighted_square(spread, nullptr, d_));
+          if (u) kernels_.row_products(spread, 1, d_, u, 1, &along_spread, 1);
+        }
+        if (drifts) {
+          for (int64_t j = 0; j < d_; ++j) drift[j] -= pull[j];  // v_k - s up to the sign, which squares away
+          divergence[at] += shares[v].weight * (kernels_.weighted_square(drift, nullptr, d_) - precision_trace);
+          if (u) kernels_.row_products(drift, 1, d_, u, 1, &along_drift, 1);
+        }
+        if (!u) continue;
+        if (spreads) kernels_.add_weighted(shares[v].weight * along_spread, spread, nullptr, d_, covariance.data() + at * d_);
+        if (drifts) kernels_.add_weighted(shares[v].weight * along_drift, drift, nullptr, d_, jacobian.data() + at * d_);
+      }
+      if (!vectors) return;
+      const double* u[solver_vectors];
+      for (int v = 0; v < count; ++v) u[v] = vectors + (origin_ + shares[v].query) * d_;
+      solver_.forms(u, count, false, form);
+      solver_.pulls(count, solved_.data());
+      if (spreads) solver_.moves(count, moved_.data());
+      for (int v = 0; v < count; ++v) {
+        const int64_t at = (shares[v].query - first_) * d_;
+        if (spreads) kernels_.add_weighted(shares[v].weight * b2, moved_.data() + v * d_, nullptr, d_, covariance.data() + at);
+        if (drifts) kernels_.add_weighted(-shares[v].weight, solved_.data() + v * d_, nullptr, d_, jacobian.data() + at);
+      }
+    });
+    for (int64_t q = first_; q < end; ++q) {
+      const int64_t out = origin_ + q, at = (q - first_) * d_;
+      if (request_.covariance_trace) request_.covariance_trace[out] = trace[q - first_];
+      if (request_.divergence) request_.divergence[out] = divergence[q - first_];
+      if (request_.covariance_products) std::copy_n(covariance.data() + at, d_, request_.covariance_products + out * d_);
+      if (request_.jacobian_products) std::copy_n(jacobian.data() + at, d_, request_.jacobian_products + out * d_);
     }
   }
 
@@ -140,35 +182,92 @@ class GroupReader {
   const Target& target_;
   const PosteriorRequest& request_;
   const GaussiansAt& at_;
-  const ErrorModel& model_;
+  const MixturePass& pass_;
+  const Execution& execution_;
   const int64_t d_;
-  const double a_, b_, uniform_;
-  MixturePass pass_;
-  LaneVector pull_, denoised_;
-  std::vector<uint8_t> active_;
+  GaussianSolver solver_;
+  std::vector<double> scratch_, solved_, moved_;
+  int64_t origin_ = 0, first_ = 0;
+  std::vector<double> pull_, denoised_;  // [queries of the run][d]
+  std::vector<Share> shares_;
 };
+
+// What follows from the logits of query q of the block that starts at `origin`.
+void read_logits(const Target& target, const PosteriorRequest& request, const GaussiansAt& at, const MixturePass& pass, int64_t origin,
+                 int64_t q, double uniform) {
+  const LogSumExp<double>& sums = pass.sums(q);
+  const int64_t out = origin + q;
+  PosteriorRequest scalars = request;
+  scalars.class_weights = nullptr;
+  LaneAccumulators totals(0);
+  totals.sums[0] = sums;
+  const double log_density = read_scalars(target, scalars, out, totals, 0, uniform);
+  if (request.survivors) request.survivors[out] = static_cast<int32_t>(pass.survivors(q));
+  if (request.path) request.path[out] = static_cast<uint8_t>(pass.survivors(q) < target.n ? Path::refined : Path::float64);
+  if (request.class_weights) {
+    double* weights = request.class_weights + out * target.class_count;
+    std::fill_n(weights, target.class_count, 0.0);
+    double total = 0;
+    for (const MixturePass::Entry* e = pass.begin(q); e != pass.end(q); ++e) {
+      if (e->logit >= pass.least(q)) weights[target.classes[e->component]] += std::exp(e->logit - sums.max);
+    }
+    for (int32_t c = 0; c < target.class_count; ++c) total += weights[c];
+    for (int32_t c = 0; c < target.class_count; ++c) weights[c] /= total;
+  }
+  if (request.top > 0) {
+    std::vector<MixturePass::Entry> ranking(pass.begin(q), pass.end(q));
+    std::partial_sort(ranking.begin(), ranking.begin() + request.top, ranking.end(), [](const auto& left, const auto& right) {
+      return left.logit > right.logit || (left.logit == right.logit && left.component < right.component);
+    });
+    for (int64_t k = 0; k < request.top; ++k) {
+      request.top_index[out * request.top + k] = ranking[k].component;
+      request.top_weight[out * request.top + k] = std::exp(ranking[k].logit - sums.max) / (1 + sums.rest);
+    }
+  }
+  PosteriorRequest density = request, score = request;
+  density.error_score = nullptr;
+  score.error_log_density = nullptr;
+  // Where one component has all the weight, errors of logits do not move the score: a factor common to all weights cancels.
+  ErrorModel model = at.model();
+  if (request.precision == Precision::exact) model.dropped = dropped_mass;
+  const double terms = static_cast<double>(target.n);
+  read_bounds(target, density, out, sums, uniform, model, log_density, terms, nullptr);
+  if (sums.rest == 0) model.logit_units = model.logit_offset = 0;
+  read_bounds(target, score, out, sums, uniform, model, log_density, terms, nullptr);
+}
 
 }  // namespace
 
-Status posterior_mixture(const Kernels& kernels, const Target& target, const PosteriorRequest& request, const Execution& execution) {
-  const Status conditioning = check_conditioning(target, request.a, request.b);
-  if (!conditioning.ok()) return conditioning;
-  if (request.survivors) std::fill_n(request.survivors, request.x.rows, static_cast<int32_t>(target.n));
-  if (request.path) std::fill_n(request.path, request.x.rows, static_cast<uint8_t>(Path::float64));
-  const GaussiansAt at = gaussians_at(target, request.a, request.b);
-  const ErrorModel model = mixture_error_model(target, request.a, request.b);
-  const int64_t queries = request.x.rows;
-  std::atomic<int64_t> done{0};
+Status posterior_mixture(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution) {
+  const bool vectors = request.covariance_products || request.jacobian_products;
+  for (int64_t k = 0; vectors && k < request.x.rows * target.d; ++k) {
+    if (std::abs(request.vectors[k]) <= 1e150) continue;
+    return Status::failure(Code::range, "a vector reaches " + std::to_string(std::log10(std::abs(request.vectors[k]))) +
+                                            " decades, at most 150 can be squared and summed");
+  }
   ThreadPool pool(execution.threads);
-  pool.run(group_count(queries), [&](int64_t group, int) {
-    if (execution.cancelled()) return;
-    const int64_t first = group * lanes;
-    const int count = static_cast<int>(std::min<int64_t>(lanes, queries - first));
-    GroupReader(kernels, target, request, at, model).read(first, count);
-    const int64_t finished = done += count;
-    if (execution.progress) execution.progress(static_cast<double>(finished) / static_cast<double>(queries));
-  });
-  return execution.cancelled() ? Status::failure(Code::cancelled, "cancelled") : Status{};
+  GaussiansAt at(*set.kernels, target, request.a, request.b);
+  Status status = at.build(pool, execution);
+  if (!status.ok()) return status;
+  MixturePass pass(set, target, at, request.precision == Precision::exact, request.top == 0 && !wants_second_moments(request));
+  status = pass.build(pool, execution);
+  if (!status.ok()) return status;
+  const double uniform = target.log_weights ? 0 : std::log(static_cast<double>(target.n));
+  const int64_t queries = request.x.rows, step = MixturePass::block_queries(target.n);
+  const bool means = wants_second_moments(request) || request.denoised || request.score;
+  for (int64_t origin = 0; origin < queries; origin += step) {
+    const int64_t count = std::min(step, queries - origin);
+    status = pass.run(request.x.row(origin), count, nullptr, pool, execution);
+    if (!status.ok()) return status;
+    pool.run(count, [&](int64_t q, int) { read_logits(target, request, at, pass, origin, q, uniform); });
+    const int64_t run = means ? std::max<int64_t>((count + pool.size() - 1) / pool.size(), 1) : count;
+    pool.run(means ? (count + run - 1) / run : 0, [&](int64_t item, int) {
+      MixtureMeans(set, target, request, at, pass, execution).read(origin, item * run, std::min(count, (item + 1) * run));
+    });
+    if (execution.cancelled()) return Status::failure(Code::cancelled, "cancelled");
+    if (execution.progress) execution.progress(static_cast<double>(origin + count) / static_cast<double>(queries));
+  }
+  return {};
 }
 
 }  // namespace regimes

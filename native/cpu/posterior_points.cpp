@@ -5,6 +5,7 @@
 //   float64   for precision "float64", for second moments, and wherever the other two do not apply
 #include <algorithm>
 
+#include "posterior_dense.h"
 #include "posterior_refined.h"
 #include "posterior_small.h"
 
@@ -87,22 +88,40 @@ Status float64(const Instructions& set, const Target& target, const PosteriorReq
   return posterior_float64(*set.kernels, target, request, execution);
 }
 
+// The queries that `answered` leaves.
+std::vector<int64_t> left_of(const std::vector<uint8_t>& answered) {
+  std::vector<int64_t> left;
+  for (size_t q = 0; q < answered.size(); ++q) {
+    if (!answered[q]) left.push_back(static_cast<int64_t>(q));
+  }
+  return left;
+}
+
+// Dense where it applies and its bound meets the contract, float64 for the others.
+Status diffuse(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution) {
+  if (!dense_applies(target, request)) return float64(set, target, request, execution);
+  std::vector<uint8_t> answered(static_cast<size_t>(request.x.rows), 0);
+  const Status status = posterior_dense(set, target, request, execution, answered);
+  std::vector<int64_t> left = left_of(answered);
+  if (!status.ok() || left.empty()) return status;
+  Part part(request, target.d, target.class_count, std::move(left));
+  const Status rest = float64(set, target, part.request(), execution);
+  if (rest.ok()) part.scatter();
+  return rest;
+}
+
 }  // namespace
 
 Status posterior_points(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution) {
   if (request.precision == Precision::float64) return float64(set, target, request, execution);
   if (small_applies(target, request)) return posterior_small(set, target, request, execution);
-  if (!refined_applies(target, request)) return float64(set, target, request, execution);
+  if (!refined_applies(target, request)) return diffuse(set, target, request, execution);
   std::vector<uint8_t> answered(static_cast<size_t>(request.x.rows), 0);
   const Status status = posterior_refined(set, target, request, execution, answered);
-  if (!status.ok()) return status;
-  std::vector<int64_t> left;
-  for (int64_t q = 0; q < request.x.rows; ++q) {
-    if (!answered[q]) left.push_back(q);
-  }
-  if (left.empty()) return {};
+  std::vector<int64_t> left = left_of(answered);
+  if (!status.ok() || left.empty()) return status;
   Part part(request, target.d, target.class_count, std::move(left));
-  const Status rest = float64(set, target, part.request(), execution);
+  const Status rest = diffuse(set, target, part.request(), execution);
   if (rest.ok()) part.scatter();
   return rest;
 }

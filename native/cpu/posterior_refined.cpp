@@ -70,7 +70,7 @@ class RefinedPosterior {
     model.relative = survivors.extended || survivors.count() == 1;
     model.peak_units = survivors.extended ? 8 : model.logit_units;
     if (survivors.extended) model.logit_units = 8;
-    model.uncertainty = survivors.uncertainty;
+    model.logit_offset = survivors.uncertainty * 0x1p53;
     if (!wants_denoised(request_)) {
       read_bounds(target_, request_, at, survivors.sums.sums[0], uniform_, model, log_density, 1, nullptr);
       return true;

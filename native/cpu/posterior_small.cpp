@@ -9,15 +9,15 @@
 // neighbours or the threads; M is the largest of all float64 logits whatever the search visits, since a tile left out has a bound,
 // rounded up, below a logit already seen. Sums run in the order of the tiles inside chunks of 4096 places, merged by the tree of chunks.h.
 //
-// Error of 2, with u = 2^-24, s^2 = log2(e) / (2 b^2), so that logits are -q = -|e|^2 in powers of two, e = s (x - a y) = t - a' delta:
-//   t and delta, a' are rounded to float32, e rounds once:  |de| <= u (|t| + 2 a' |delta| + |e|) <= u (2 |e| + 3 a' rho), rho the tile's
-//   radius; so |dq| <= u (4 q + 6 a' rho sqrt q) before the roundings of the sum: `inner` in sums of four squares, relative to q, and
-//   `outer` where they are taken from start + bias, relative to the larger of |start + bias| and |log2 w|. With log2 w <= over, both
-//   are at most q + over + max(0, -start) + |bias|. start and bias round once each. A weight is off by the factor exp(eta),
-//     |eta| <= u ln 2 [(inner + outer + 6) q + 6 a' rho sqrt q + (outer + 1) (over + max(0, -start) + |bias|) + |bias|] + 26 u
+// Error of 2, with u = 2^-24, s^2 = log2(e) / (2 b^2) and e = s (x - a y) = s a (t - delta): logits are -q = -|e|^2 in powers of two.
+//   t and delta are rounded to float32, their difference rounds once:  |de| <= u (s a |t| + s a |delta| + |e|) <= u (2 |e| + 2 rho),
+//   rho the tile's radius times s a; so |dq| <= u (4 q + 4 rho sqrt q) before the roundings of the sum of squares (`steps`), the slope,
+//   and the exponent, which is relative to |log2 w|. With log2 w <= over, |log2 w| <= q + over + max(0, -start) + |bias|; start and
+//   bias round once each, and |start| is bounded likewise. A weight is off by the factor exp(eta),
+//     |eta| <= u ln 2 [(steps + 7) q + 4 rho sqrt q + 2 (over + max(0, -start) + |bias|) + |bias|] + 26 u
 //   with 5 u for the power of two, 2 for products that round twice (portable), and 19 for the float32 part of the sums. Weights
 //   below 2^-60 are dropped, so |bias| <= |start| + 60 among the others. Then |d log p| <= sum w |eta|, and
-//     |d r| <= sqrt(sum w eta^2) sqrt(sum w |e - r|^2) + 19 u sum w a' rho,   r = sum w e,   sum w |e - r|^2 = sum w q - |r|^2,
+//     |d r| <= sqrt(sum w eta^2) sqrt(sum w |e - r|^2) + 19 u sum w rho,   r = sum w e,   sum w |e - r|^2 = sum w q - |r|^2,
 //   and the score is -r / (s b^2). The dropped mass is at most e^-25 + n 2^-60.
 #include "posterior_small.h"
 
@@ -89,7 +89,7 @@ class SmallPosterior {
         class_count_(request.class_weights ? target.class_count : 0), chunks_(chunk_count(n_)), sums_(SmallSums::count(d_)),
         width_(sums_ + class_count_), log_n_(std::log(static_cast<double>(n_))), uniform_(target.log_weights ? 0 : log_n_),
         inverse_twice_b2_(1 / (2 * request.b * request.b)), scale_(std::sqrt(0.5 * log2_e) / request.b),
-        inner_steps_(d_ <= 4 ? 0 : 4), outer_steps_(d_ <= 4 ? static_cast<double>(d_) : std::ceil(static_cast<double>(d_) / 4)),
+        steps_(std::min(static_cast<double>(d_), 3 + std::ceil(static_cast<double>(d_) / 4))),
         scratch_(static_cast<size_t>(pool_.size())) {
     for (Scratch& scratch : scratch_) {
       scratch.upper.resize(static_cast<size_t>(boxes_.padded));
@@ -151,7 +151,8 @@ class SmallPosterior {
   void find_logits(int64_t q, int64_t tile, Scratch& scratch) const {
     const DataView stored{boxes_.stored.data(), 0, 0, target_.points.dtype, target_.points.scale, target_.points.shift};
     convert_.convert(stored, tile * d_ * box_tile, d_ * box_tile, scratch.rows.data());
-    kernels_.tile_logits(scratch.rows.data(), boxes_.log_weights_of(tile), d_, query(q), request_.a, inverse_twice_b2_, scratch.logits.data());
+    kernels_.tile_logits(scratch.rows.data(), boxes_.log_weights_of(tile), d_, query(q), request_.a, inverse_twice_b2_,
+                         scratch.logits.data());
   }
 
   void plan(int64_t q, Scratch& scratch) {
@@ -169,15 +170,17 @@ class SmallPosterior {
     for (int64_t tile = 0; tile < boxes_.tiles; ++tile) tiles += upper[tile] >= cutoff;
     plan.rows = tiles * box_tile - (upper[boxes_.tiles - 1] >= cutoff ? box_tile - rows_of(boxes_.tiles - 1) : 0);
     const double slope = request_.a * scale_, start = -plan.reference * log2_e;
-    const bool holds = scale_ < 1e30 && scale_ > 1e-30 && slope < 1e30 && boxes_.largest_radius < 1e30 && slope * boxes_.largest_radius < 1e15 &&
+    const bool holds = slope > 1e-12 && slope < 1e15 && boxes_.largest_radius < 1e12 && slope * boxes_.largest_radius < 1e12 &&
                        upper[plan.seed] - plan.reference <= single_headroom &&
-                       0x1p-24 * ln2 * (inner_steps_ + outer_steps_ + 7) * start <= log_density_contract;
+                       0x1p-24 * ln2 * (steps_ + 10) * start <= log_density_contract;
     plan.over = log2_e * std::clamp(upper[plan.seed] - plan.reference, 0.0, single_headroom);
     plan.exact = !holds || plan.rows <= condensed_rows;
     if (plan.exact) return;
     uint16_t* masks = masks_.data() + q / group_queries * boxes_.tiles;
     const uint16_t bit = static_cast<uint16_t>(1u << (q % group_queries));
-    for (int64_t tile = 0; tile < boxes_.tiles; ++tile) masks[tile] = static_cast<uint16_t>(masks[tile] | (upper[tile] >= cutoff ? bit : 0));
+    for (int64_t tile = 0; tile < boxes_.tiles; ++tile) {
+      if (upper[tile] >= cutoff) masks[tile] = static_cast<uint16_t>(masks[tile] | bit);
+    }
   }
 
   void describe(int64_t q, int64_t tile, SmallTile& view) const {
@@ -185,13 +188,13 @@ class SmallPosterior {
     const double *centre = boxes_.centre.data() + tile * d_, *origin = boxes_.centre.data() + plans_[q].seed * d_;
     const double start = (boxes_.heaviest[tile] - plans_[q].reference) * log2_e;
     for (int64_t k = 0; k < d_; ++k) {
-      view.t[k] = static_cast<float>(scale_ * std::fma(-request_.a, centre[k], x[k]));
+      view.t[k] = static_cast<float>(std::fma(-request_.a, centre[k], x[k]) / request_.a);
       view.shift[k] = centre[k] - origin[k];
     }
     view.start = static_cast<float>(start);
     view.radius = request_.a * scale_ * boxes_.radius[tile];
     const double bias = std::min(boxes_.spread[tile] * log2_e, std::abs(start) + 61), deficit = std::max(0.0, -start) + bias;
-    view.rounding = ln2 * ((outer_steps_ + 1) * (plans_[q].over + deficit) + bias) + 26;
+    view.rounding = ln2 * (2 * (plans_[q].over + deficit) + bias) + 26;
   }
 
   // Sums of a group of queries over one chunk.
@@ -202,7 +205,7 @@ class SmallPosterior {
     std::fill(scratch.states.begin(), scratch.states.end(), 0.0);
     std::fill(scratch.classes.begin(), scratch.classes.end(), 0.0);
     SmallTile view;
-    view.a = static_cast<float>(request_.a * scale_);
+    view.slope = static_cast<float>((request_.a * scale_) * (request_.a * scale_));
     for (int64_t tile = chunk * tiles_per_chunk; tile < std::min((chunk + 1) * tiles_per_chunk, boxes_.tiles); ++tile) {
       if (masks[tile] == 0) continue;
       view.rows = boxes_.rows.data() + tile * d_ * box_tile;
@@ -210,7 +213,8 @@ class SmallPosterior {
       for (int64_t q = first; q < end; ++q) {
         if ((masks[tile] >> (q - first) & 1) == 0) continue;
         describe(q, tile, view);
-        kernels_.add_tile(view, d_, scratch.states.data() + (q - first) * sums_ * lanes, class_count_ > 0 ? scratch.weights.data() : nullptr);
+        kernels_.add_tile(view, d_, scratch.states.data() + (q - first) * sums_ * lanes,
+                          class_count_ > 0 ? scratch.weights.data() : nullptr);
         if (class_count_ > 0) add_classes(tile, scratch.weights.data(), scratch.classes.data() + (q - first) * class_count_);
       }
     }
@@ -244,13 +248,14 @@ class SmallPosterior {
     const double log_density = plan.reference + std::log(mass) - uniform_ - constant;
 
     constexpr double u = 0x1p-24, u64 = 0x1p-53;
-    const double units = ln2 * (inner_steps_ + outer_steps_ + 6), energy = std::max(0.0, sums[SmallSums::energy] / mass);
-    const double displacement = 6 * ln2 * std::sqrt(std::max(0.0, sums[SmallSums::displacement] / mass));
+    const double units = ln2 * (steps_ + 7), energy = std::max(0.0, sums[SmallSums::energy] / mass);
+    const double displacement = 4 * ln2 * std::sqrt(std::max(0.0, sums[SmallSums::displacement] / mass));
     const double mean_eta = 1.02 * u * (units * energy + displacement + sums[SmallSums::rounding] / mass);
     const double eta = 1.02 * u * (units * std::sqrt(std::max(0.0, sums[SmallSums::energy_squared] / mass)) + displacement +
                                    std::sqrt(sums[SmallSums::rounding_squared] / mass));
     const double dropped = 1.02 * (std::exp(-single_reach) + static_cast<double>(n_) * 0x1p-60);
-    const double error_log_density = mean_eta + dropped + 16 * u64 * (1 + std::abs(plan.reference) + std::abs(log_density) + std::abs(constant) + log_n_);
+    const double size = 1 + std::abs(plan.reference) + std::abs(log_density) + std::abs(constant) + log_n_;
+    const double error_log_density = mean_eta + dropped + 16 * u64 * size;
     if (!(eta <= 1e-3) || !(error_log_density <= log_density_contract)) return Outcome::inaccurate;
 
     const double *origin = boxes_.centre.data() + plan.seed * d_, *x = query(q), b2 = request_.b * request_.b;
@@ -398,7 +403,8 @@ class SmallPosterior {
       const double moment = partials[ExactSums::moments + k] / (1 + total.rest);
       denoised[k] = origin[k] + moment;
       if (request_.denoised) request_.denoised[at * d_ + k] = denoised[k];
-      if (request_.score) request_.score[at * d_ + k] = std::fma(request_.a, moment, -std::fma(-request_.a, origin[k], request_.x(at, k))) / b2;
+      const double residual = std::fma(-request_.a, origin[k], request_.x(at, k));
+      if (request_.score) request_.score[at * d_ + k] = std::fma(request_.a, moment, -residual) / b2;
     }
     // Moments are about the heaviest datum: a |y - y*| <= |e| + |e*| doubles the terms of the sum.
     const ErrorModel model{chain_units(d_), 16, b2, false};
@@ -426,7 +432,7 @@ class SmallPosterior {
   const double uniform_;    // log n for uniform weights, which the logits leave out
   const double inverse_twice_b2_;
   const double scale_;      // s
-  const double inner_steps_, outer_steps_;  // roundings of sums of 4 squares, and of the exponent that they enter
+  const double steps_;      // roundings of a sum of squares: parts of four, then their sum
   std::vector<Scratch> scratch_;
 
   // The block of queries at hand.

@@ -216,6 +216,8 @@ inline void with_stored(const DataView& data, Body body) {
   switch (data.dtype) {
     case Dtype::u8:
       return body(static_cast<const uint8_t*>(data.stored));
+    case Dtype::f16:
+      return body(static_cast<const Half*>(data.stored));
     case Dtype::f32:
       return body(static_cast<const float*>(data.stored));
     case Dtype::f64:

@@ -20,16 +20,16 @@ struct ExactSums {
   static constexpr int count(int64_t d) { return moments + static_cast<int>(d); }
 };
 
-// One query seen from one tile with centre c, in units where the logit is -|t - a delta|^2 in powers of two.
+// One query seen from one tile with centre c: logits are -slope |t - delta|^2 in powers of two.
 struct SmallTile {
   const float* rows;           // [d][box_tile] delta
   const float* bias;           // [box_tile] or null
-  float a;                     // scaled
+  float slope;                 // log2(e) a^2 / (2 b^2)
   float start;                 // log2 weight of the tile over the reference logit
-  float t[box_dimensions];     // x - a c, scaled
+  float t[box_dimensions];     // x / a - c
   double shift[box_dimensions];  // c - centre of the query
   double rounding;             // see posterior_small.cpp
-  double radius;               // a max |delta|, scaled
+  double radius;               // sqrt(slope) max |delta|
 };
 
 struct SmallKernels {
@@ -37,10 +37,10 @@ struct SmallKernels {
   void (*upper_bounds)(const double* low, const double* high, const double* heaviest, int64_t padded, int64_t d, const double* x,
                        double a, double inverse_twice_b2, double* upper);
 
-  // Adds a tile to a state of SmallSums. w_i = 2^(start + bias_i - |t - a delta_i|^2), 0 below 2^-60; the sums are
+  // Adds a tile to a state of SmallSums. w_i = 2^(start + bias_i - slope |t - delta_i|^2), 0 below 2^-60; the sums are
   //   weight w, gap w log2 w, squares w^2, energy w q, energy_squared w q^2 (rounded up), displacement radius^2 w q,
   //   rounding w, rounding_squared rounding^2 w, spread radius w, moments w (shift + delta),
-  // with q = start - log2 w >= |t - a delta|^2.
+  // with q = start - log2 w >= slope |t - delta|^2.
   // weights [box_tile] receives w where not null.
   void (*add_tile)(const SmallTile& tile, int64_t d, double* state, float* weights);
 

@@ -46,36 +46,27 @@ inline void add_tile_of(const SmallTile& tile, double* state, float* weights) {
   Floats t[D];
 #pragma GCC unroll 16
   for (int k = 0; k < D; ++k) t[k] = spread(tile.t[k]);
-  const Floats a = spread(tile.a), start = spread(tile.start), least = spread(-60);
+  const Floats slope = spread(tile.slope), start = spread(tile.start), least = spread(-60);
   Floats weight = spread(0), gap = weight, curvature = weight, squares = weight, moments[D];
 #pragma GCC unroll 16
   for (int k = 0; k < D; ++k) moments[k] = weight;
 
   for (int64_t i = 0; i < box_tile; i += 16) {
     const float* rows = tile.rows + i;
-    Floats exponent = start;
-    if (Biased) exponent = exponent + load(tile.bias + i);
-    if constexpr (D <= 4) {
+    Floats square;
 #pragma GCC unroll 16
-      for (int k = 0; k < D; ++k) {
-        const Floats e = subtract_product(t[k], a, load(rows + k * box_tile));
-        exponent = subtract_product(exponent, e, e);
+    for (int block = 0; block < D; block += 4) {
+      const Floats first = t[block] - load(rows + block * box_tile);
+      Floats part = first * first;
+#pragma GCC unroll 16
+      for (int k = block + 1; k < (block + 4 < D ? block + 4 : D); ++k) {
+        const Floats e = t[k] - load(rows + k * box_tile);
+        part = multiply_add(e, e, part);
       }
-    } else {
-#pragma GCC unroll 16
-      for (int block = 0; block < D; block += 4) {
-        const Floats first = subtract_product(t[block], a, load(rows + block * box_tile));
-        Floats square = first * first;
-#pragma GCC unroll 16
-        for (int k = block + 1; k < (block + 4 < D ? block + 4 : D); ++k) {
-          const Floats e = subtract_product(t[k], a, load(rows + k * box_tile));
-          square = multiply_add(e, e, square);
-        }
-        exponent = exponent - square;
-      }
+      square = block == 0 ? part : square + part;
     }
+    const Floats exponent = subtract_product(Biased ? start + load(tile.bias + i) : start, slope, square);
     const Floats w = where_above(exponent, least, power_of_two(exponent));
-    exponent = max(exponent, least);
     weight = weight + w;
     const Floats weighted = w * exponent;
     gap = gap + weighted;
@@ -87,16 +78,16 @@ inline void add_tile_of(const SmallTile& tile, double* state, float* weights) {
   }
 
   const auto add = [state](int sum, Lanes value) { store(state + sum * 8, load(state + sum * 8) + value); };
-  const Lanes mass = fold(weight), slope = fold(gap), offset = broadcast(static_cast<double>(tile.start));
-  const Lanes energy = offset * mass - slope;
+  const Lanes mass = fold(weight), tilt = fold(gap), offset = broadcast(static_cast<double>(tile.start));
+  const Lanes energy = offset * mass - tilt;
   // sum w (start - log2 w)^2, with what the float32 sums and the cancellation may have lost.
   const Lanes spare = broadcast(1 + 1e-5), square = multiply_add(offset * spare, offset * mass, fold(curvature) * spare);
   const Lanes rounding = broadcast(tile.rounding) * mass;
   add(SmallSums::weight, mass);
-  add(SmallSums::gap, slope);
+  add(SmallSums::gap, tilt);
   add(SmallSums::squares, fold(squares));
   add(SmallSums::energy, energy);
-  add(SmallSums::energy_squared, square - broadcast(2) * offset * slope);
+  add(SmallSums::energy_squared, square - broadcast(2) * offset * tilt);
   add(SmallSums::displacement, broadcast(tile.radius * tile.radius) * energy);
   add(SmallSums::rounding, rounding);
   add(SmallSums::rounding_squared, broadcast(tile.rounding) * rounding);

@@ -116,7 +116,7 @@ void Digits::load(int64_t first, int64_t count, Scratch& scratch) const {
   scratch.rows = bytes_.rows + first * bytes_.stride;
   scratch.own.resize(static_cast<size_t>(2 * block_rows() * draw_group));  // own, rest
   scratch.noise.resize(static_cast<size_t>(block_rows() * draw_group));
-  if (first + count < n_) return;
+  if ((n_ - first - count) * bytes_.stride >= overrun) return;
   scratch.tail.resize(static_cast<size_t>(count * bytes_.stride + overrun));
   std::copy_n(scratch.rows, (count - 1) * bytes_.stride + d_, scratch.tail.data());
   scratch.rows = scratch.tail.data();

@@ -2,7 +2,6 @@
 
 #include "../core/draws.h"
 #include "../core/error_bound.h"
-#include "../core/gaussian.h"
 #include "../core/thread_pool.h"
 #include "posterior.h"
 
@@ -13,6 +12,30 @@ using reference::Posterior;
 
 void copy(double* out, int64_t row, const std::vector<double>& values) {
   if (out != nullptr) std::copy(values.begin(), values.end(), out + row * static_cast<int64_t>(values.size()));
+}
+
+// Mixtures: dense Cholesky factors, whose solves and determinants lose the condition number of S_k.
+ErrorModel dense_error_model(const Target& mixture, double a, double b) {
+  const Covariances& c = *mixture.covariances;
+  const int64_t d = mixture.d, per = c.type == Covariances::Type::spherical ? 1 : d;
+  const double* values = c.type == Covariances::Type::full ? c.eigenvalues.data() : c.values.data();
+  ErrorModel model;
+  double condition = 1;
+  for (int64_t k = 0; k < mixture.n; ++k) {
+    const auto [low, high] = std::minmax_element(values + k * per, values + (k + 1) * per);
+    double extra = 0;
+    for (int64_t j = 0; j < d * c.rank; ++j) extra += c.factors[k * d * c.rank + j] * c.factors[k * d * c.rank + j];
+    const double least = a * a * *low + b * b;
+    condition = std::max(condition, (a * a * (*high + extra) + b * b) / least);
+    model.smallest_variance = k == 0 ? least : std::min(model.smallest_variance, least);
+  }
+  const double length = static_cast<double>(d), rank = static_cast<double>(c.rank);
+  const bool coupled = c.type == Covariances::Type::full || c.type == Covariances::Type::low_rank;
+  const double amplified = coupled ? 16 * (length + rank * rank) * condition : 0;
+  model.logit_units = 2 * chain_units(d) + amplified;
+  model.velocity_units = 8 + amplified;
+  model.logit_offset = length * (4 + amplified);
+  return model;
 }
 
 void set(double* out, int64_t row, double value) {
@@ -65,7 +88,7 @@ void read(const Target& target, const PosteriorRequest& request, const ErrorMode
 
 Status posterior(const Target& target, const PosteriorRequest& request, const Execution& execution) {
   const ErrorModel model = target.kind == Target::Kind::points ? points_error_model(target.d, request.b)
-                                                               : mixture_error_model(target, request.a, request.b);
+                                                               : dense_error_model(target, request.a, request.b);
   ThreadPool pool(execution.threads);
   std::atomic<int64_t> done{0};
   pool.run(request.x.rows, [&](int64_t q, int) {

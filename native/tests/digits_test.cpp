@@ -1,4 +1,5 @@
 // Integer products of bytes with digits: every table that this machine runs equals plain 64-bit integer loops exactly.
+#include <cstring>
 #include <vector>
 
 #include "../cpu/cpu.h"
@@ -59,6 +60,11 @@ void products_of(const DigitKernels& table, int64_t d, int count, int groups, in
   CHECK(bytes % 64 == 0 && table.single_bytes(d, planes) % 64 == 0);
   Packed packed(groups * bytes), single(table.single_bytes(d, planes));
   for (int g = 0; g < groups; ++g) table.pack_group(x.data() + g * digit_lanes * d, d, planes, packed.data + g * bytes);
+  std::vector<int32_t> transposed(static_cast<size_t>(digit_lanes * d));
+  for (int64_t k = 0; k < digit_lanes * d; ++k) transposed[k] = x[k % digit_lanes * d + k / digit_lanes];
+  Packed by_lanes(bytes);
+  table.pack_lanes(transposed.data(), d, planes, by_lanes.data);
+  CHECK(std::memcmp(by_lanes.data, packed.data, static_cast<size_t>(bytes)) == 0);
   const double untouched = 0.5;
   std::vector<double> out(static_cast<size_t>(groups * out_rows * digit_lanes), untouched);
   table.group_products(rows.data(), stride, count, d, packed.data, groups, planes, out.data(), out_rows);
@@ -79,14 +85,16 @@ void products_of(const DigitKernels& table, int64_t d, int count, int groups, in
     if (q % 5 != 0) continue;
     table.pack_single(x.data() + q * d, d, planes, single.data);
     table.single_products(rows.data(), stride, nullptr, count, d, single.data, planes, ordered.data());
-    table.single_products(rows.data(), stride, index.data(), static_cast<int64_t>(index.size()), d, single.data, planes, gathered.data());
+    const auto wanted = static_cast<int64_t>(index.size());
+    table.single_products(rows.data(), stride, index.data(), wanted, d, single.data, planes, gathered.data());
     equal = equal && ordered == expected;
     for (size_t i = 0; i < index.size(); ++i) equal = equal && gathered[i] == expected[index[i]];
   }
   if (!equal) std::fprintf(stderr, "%s d=%ld count=%d groups=%d planes=%d\n", table.name, long(d), count, groups, planes);
   CHECK(equal);
   for (int g = 0; g < groups; ++g) {
-    for (int64_t k = count * digit_lanes; k < out_rows * digit_lanes; ++k) equal = equal && out[g * out_rows * digit_lanes + k] == untouched;
+    const double* after = out.data() + (g * out_rows + count) * digit_lanes;
+    for (int k = 0; k < 2 * digit_lanes; ++k) equal = equal && after[k] == untouched;
   }
   CHECK(equal);
 }

@@ -248,7 +248,8 @@ void test_set(const std::vector<Problem*>& problems) {
   if (Set().kernels == nullptr) return;
   for (const Problem* p : problems) {
     const auto posterior = [](const Target& target, const PosteriorRequest& request, const Execution& execution) {
-      return (target.kind == Target::Kind::points ? posterior_float64 : posterior_mixture)(*Set().kernels, target, request, execution);
+      return target.kind == Target::Kind::points ? posterior_float64(*Set().kernels, target, request, execution)
+                                                 : posterior_mixture(Set(), target, request, execution);
     };
     test_accuracy(*p, Set().name, posterior);
     test_bits(*p, posterior);

@@ -43,7 +43,7 @@ struct Curves {
 Status sweep(const Instructions& set, const Target& target, const SweepRequest& request, int threads = 1) {
   Execution execution;
   execution.threads = threads;
-  return target.kind == Target::Kind::points ? sweep_points(set, target, request, execution) : sweep_mixture(*set.kernels, target, request, execution);
+  return target.kind == Target::Kind::points ? sweep_points(set, target, request, execution) : sweep_mixture(set, target, request, execution);
 }
 
 bool same_bits(const Curves& x, const Curves& y) {

@@ -1,0 +1,50 @@
+// The inner loops of the dense posterior, one table per instruction set. 16 queries at once, one per lane; each lane's arithmetic is
+// independent of its neighbours.
+#pragma once
+
+#include <cstdint>
+
+#include "digits.h"
+#include "kernels.h"
+
+namespace regimes {
+
+// What a block of rows gives for 16 queries.
+struct DenseSums {
+  LaneSums halves[2];             // lanes 0 ... 7 and 8 ... 15; no `index`, no `gap_squared`
+  double second[digit_lanes];     // sum_r w_r half_square_r, w_r = exp(logit_r - max)
+  double fourth[digit_lanes];     // sum_r w_r^2 half_square_r^2, without integers
+  double total[digit_lanes];      // sum_r W_r, exact
+  double lost[digit_lanes];       // sum_r |w_r limit - W_r|
+};
+
+struct DenseKernels {
+  // values[r][16] = products[r][16] * slope[16] + bias[r] in place; max[16] = their maxima.
+  void (*logits)(double* products, int rows, const double* slope, const double* bias, double* max);
+
+  // weights[r][16] = exp(logits[r] - max) in float32, relative error below (8 + |logit - max|) 2^-24, zero below e^-87; sums in
+  // chains of 32. integers[r][16] = round(weights * limit), where not null.
+  void (*weights)(const double* logits, int rows, const double* max, const float* half_square, float limit, float* weights,
+                  int32_t* integers, DenseSums* sums);
+
+  // out[g][r][16] = sum_s values[r * row_stride + s * step_stride] lanes[g][s][16] for `count` rows and `steps` steps, in float32
+  // chains of `chain` products; `chains` of them are added in float32, and these sums in float64. out has out_rows rows per group.
+  void (*products)(const float* values, int64_t row_stride, int64_t step_stride, int count, int64_t steps, const float* lanes, int groups,
+                   int64_t chain, int64_t chains, double* out, int64_t out_rows);
+
+  // sums[j][16] = sums[j] keep[16] + (products[j] - centre[j] total[16]) factor[16]; centre null: 0.
+  void (*accumulate)(double* sums, const double* products, int64_t columns, const double* keep, const double* factor, const double* total,
+                     const uint8_t* centre);
+
+  // values[r][j] = float(y_rj - origin_j) and half_square[r] = 1/2 |y_r - origin|^2 for rows first_row + r.
+  void (*centre_rows)(const DataView& data, int64_t first_row, int rows, const double* origin, float* values, double* half_square);
+
+  // values[r][j] = bytes[r * stride + j] - centre[j], exact.
+  void (*centre_bytes)(const uint8_t* bytes, int64_t stride, int rows, int64_t columns, const uint8_t* centre, float* values);
+};
+
+const DenseKernels* dense_avx512();
+const DenseKernels* dense_avx2();
+const DenseKernels* dense_portable();
+
+}  // namespace regimes

@@ -1,0 +1,310 @@
+// The kernels of dense.h, written once and compiled per instruction set by dense_<set>.cpp, which defines, in an unnamed namespace:
+//   Register, register_lanes   float32 lanes of one register: 16, 8 or 4
+//   tile_registers             registers of queries per tile; tile_rows * tile_registers sums live in registers
+//   zero_register(), load_register(p), store_register(p, x), spread_register(x), fuse(sum, x, y)
+// Element by element, GCC's and Clang's vector types serve every set. No inline function of the standard library here, for the reason
+// given in kernels_body.h.
+#pragma once
+
+#include "dense.h"
+
+#pragma GCC diagnostic ignored "-Wpsabi"  // wide vectors pass between functions of this file alone
+
+namespace {
+
+using regimes::DataView;
+using regimes::DenseSums;
+using regimes::digit_lanes;
+using regimes::Dtype;
+
+typedef double Doubles __attribute__((vector_size(64), aligned(8)));
+typedef float Singles __attribute__((vector_size(32), aligned(4)));
+typedef int32_t Integers __attribute__((vector_size(32), aligned(4)));
+
+template <class Vector, class Value>
+inline Vector load_vector(const Value* p) {
+  Vector x;
+  __builtin_memcpy(&x, p, sizeof(x));
+  return x;
+}
+template <class Vector, class Value>
+inline void store_vector(Value* p, const Vector& x) {
+  __builtin_memcpy(p, &x, sizeof(x));
+}
+
+void logits(double* products, int rows, const double* slope, const double* bias, double* max) {
+  const Doubles slope_low = load_vector<Doubles>(slope), slope_high = load_vector<Doubles>(slope + 8);
+  Doubles max_low = Doubles{} - 1.7e308, max_high = max_low;
+  for (int r = 0; r < rows; ++r) {
+    double* row = products + r * digit_lanes;
+    const Doubles low = load_vector<Doubles>(row) * slope_low + bias[r], high = load_vector<Doubles>(row + 8) * slope_high + bias[r];
+    max_low = low > max_low ? low : max_low;
+    max_high = high > max_high ? high : max_high;
+    store_vector(row, low);
+    store_vector(row + 8, high);
+  }
+  store_vector(max, max_low);
+  store_vector(max + 8, max_high);
+}
+
+// exp(x) for -87 <= x <= 0, relative error below 4 2^-24: x = n ln 2 + r, Taylor's polynomial of degree 7 on |r| <= ln 2 / 2.
+inline Singles exponential_of(Singles x) {
+  const Singles magic = Singles{} + 0x1.8p23f;
+  const Singles shifted = x * 0x1.715476p+0f + magic;
+  const Singles n = shifted - magic;
+  Singles r = x - n * 0x1.62e4p-1f;   // ln 2 in two parts, the first short enough for exact products
+  r = r - n * 0x1.7f7d1cp-20f;
+  Singles q = Singles{} + 1.98412698e-4f;
+  q = q * r + 1.38888889e-3f;
+  q = q * r + 8.33333333e-3f;
+  q = q * r + 4.16666667e-2f;
+  q = q * r + 1.66666667e-1f;
+  q = q * r + 0.5f;
+  const Singles value = q * (r * r) + r + 1.0f;
+  const Integers power = (Integers)shifted << 23;
+  return (Singles)((Integers)value + power);
+}
+
+constexpr int sum_chain = 32;
+
+// Lanes [half * 8, half * 8 + 8) of a block.
+template <bool Whole>
+void weights_half(const double* logits, int rows, const double* max, const float* half_square, float limit, float* weights,
+                  int32_t* integers, int half, DenseSums* sums) {
+  const Doubles top = load_vector<Doubles>(max);
+  Doubles rest = {}, gap = {}, squares = {}, second = {}, fourth = {}, total = {}, lost = {};
+  for (int first = 0; first < rows; first += sum_chain) {
+    const int end = first + sum_chain < rows ? first + sum_chain : rows;
+    Singles rest_part = {}, gap_part = {}, squares_part = {}, second_part = {}, fourth_part = {}, lost_part = {};
+    Doubles total_part = {};
+    for (int r = first; r < end; ++r) {
+      Doubles difference = load_vector<Doubles>(logits + r * digit_lanes) - top;
+      difference = difference < -1e4 ? Doubles{} - 1e4 : difference;
+      const Singles x = __builtin_convertvector(difference, Singles);
+      const Singles bounded = x < -87.0f ? Singles{} - 87.0f : x;
+      const Singles value = x < -87.0f ? Singles{} : exponential_of(bounded);
+      rest_part += value;
+      gap_part -= value * bounded;
+      squares_part += value * value;
+      const Singles moment = value * half_square[r];
+      second_part += moment;
+      if constexpr (!Whole) fourth_part += moment * moment;
+      store_vector(weights + r * digit_lanes, value);
+      if constexpr (Whole) {
+        const Singles scaled = value * limit;
+        const Integers integer = __builtin_convertvector(scaled + 0.5f, Integers);
+        const Singles difference_of = __builtin_convertvector(integer, Singles) - scaled;
+        lost_part += difference_of < 0.0f ? -difference_of : difference_of;
+        total_part += __builtin_convertvector(integer, Doubles);
+        store_vector(integers + r * digit_lanes, integer);
+      }
+    }
+    rest += __builtin_convertvector(rest_part, Doubles);
+    gap += __builtin_convertvector(gap_part, Doubles);
+    squares += __builtin_convertvector(squares_part, Doubles);
+    second += __builtin_convertvector(second_part, Doubles);
+    fourth += __builtin_convertvector(fourth_part, Doubles);
+    lost += __builtin_convertvector(lost_part, Doubles);
+    total += total_part;
+  }
+  // The maximum itself, exp(0) = 1, is left out of rest and squares.
+  regimes::LaneSums& out = sums->halves[half];
+  store_vector(out.max, top);
+  store_vector(out.rest, rest - 1.0);
+  store_vector(out.gap, gap);
+  store_vector(out.gap_squared, Doubles{});
+  store_vector(out.squares, squares - 1.0);
+  store_vector(sums->second + half * 8, second);
+  store_vector(sums->fourth + half * 8, fourth);
+  store_vector(sums->total + half * 8, total);
+  store_vector(sums->lost + half * 8, lost);
+}
+
+void weights(const double* logits, int rows, const double* max, const float* half_square, float limit, float* weights, int32_t* integers,
+             DenseSums* sums) {
+  for (int half = 0; half < 2; ++half) {
+    if (integers) {
+      weights_half<true>(logits + half * 8, rows, max + half * 8, half_square, limit, weights + half * 8, integers + half * 8, half, sums);
+    } else {
+      weights_half<false>(logits + half * 8, rows, max + half * 8, half_square, limit, weights + half * 8, nullptr, half, sums);
+    }
+  }
+}
+
+constexpr int tile_rows = 6;
+constexpr int registers_per_group = digit_lanes / register_lanes;
+
+template <int Rows, int Count>
+[[gnu::noinline]] void float_tile(const float* values, int64_t row_stride, int64_t step_stride, int64_t steps, const float* const* lanes,
+                                  bool more, float* result) {
+  Register sum[Rows][Count];
+  const float* from[Count];
+#pragma GCC unroll 8
+  for (int u = 0; u < Count; ++u) from[u] = lanes[u];
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+    for (int u = 0; u < Count; ++u) sum[r][u] = zero_register();
+  for (int64_t s = 0; s < steps; ++s) {
+    Register query[Count];
+#pragma GCC unroll 8
+    for (int u = 0; u < Count; ++u) query[u] = load_register(from[u] + s * digit_lanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+      const Register value = spread_register(values[r * row_stride + s * step_stride]);
+#pragma GCC unroll 8
+      for (int u = 0; u < Count; ++u) fuse(sum[r][u], value, query[u]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+    for (int u = 0; u < Count; ++u) {
+      float* to = result + (u * Rows + r) * register_lanes;
+      if (more) sum[r][u] += load_register(to);
+      store_register(to, sum[r][u]);
+    }
+}
+
+template <int Count>
+void float_rows(const float* values, int64_t row_stride, int64_t step_stride, int rows, int64_t steps, int64_t chain,
+                const float* const* lanes, double* const* out, bool first) {
+  float sums[tile_rows * Count * register_lanes];
+  const float* from[Count];
+  for (int u = 0; u < Count; ++u) from[u] = lanes[u];
+  for (int64_t s = 0; s < steps; s += chain) {
+    const int64_t length = steps - s < chain ? steps - s : chain;
+    const float* start = values + s * step_stride;
+    switch (rows) {
+      case 1:
+        float_tile<1, Count>(start, row_stride, step_stride, length, from, s > 0, sums);
+        break;
+      case 2:
+        float_tile<2, Count>(start, row_stride, step_stride, length, from, s > 0, sums);
+        break;
+      case 3:
+        float_tile<3, Count>(start, row_stride, step_stride, length, from, s > 0, sums);
+        break;
+      case 4:
+        float_tile<4, Count>(start, row_stride, step_stride, length, from, s > 0, sums);
+        break;
+      case 5:
+        float_tile<5, Count>(start, row_stride, step_stride, length, from, s > 0, sums);
+        break;
+      default:
+        float_tile<tile_rows, Count>(start, row_stride, step_stride, length, from, s > 0, sums);
+    }
+    for (int u = 0; u < Count; ++u) from[u] += chain * digit_lanes;
+  }
+  for (int u = 0; u < Count; ++u) {
+    for (int r = 0; r < rows; ++r) {
+      const float* sum = sums + (u * rows + r) * register_lanes;
+      double* total = out[u] + r * digit_lanes;
+      if (first) {
+        for (int lane = 0; lane < register_lanes; ++lane) total[lane] = sum[lane];
+      } else {
+        for (int lane = 0; lane < register_lanes; ++lane) total[lane] += sum[lane];
+      }
+    }
+  }
+}
+
+void products(const float* values, int64_t row_stride, int64_t step_stride, int count, int64_t steps, const float* lanes, int groups,
+              int64_t chain, int64_t chains, double* out, int64_t out_rows) {
+  const int registers = groups * registers_per_group;
+  for (int row = 0; row < count; row += tile_rows) {
+    const int rows = count - row < tile_rows ? count - row : tile_rows;
+    for (int u = 0; u < registers;) {
+      const int taken = registers - u < tile_registers ? registers - u : tile_registers;
+      for (int64_t s = 0; s < steps; s += chain * chains) {
+        const int64_t length = steps - s < chain * chains ? steps - s : chain * chains;
+        const float* from[tile_registers] = {};
+        double* to[tile_registers] = {};
+        for (int i = 0; i < taken; ++i) {
+          const int group = (u + i) / registers_per_group, part = (u + i) % registers_per_group;
+          from[i] = lanes + (group * steps + s) * digit_lanes + part * register_lanes;
+          to[i] = out + (group * out_rows + row) * digit_lanes + part * register_lanes;
+        }
+        const float* first = values + row * row_stride + s * step_stride;
+        switch (taken) {
+          case 1:
+            float_rows<1>(first, row_stride, step_stride, rows, length, chain, from, to, s == 0);
+            break;
+          case 2:
+            float_rows<2>(first, row_stride, step_stride, rows, length, chain, from, to, s == 0);
+            break;
+          case 3:
+            if constexpr (tile_registers > 2) float_rows<3>(first, row_stride, step_stride, rows, length, chain, from, to, s == 0);
+            break;
+          default:
+            float_rows<tile_registers>(first, row_stride, step_stride, rows, length, chain, from, to, s == 0);
+        }
+      }
+      u += taken;
+    }
+  }
+}
+
+void accumulate(double* sums, const double* products, int64_t columns, const double* keep, const double* factor, const double* total,
+                const uint8_t* centre) {
+  for (int half = 0; half < digit_lanes; half += 8) {
+    const Doubles kept = load_vector<Doubles>(keep + half), gain = load_vector<Doubles>(factor + half);
+    const Doubles whole = load_vector<Doubles>(total + half);
+    for (int64_t j = 0; j < columns; ++j) {
+      double* sum = sums + j * digit_lanes + half;
+      Doubles product = load_vector<Doubles>(products + j * digit_lanes + half);
+      if (centre) product -= whole * static_cast<double>(centre[j]);
+      store_vector(sum, load_vector<Doubles>(sum) * kept + product * gain);
+    }
+  }
+}
+
+template <class Stored>
+void centre_rows_of(const DataView& data, int64_t first_row, int rows, const double* origin, float* values, double* half_square) {
+  const double scale = data.scale, shift = data.shift;
+  const int64_t columns = data.columns;
+  for (int r = 0; r < rows; ++r) {
+    const Stored* stored = static_cast<const Stored*>(data.stored) + (first_row + r) * columns;
+    float* row = values + r * columns;
+    double squares[8] = {};
+    int64_t j = 0;
+    for (; j + 8 <= columns; j += 8) {
+      for (int lane = 0; lane < 8; ++lane) {
+        const double centred = static_cast<double>(stored[j + lane]) * scale + shift - origin[j + lane];
+        row[j + lane] = static_cast<float>(centred);
+        squares[lane] += centred * centred;
+      }
+    }
+    for (; j < columns; ++j) {
+      const double centred = static_cast<double>(stored[j]) * scale + shift - origin[j];
+      row[j] = static_cast<float>(centred);
+      squares[j % 8] += centred * centred;
+    }
+    double square = 0;
+    for (int lane = 0; lane < 8; ++lane) square += squares[lane];
+    half_square[r] = square / 2;
+  }
+}
+
+void centre_rows(const DataView& data, int64_t first_row, int rows, const double* origin, float* values, double* half_square) {
+  switch (data.dtype) {
+    case Dtype::u8:
+      return centre_rows_of<uint8_t>(data, first_row, rows, origin, values, half_square);
+    case Dtype::f32:
+      return centre_rows_of<float>(data, first_row, rows, origin, values, half_square);
+    case Dtype::f64:
+      return centre_rows_of<double>(data, first_row, rows, origin, values, half_square);
+  }
+}
+
+void centre_bytes(const uint8_t* bytes, int64_t stride, int rows, int64_t columns, const uint8_t* centre, float* values) {
+  for (int r = 0; r < rows; ++r) {
+    const uint8_t* from = bytes + r * stride;
+    float* row = values + r * columns;
+    for (int64_t j = 0; j < columns; ++j) row[j] = static_cast<float>(static_cast<int32_t>(from[j]) - static_cast<int32_t>(centre[j]));
+  }
+}
+
+constexpr regimes::DenseKernels dense_table{logits, weights, products, accumulate, centre_rows, centre_bytes};
+
+}  // namespace

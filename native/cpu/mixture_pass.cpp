@@ -1,0 +1,212 @@
+#include "mixture_pass.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "../core/chunks.h"
+
+namespace regimes {
+namespace {
+
+constexpr int64_t block_pairs = int64_t{1} << 22;
+constexpr int64_t queries_per_item = 64;  // queries that pass a component together
+
+}  // namespace
+
+int64_t MixturePass::block_queries(int64_t n) { return std::clamp<int64_t>(block_pairs / n / 16 * 16, 16, 512); }
+
+MixturePass::MixturePass(const Instructions& set, const Target& target, const GaussiansAt& at, bool cut, bool screened)
+    : set_(set), target_(target), at_(at), n_(target.n), d_(target.d), cut_(cut), screened_(cut && screened && target.n > 1),
+      reach_(std::log(static_cast<double>(target.n)) + 37) {}
+
+Status MixturePass::build(ThreadPool& pool, const Execution& execution) {
+  if (!screened_ || target_.screen == nullptr) return {};
+  bounds_ = std::make_unique<MixtureBounds>(set_, target_, at_);
+  return bounds_->build(pool, execution);
+}
+
+Status MixturePass::run(const double* x, int64_t count, const int32_t* guess, ThreadPool& pool, const Execution& execution) {
+  stride_ = (count + 15) / 16 * 16;
+  cutoff_.assign(static_cast<size_t>(count), -INFINITY);
+  guess_.assign(static_cast<size_t>(count), -1);
+  guess_logit_.assign(static_cast<size_t>(count), 0.0);
+  if (guess) guess_.assign(guess, guess + count);
+  if (bounds_) {
+    bound_.resize(static_cast<size_t>(n_ * stride_));
+    bounds_->find(x, count, pool, execution, bound_.data(), stride_);
+  }
+  const bool cuts_forms = screened_ && target_.covariances->type == Covariances::Type::full;
+  if (!guess && (bounds_ || cuts_forms) && !execution.cancelled()) find_guesses(x, count, pool, execution);
+  if (guess_[0] >= 0 && !execution.cancelled()) evaluate_guesses(x, count, pool, execution);
+  if (!execution.cancelled()) evaluate(x, count, pool, execution);
+  if (execution.cancelled()) return Status::failure(Code::cancelled, "cancelled");
+  sums_.assign(static_cast<size_t>(count), {});
+  least_.assign(static_cast<size_t>(count), 0.0);
+  survivors_.assign(static_cast<size_t>(count), 0);
+  pool.run(count, [&](int64_t q, int) { sum_up(q); });
+  return {};
+}
+
+// Only orders the work: any guess gives the same results.
+void MixturePass::find_guesses(const double* x, int64_t count, ThreadPool& pool, const Execution& execution) {
+  if (bounds_) {
+    std::vector<float> most(bound_.begin(), bound_.begin() + count);
+    guess_.assign(static_cast<size_t>(count), 0);
+    for (int64_t k = 1; k < n_; ++k) {
+      const float* row = bound_.data() + k * stride_;
+      const auto index = static_cast<int32_t>(k);
+      for (int64_t q = 0; q < count; ++q) {
+        const bool better = row[q] > most[q];
+        most[q] = better ? row[q] : most[q];
+        guess_[q] = better ? index : guess_[q];
+      }
+    }
+    return;
+  }
+  std::vector<double> best(static_cast<size_t>(count), -INFINITY);
+  pool.run((count + solver_vectors - 1) / solver_vectors, [&](int64_t item, int) {
+    GaussianSolver solver(*set_.kernels, d_, 0);
+    const int64_t first = item * solver_vectors;
+    const int size = static_cast<int>(std::min<int64_t>(solver_vectors, count - first));
+    const double* rows[solver_vectors];
+    double form[solver_vectors];
+    for (int v = 0; v < size; ++v) rows[v] = x + (first + v) * d_;
+    for (int64_t k = 0; k < n_ && !execution.cancelled(); ++k) {
+      solver.load(at_.view(k, nullptr), at_.a(), at_.b());
+      solver.estimates(rows, size, form);
+      for (int v = 0; v < size; ++v) {
+        const double logit = bias(k) - 0.5 * form[v];
+        if (guess_[first + v] >= 0 && !(logit > best[first + v])) continue;
+        best[first + v] = logit;
+        guess_[first + v] = static_cast<int32_t>(k);
+      }
+    }
+  });
+}
+
+void MixturePass::evaluate_guesses(const double* x, int64_t count, ThreadPool& pool, const Execution& execution) {
+  // Runs of queries with the same guess.
+  std::vector<int32_t> order(static_cast<size_t>(count));
+  for (int64_t q = 0; q < count; ++q) order[q] = static_cast<int32_t>(q);
+  std::stable_sort(order.begin(), order.end(), [&](int32_t p, int32_t q) { return guess_[p] < guess_[q]; });
+  std::vector<std::vector<int32_t>> runs;
+  for (const int32_t q : order) {
+    if (runs.empty() || guess_[runs.back().front()] != guess_[q] || static_cast<int64_t>(runs.back().size()) == queries_per_item) runs.emplace_back();
+    runs.back().push_back(q);
+  }
+  std::vector<std::unique_ptr<GaussianSolver>> solvers(static_cast<size_t>(pool.size()));
+  std::vector<std::vector<double>> scratch(static_cast<size_t>(pool.size()));
+  pool.run(static_cast<int64_t>(runs.size()), [&](int64_t run, int worker) {
+    if (execution.cancelled()) return;
+    if (!solvers[worker]) {
+      solvers[worker] = std::make_unique<GaussianSolver>(*set_.kernels, d_, target_.covariances->rank);
+      scratch[worker].resize(static_cast<size_t>(at_.scratch_size()));
+    }
+    std::vector<Entry> found;
+    evaluate_component(*solvers[worker], scratch[worker], guess_[runs[run].front()], x, runs[run], false, found);
+    for (const Entry& entry : found) {
+      guess_logit_[entry.query] = entry.logit;
+      if (screened_) cutoff_[entry.query] = entry.logit - reach_;
+    }
+  });
+}
+
+void MixturePass::evaluate_component(GaussianSolver& solver, std::vector<double>& scratch, int64_t k, const double* x,
+                                     const std::vector<int32_t>& queries, bool limited, std::vector<Entry>& out) const {
+  const double offset = bias(k), slack = 1e-9 + 2 * at_.model().logit_units * 0x1p-53;
+  solver.load(at_.view(k, scratch.data()), at_.a(), at_.b());
+  for (size_t first = 0; first < queries.size(); first += solver_vectors) {
+    const int size = static_cast<int>(std::min<size_t>(solver_vectors, queries.size() - first));
+    const double* rows[solver_vectors];
+    double form[solver_vectors], limits[solver_vectors];
+    for (int v = 0; v < size; ++v) {
+      const int32_t q = queries[first + v];
+      rows[v] = x + int64_t{q} * d_;
+      limits[v] = 2 * (offset - cutoff_[q]) * (1 + 1e-12) + 1e-12 * (std::abs(offset) + std::abs(cutoff_[q]));
+    }
+    solver.forms(rows, size, true, form, limited ? limits : nullptr, slack);
+    for (int v = 0; v < size; ++v) {
+      if (form[v] == INFINITY && limited) continue;
+      out.push_back({std::max(-0.5 * form[v], -1e307) + offset, static_cast<int32_t>(k), queries[first + v]});
+    }
+  }
+}
+
+void MixturePass::evaluate(const double* x, int64_t count, ThreadPool& pool, const Execution& execution) {
+  const bool limited = screened_ && guess_[0] >= 0 && target_.covariances->type == Covariances::Type::full;
+  const int64_t splits = (count + queries_per_item - 1) / queries_per_item;
+  const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 20) / (queries_per_item * d_)), tasks = (n_ + grain - 1) / grain;
+  std::vector<std::vector<Entry>> found(static_cast<size_t>(tasks * splits));
+  std::vector<float> floor(static_cast<size_t>(count));  // cutoffs, rounded down
+  for (int64_t q = 0; q < count; ++q) {
+    floor[q] = cutoff_[q] > -1e38 ? std::nextafter(static_cast<float>(cutoff_[q]), -INFINITY) : -INFINITY;
+  }
+  std::vector<std::unique_ptr<GaussianSolver>> solvers(static_cast<size_t>(pool.size()));
+  std::vector<std::vector<double>> scratch(static_cast<size_t>(pool.size()));
+  pool.run(tasks * splits, [&](int64_t item, int worker) {
+    const int64_t task = item / splits, first = item % splits * queries_per_item, end = std::min(count, first + queries_per_item);
+    if (!solvers[worker]) {
+      solvers[worker] = std::make_unique<GaussianSolver>(*set_.kernels, d_, target_.covariances->rank);
+      scratch[worker].resize(static_cast<size_t>(at_.scratch_size()));
+    }
+    std::vector<int32_t> queries;
+    std::vector<Entry>& out = found[item];
+    for (int64_t k = task * grain; k < std::min(n_, (task + 1) * grain); ++k) {
+      if (execution.cancelled()) return;
+      queries.clear();
+      const float* row = bounds_ ? bound_.data() + k * stride_ : nullptr;
+      int any = row ? 0 : 1;
+      for (int64_t q = first; row && q < end; ++q) any |= row[q] >= floor[q] ? 1 : 0;
+      if (any == 0) continue;
+      for (int64_t q = first; q < end; ++q) {
+        if (row && !(static_cast<double>(row[q]) >= cutoff_[q])) continue;
+        if (guess_[q] == k) {
+          out.push_back({guess_logit_[q], static_cast<int32_t>(k), static_cast<int32_t>(q)});
+          continue;
+        }
+        queries.push_back(static_cast<int32_t>(q));
+      }
+      if (!queries.empty()) evaluate_component(*solvers[worker], scratch[worker], k, x, queries, limited, out);
+    }
+  });
+  // By query, then by component: the items hold the components in order.
+  first_.assign(static_cast<size_t>(count + 1), 0);
+  for (const std::vector<Entry>& part : found) {
+    for (const Entry& entry : part) ++first_[entry.query + 1];
+  }
+  for (int64_t q = 0; q < count; ++q) first_[q + 1] += first_[q];
+  entries_.resize(static_cast<size_t>(first_[count]));
+  std::vector<int64_t> next(first_.begin(), first_.end() - 1);
+  for (std::vector<Entry>& part : found) {
+    for (const Entry& entry : part) entries_[next[entry.query]++] = entry;
+    part = {};
+  }
+}
+
+// Sums in chunks of 4096 components by index, in chains of 64 terms, merged in the order of chunks.h.
+void MixturePass::sum_up(int64_t q) {
+  double top = -INFINITY;
+  for (const Entry* e = begin(q); e != end(q); ++e) top = std::max(top, e->logit);
+  const double least = cut_ ? top - reach_ : -INFINITY;
+  least_[q] = least;
+  std::vector<LogSumExp<double>> partials(static_cast<size_t>(chunk_count(n_)));
+  const Entry* e = begin(q);
+  while (e != end(q)) {
+    const int64_t chunk = e->component / chunk_rows;
+    LogSumExp<double>& total = partials[chunk];
+    while (e != end(q) && e->component / chunk_rows == chunk) {
+      LogSumExp<double> part;
+      for (int terms = 0; terms < 64 && e != end(q) && e->component / chunk_rows == chunk; ++e) {
+        if (e->logit < least) continue;
+        ++terms;
+        ++survivors_[q];
+        part.merge(LogSumExp<double>::single(e->logit, e->component));
+      }
+      total.merge(part);
+    }
+  }
+  merge_tree(static_cast<int64_t>(partials.size()), [&](int64_t i, int64_t j) { partials[i].merge(partials[j]); });
+  sums_[q] = partials[0];
+}
+
+}  // namespace regimes

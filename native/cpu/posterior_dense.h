@@ -1,0 +1,35 @@
+// Posteriors carried by many data: all components, in split or single precision, with a bound that is checked query by query. About
+// the centre c of the layouts, with x' = x - a c, y' = y - c, kappa = a / b^2, the logits are kappa (<x', y'_i> - a |y'_i|^2 / 2).
+//   bytes, on machines whose integer products are fast
+//     x' is rounded to fixed point, x_q = x' - e, and the products with the bytes are exact: the logits are those of x_q. Weights are
+//     rounded to fixed point relative to the largest of a block of rows, and their products with the bytes are exact again.
+//   any data otherwise
+//     float32 fused multiply-adds in short chains over centred rows, the chains added in float64.
+// Between the products, exponentials in float32 of float64 differences of logits; everything that is summed over blocks, in float64.
+//
+// Bounds, N = max |y'_i|, u = 2^-24, T = tr Cov under the posterior:
+//   displacement   log p is corrected by s . e, and the rest is at most (kappa N |e|)^2 / 2; D moves by at most kappa T |e|, to first
+//                  order, and the factor e^(4 kappa N |e|) covers the rest
+//   weights        exp: (8 + l) u relative for a logit l below the maximum; fixed point: the sum of |w_i - W_i|, which is computed
+//   chains of float32, first product: each rounding is taken as an independent error of mean zero, at most u times the partial sum,
+//                  which is at most |x'_chain| |y'_chain| (the model of Higham and Mary, SIAM J. Sci. Comput. 41, 2019). A weighted sum
+//                  of such errors exceeds `deviations` times the root of its summed squares with probability 2 exp(-deviations^2 / 2),
+//                  in any dimension (Pinelis 1994). Everything else is deterministic.
+// A query whose bound exceeds the contract of precision "exact" is left to the others.
+#pragma once
+
+#include <vector>
+
+#include "cpu.h"
+
+namespace regimes {
+
+// True for requests that this path can answer: no second moments, no list of the heaviest components.
+bool dense_applies(const Target& target, const PosteriorRequest& request);
+
+// Answers the queries that it can within the contract and marks them in `answered` [batch], zero at the start; what it has written of
+// the others is to be overwritten. Work areas of at most about 300 MB.
+Status posterior_dense(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,
+                       std::vector<uint8_t>& answered);
+
+}  // namespace regimes

@@ -1,0 +1,300 @@
+// The dense path: errors never above the bounds it reports, against 113-bit arithmetic on small sets and the float64 path on large
+// ones; every answered query within the contract; bits independent of threads, of the batch and of the neighbours.
+#include <algorithm>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "../core/layouts.h"
+#include "../cpu/posterior_dense.h"
+#include "../reference/posterior.h"
+#include "check.h"
+#include "quad.h"
+
+using namespace regimes;
+
+namespace {
+
+void expect(bool ok, const std::string& what) { check::record(ok, __FILE__, 0, what.c_str()); }
+
+enum class Rows { bytes, floats, doubles };
+
+struct Problem {
+  std::string name;
+  std::vector<uint8_t> bytes;
+  std::vector<float> floats;
+  std::vector<double> doubles, log_weights, x;
+  std::vector<int32_t> classes;
+  Target target;
+  Layouts layouts;
+  double a = 1, b = 1;
+  int64_t batch = 0;
+};
+
+// Rows near a surface of few dimensions plus noise, as images are, `offset` away from zero; queries drawn forward, and at the
+// midpoint of two rows. The posterior is diffuse where `spread` is small against b.
+void make(Problem& p, int64_t n, int64_t d, double b, double spread, Rows kind, double offset, bool weighted, int64_t batch) {
+  std::mt19937_64 random(static_cast<uint64_t>(n * 100 + d));
+  std::normal_distribution<double> normal;
+  constexpr int factors = 6;
+  std::vector<double> directions(static_cast<size_t>(factors * d)), rows(static_cast<size_t>(n * d));
+  for (double& value : directions) value = normal(random);
+  for (int64_t i = 0; i < n; ++i) {
+    double z[factors];
+    for (double& value : z) value = normal(random);
+    for (int64_t j = 0; j < d; ++j) {
+      double sum = 0.3 * normal(random);
+      for (int k = 0; k < factors; ++k) sum += z[k] * directions[k * d + j] / 3;
+      rows[i * d + j] = spread * sum;
+    }
+  }
+  for (int64_t i = 0; i < n; ++i) rows[i * d] = 0;  // a constant column
+  if (n > 9) std::copy_n(rows.begin(), d, rows.begin() + 7 * d);
+  p.name = "n=" + std::to_string(n) + " d=" + std::to_string(d) + " b=" + std::to_string(b) + " kind=" +
+           std::to_string(static_cast<int>(kind)) + " offset=" + std::to_string(offset) + (weighted ? " weighted" : "");
+  p.target.n = n;
+  p.target.d = d;
+  if (kind == Rows::bytes) {
+    for (const double value : rows) p.bytes.push_back(static_cast<uint8_t>(std::clamp(128 + 100 * value / spread / 3, 0.0, 255.0)));
+    p.bytes.resize(p.bytes.size() + digit_padding);
+    p.target.points = {p.bytes.data(), n, d, Dtype::u8, spread * 3 / 100, offset - 128 * spread * 3 / 100};
+  } else if (kind == Rows::floats) {
+    for (const double value : rows) p.floats.push_back(static_cast<float>(offset + value));
+    p.target.points = {p.floats.data(), n, d, Dtype::f32, 1, 0};
+  } else {
+    for (const double value : rows) p.doubles.push_back(offset + value);
+    p.target.points = {p.doubles.data(), n, d, Dtype::f64, 1, 0};
+  }
+  for (int64_t i = 0; i < n; ++i) p.classes.push_back(static_cast<int32_t>(i % 5));
+  p.target.classes = p.classes.data();
+  p.target.class_count = 5;
+  if (weighted) {
+    double total = 0;
+    for (int64_t i = 0; i < n; ++i) total += static_cast<double>(i % 17);
+    for (int64_t i = 0; i < n; ++i) p.log_weights.push_back(i % 17 == 0 ? no_weight : std::log(static_cast<double>(i % 17) / total));
+    p.target.log_weights = p.log_weights.data();
+  }
+  p.b = b;
+  p.a = b < 1 ? std::sqrt((1 - b) * (1 + b)) : 1;
+  p.batch = batch;
+  for (int64_t q = 0; q < batch; ++q) {
+    const int64_t own = (q * 37 + 1) % n, other = (own + 11) % n;
+    for (int64_t j = 0; j < d; ++j) {
+      const double y = p.target.points.value(own, j), z = p.target.points.value(other, j);
+      p.x.push_back(p.a * (q % 3 == 0 ? (y + z) / 2 : y) + b * normal(random));
+    }
+  }
+  CHECK(build_layouts(p.target, {}, p.layouts).ok());
+  p.target.layouts = &p.layouts;
+}
+
+struct Answers {
+  std::vector<double> log_density, denoised, score, entropy, sum_squares, nearest_weight, class_weights, error_log_density, error_score;
+  std::vector<int32_t> nearest_index, survivors;
+  std::vector<uint8_t> path, answered;
+
+  PosteriorRequest request(const Problem& p, int64_t first, int64_t count) {
+    PosteriorRequest r;
+    r.x = {p.x.data() + first * p.target.d, count, p.target.d};
+    r.a = p.a;
+    r.b = p.b;
+    const auto wanted = static_cast<size_t>(count);
+    for (std::vector<double>* each : {&log_density, &entropy, &sum_squares, &nearest_weight, &error_log_density, &error_score}) {
+      each->resize(wanted);
+    }
+    denoised.resize(wanted * static_cast<size_t>(p.target.d));
+    score.resize(denoised.size());
+    class_weights.resize(wanted * static_cast<size_t>(p.target.class_count));
+    nearest_index.resize(wanted);
+    survivors.resize(wanted);
+    path.resize(wanted);
+    answered.assign(wanted, 0);
+    r.log_density = log_density.data();
+    r.denoised = denoised.data();
+    r.score = score.data();
+    r.entropy = entropy.data();
+    r.sum_squares = sum_squares.data();
+    r.nearest_weight = nearest_weight.data();
+    r.class_weights = class_weights.data();
+    r.error_log_density = error_log_density.data();
+    r.error_score = error_score.data();
+    r.nearest_index = nearest_index.data();
+    r.survivors = survivors.data();
+    r.path = path.data();
+    return r;
+  }
+};
+
+Execution with_threads(int threads) {
+  Execution execution;
+  execution.threads = threads;
+  return execution;
+}
+
+Answers dense(const Instructions& set, const Problem& p, int threads = 1, int64_t first = 0, int64_t count = -1) {
+  Answers answers;
+  const PosteriorRequest request = answers.request(p, first, count < 0 ? p.batch : count);
+  CHECK(dense_applies(p.target, request));
+  CHECK(posterior_dense(set, p.target, request, with_threads(threads), answers.answered).ok());
+  return answers;
+}
+
+double norm(const double* v, int64_t d) {
+  double square = 0;
+  for (int64_t j = 0; j < d; ++j) square += v[j] * v[j];
+  return std::sqrt(square);
+}
+
+// Errors against `truth`, whose own error is at most its reported bound (float64) or nothing (113 bits).
+void compare(const Problem& p, const Answers& a, const Answers& truth, const std::string& name) {
+  const int64_t d = p.target.d;
+  for (int64_t q = 0; q < p.batch; ++q) {
+    std::vector<double> difference(static_cast<size_t>(d));
+    for (int64_t j = 0; j < d; ++j) difference[j] = a.score[q * d + j] - truth.score[q * d + j];
+    const double error = norm(difference.data(), d), log_error = std::abs(a.log_density[q] - truth.log_density[q]);
+    const std::string query = ", query " + std::to_string(q);
+    expect(error <= a.error_score[q] + truth.error_score[q], name + " score above its bound" + query);
+    expect(log_error <= a.error_log_density[q] + truth.error_log_density[q], name + " log density above its bound" + query);
+    if (!a.answered[q]) continue;
+    const double scale = (norm(p.x.data() + q * d, d) + p.a * norm(truth.denoised.data() + q * d, d)) / (p.b * p.b);
+    expect(error <= 1e-5 * scale && log_error <= 1e-4, name + " contract" + query);
+    expect(a.path[q] == static_cast<uint8_t>(Path::dense) && a.survivors[q] == p.target.n, name + " path");
+    // Weights are within 1e-4 of their own, relatively: each logit is within the bound of the log density.
+    expect(std::abs(a.entropy[q] - truth.entropy[q]) <= 1e-4 * (1 + std::log(static_cast<double>(p.target.n))), name + " entropy");
+    expect(std::abs(a.sum_squares[q] - truth.sum_squares[q]) <= 4e-4 * truth.sum_squares[q], name + " sum of squares");
+    expect(std::abs(a.nearest_weight[q] - truth.nearest_weight[q]) <= 2e-4 * truth.nearest_weight[q], name + " heaviest weight");
+    for (int c = 0; c < 5; ++c) {
+      expect(std::abs(a.class_weights[q * 5 + c] - truth.class_weights[q * 5 + c]) <= 2e-4, name + " class weights");
+    }
+  }
+}
+
+std::vector<const Instructions*> sets() {
+  std::vector<const Instructions*> usable;
+  for (const Instructions* set : {
+#ifdef REGIMES_X86_KERNELS
+           &amx_set(), &vnni_set(), &avx512_set(), &avx2_set(),
+#endif
+           &portable_set()}) {
+    if (set->kernels && set->digits && set->dense) usable.push_back(set);
+  }
+  return usable;
+}
+
+int64_t answered(const Answers& a) { return std::count(a.answered.begin(), a.answered.end(), uint8_t{1}); }
+
+Answers in_quad(const Problem& p) {
+  Answers truth;
+  truth.request(p, 0, p.batch);
+  for (int64_t q = 0; q < p.batch; ++q) {
+    const auto exact = reference::posterior<Quad>(p.target, p.x.data() + q * p.target.d, nullptr, p.a, p.b);
+    truth.log_density[q] = static_cast<double>(exact.log_density);
+    truth.entropy[q] = static_cast<double>(exact.entropy);
+    truth.sum_squares[q] = static_cast<double>(exact.sum_squares);
+    truth.nearest_weight[q] = static_cast<double>(exact.weights[exact.ranking[0]]);
+    for (int64_t j = 0; j < p.target.d; ++j) {
+      truth.denoised[q * p.target.d + j] = static_cast<double>(exact.denoised[j]);
+      truth.score[q * p.target.d + j] = static_cast<double>(exact.score[j]);
+    }
+    for (int c = 0; c < 5; ++c) truth.class_weights[q * 5 + c] = static_cast<double>(exact.class_weights[c]);
+    // The bounds cover the conversion of the definition to float64.
+    truth.error_log_density[q] = 0x1p-53 * std::abs(truth.log_density[q]);
+    truth.error_score[q] = 0x1p-53 * norm(truth.score.data() + q * p.target.d, p.target.d);
+  }
+  return truth;
+}
+
+void errors_of_small_sets_stay_below_the_bounds() {
+  struct Case {
+    int64_t n, d;
+    double b, spread;
+  };
+  for (const Case& c :
+       {Case{300, 40, 0.9, 0.5}, {517, 3, 0.99, 1}, {64, 130, 0.95, 0.2}, {1, 20, 0.9, 1}, {2, 1, 0.5, 0.1}, {700, 20, 5, 2}}) {
+    for (const Rows kind : {Rows::bytes, Rows::floats, Rows::doubles}) {
+      for (const bool weighted : {false, true}) {
+        Problem p;
+        make(p, c.n, c.d, c.b, c.spread, kind, kind == Rows::doubles ? 100 : 0, weighted && c.n > 20, 21);
+        if (p.layouts.digits.rows == nullptr) continue;
+        const Answers truth = in_quad(p);
+        for (const Instructions* set : sets()) {
+          const Answers a = dense(*set, p);
+          compare(p, a, truth, p.name + " " + set->name);
+          expect(answered(a) == p.batch, p.name + " " + set->name + ": all queries of a diffuse posterior are answered");
+        }
+      }
+    }
+  }
+}
+
+void errors_of_large_sets_stay_below_the_bounds() {
+  for (const Rows kind : {Rows::bytes, Rows::floats}) {
+    for (const double b : {0.6, 0.9, 0.99}) {
+      for (const double offset : {0.0, 1e6}) {
+        if (offset > 0 && kind == Rows::floats) continue;  // float32 does not hold the data
+        Problem p;
+        make(p, b == 0.9 ? 20000 : 6000, b == 0.9 ? 784 : 100, b, 0.15, kind, offset, b == 0.99, 20);
+        Answers truth;
+        const PosteriorRequest request = truth.request(p, 0, p.batch);
+        CHECK(posterior_float64(*sets().front()->kernels, p.target, request, with_threads(2)).ok());
+        for (const Instructions* set : sets()) {
+          if (b == 0.9 && set == &portable_set()) continue;
+          const Answers a = dense(*set, p, 2);
+          compare(p, a, truth, p.name + " " + set->name);
+          expect(answered(a) > 0, p.name + " " + set->name + ": some queries are answered");
+        }
+      }
+    }
+  }
+}
+
+bool same(const Answers& a, int64_t at, const Answers& b, int64_t other, int64_t d) {
+  return a.answered[at] == b.answered[other] && std::memcmp(&a.log_density[at], &b.log_density[other], 8) == 0 &&
+         std::memcmp(&a.entropy[at], &b.entropy[other], 8) == 0 && std::memcmp(&a.sum_squares[at], &b.sum_squares[other], 8) == 0 &&
+         std::memcmp(&a.error_score[at], &b.error_score[other], 8) == 0 && a.nearest_index[at] == b.nearest_index[other] &&
+         std::memcmp(&a.score[at * d], &b.score[other * d], static_cast<size_t>(d) * 8) == 0 &&
+         std::memcmp(&a.class_weights[at * 5], &b.class_weights[other * 5], 40) == 0;
+}
+
+void bits_depend_neither_on_threads_nor_on_the_batch() {
+  for (const Rows kind : {Rows::bytes, Rows::floats}) {
+    Problem p;
+    make(p, 9000, 37, 0.9, 0.4, kind, 0, true, 150);
+    for (const Instructions* set : sets()) {
+      const Answers whole = dense(*set, p), threaded = dense(*set, p, 5);
+      for (int64_t q = 0; q < p.batch; ++q) expect(same(whole, q, threaded, q, p.target.d), p.name + " " + set->name + ": threads");
+      for (const auto& [first, count] : std::initializer_list<std::pair<int64_t, int64_t>>{{0, 1}, {5, 33}, {17, 100}, {149, 1}}) {
+        const Answers part = dense(*set, p, 2, first, count);
+        for (int64_t q = 0; q < count; ++q) expect(same(whole, first + q, part, q, p.target.d), p.name + " " + set->name + ": batch");
+      }
+    }
+#ifdef REGIMES_X86_KERNELS
+    if (avx512_set().kernels && avx2_set().kernels) {
+      const Answers wide = dense(avx512_set(), p), narrow = dense(avx2_set(), p);
+      for (int64_t q = 0; q < p.batch; ++q) expect(same(wide, q, narrow, q, p.target.d), p.name + ": AVX2 and AVX-512 give the same bits");
+    }
+#endif
+  }
+}
+
+void a_condensed_posterior_is_left_to_others_or_within_the_contract() {
+  Problem p;
+  make(p, 3000, 64, 0.02, 1, Rows::floats, 0, false, 20);
+  Answers truth;
+  CHECK(posterior_float64(*sets().front()->kernels, p.target, truth.request(p, 0, p.batch), {}).ok());
+  for (const Instructions* set : sets()) compare(p, dense(*set, p), truth, p.name + " " + set->name);
+  Problem far;
+  make(far, 3000, 64, 0.005, 1, Rows::floats, 1000, false, 20);
+  for (const Instructions* set : sets()) expect(answered(dense(*set, far)) < far.batch, "midpoints at small noise are not answered");
+}
+
+}  // namespace
+
+int main() {
+  errors_of_small_sets_stay_below_the_bounds();
+  errors_of_large_sets_stay_below_the_bounds();
+  bits_depend_neither_on_threads_nor_on_the_batch();
+  a_condensed_posterior_is_left_to_others_or_within_the_contract();
+  return check::summary();
+}
