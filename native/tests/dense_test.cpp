@@ -160,6 +160,8 @@ void compare(const Problem& p, const Answers& a, const Answers& truth, const std
     if (!a.answered[q]) continue;
     const double scale = (norm(p.x.data() + q * d, d) + p.a * norm(truth.denoised.data() + q * d, d)) / (p.b * p.b);
     expect(error <= 1e-5 * scale && log_error <= 1e-4, name + " contract" + query);
+    // The scale by which the answer judged itself differs by no more than the error of its own denoised mean.
+    expect(a.error_score[q] <= 1.0001e-5 * scale && a.error_log_density[q] <= 1e-4, name + " answered beyond its bound" + query);
     expect(a.path[q] == static_cast<uint8_t>(Path::dense) && a.survivors[q] == p.target.n, name + " path");
     // Weights are within 1e-4 of their own, relatively: each logit is within the bound of the log density.
     expect(std::abs(a.entropy[q] - truth.entropy[q]) <= 1e-4 * (1 + std::log(static_cast<double>(p.target.n))), name + " entropy");
@@ -225,6 +227,20 @@ void errors_of_small_sets_stay_below_the_bounds() {
           expect(answered(a) == p.batch, p.name + " " + set->name + ": all queries of a diffuse posterior are answered");
         }
       }
+    }
+  }
+}
+
+// One coordinate far out makes the steps of fixed point, and with them the displacement of the query, large.
+void displacements_are_corrected_and_bounded() {
+  for (const Rows kind : {Rows::bytes, Rows::floats}) {
+    Problem p;
+    make(p, 400, 30, 0.9, 0.3, kind, 0, false, 24);
+    for (int64_t q = 0; q < p.batch; ++q) p.x[q * p.target.d + 1 + q] += q % 2 ? 300 : -1000;
+    const Answers truth = in_quad(p);
+    for (const Instructions* set : sets()) {
+      compare(p, dense(*set, p), truth, p.name + " far out " + set->name);
+      compare(p, dense(*set, p, 1, 0, -1, DenseProducts::exact), truth, p.name + " far out, exact, " + set->name);
     }
   }
 }
@@ -297,6 +313,7 @@ void a_condensed_posterior_is_left_to_others_or_within_the_contract() {
 
 int main() {
   errors_of_small_sets_stay_below_the_bounds();
+  displacements_are_corrected_and_bounded();
   errors_of_large_sets_stay_below_the_bounds();
   bits_depend_neither_on_threads_nor_on_the_batch();
   a_condensed_posterior_is_left_to_others_or_within_the_contract();
