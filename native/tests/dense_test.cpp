@@ -160,6 +160,8 @@ void compare(const Problem& p, const Answers& a, const Answers& truth, const std
     if (!a.answered[q]) continue;
     const double scale = (norm(p.x.data() + q * d, d) + p.a * norm(truth.denoised.data() + q * d, d)) / (p.b * p.b);
     expect(error <= 1e-5 * scale && log_error <= 1e-4, name + " contract" + query);
+    // The scale by which the answer judged itself differs by no more than the error of its own denoised mean.
+    expect(a.error_score[q] <= 1.0001e-5 * scale && a.error_log_density[q] <= 1e-4, name + " answered beyond its bound" + query);
     expect(a.path[q] == static_cast<uint8_t>(Path::dense) && a.survivors[q] == p.target.n, name + " path");
     // Weights are within 1e-4 of their own, relatively: each logit is within the bound of the log density.
     expect(std::abs(a.entropy[q] - truth.entropy[q]) <= 1e-4 * (1 + std::log(static_cast<double>(p.target.n))), name + " entropy");
@@ -229,6 +231,20 @@ void errors_of_small_sets_stay_below_the_bounds() {
   }
 }
 
+// One coordinate far out makes the steps of fixed point, and with them the displacement of the query, large.
+void displacements_are_corrected_and_bounded() {
+  for (const Rows kind : {Rows::bytes, Rows::floats}) {
+    Problem p;
+    make(p, 400, 30, 0.9, 0.3, kind, 0, false, 24);
+    for (int64_t q = 0; q < p.batch; ++q) p.x[q * p.target.d + 1 + q] += q % 2 ? 300 : -1000;
+    const Answers truth = in_quad(p);
+    for (const Instructions* set : sets()) {
+      compare(p, dense(*set, p), truth, p.name + " far out " + set->name);
+      compare(p, dense(*set, p, 1, 0, -1, DenseProducts::exact), truth, p.name + " far out, exact, " + set->name);
+    }
+  }
+}
+
 void errors_of_large_sets_stay_below_the_bounds() {
   for (const Rows kind : {Rows::bytes, Rows::floats}) {
     for (const double b : {0.6, 0.9, 0.99}) {
@@ -288,6 +304,20 @@ void a_condensed_posterior_is_left_to_others_or_within_the_contract() {
   Answers truth;
   CHECK(posterior_float64(*sets().front()->kernels, p.target, truth.request(p, 0, p.batch), {}).ok());
   for (const Instructions* set : sets()) compare(p, dense(*set, p), truth, p.name + " " + set->name);
+  // The float32 bound of the score fails first here, and integers answer more.
+  for (const Rows kind : {Rows::floats, Rows::bytes}) {
+    Problem middle;
+    make(middle, 3000, 64, 0.6, 0.6, kind, 0, false, 40);
+    Answers of_middle;
+    CHECK(posterior_float64(*sets().front()->kernels, middle.target, of_middle.request(middle, 0, middle.batch), {}).ok());
+    for (const Instructions* set : sets()) {
+      const Answers fast = dense(*set, middle), exact = dense(*set, middle, 1, 0, -1, DenseProducts::exact);
+      compare(middle, fast, of_middle, middle.name + " " + set->name);
+      compare(middle, exact, of_middle, middle.name + " exact " + set->name);
+      if (kind == Rows::floats || !set->digits->faster_than_floats) expect(answered(fast) < middle.batch, "beyond the bound of float32");
+      if (kind == Rows::bytes) expect(answered(exact) >= answered(fast), "integers answer no fewer");
+    }
+  }
   Problem far;
   make(far, 3000, 64, 0.005, 1, Rows::floats, 1000, false, 20);
   for (const Instructions* set : sets()) expect(answered(dense(*set, far)) < far.batch, "midpoints at small noise are not answered");
@@ -297,6 +327,7 @@ void a_condensed_posterior_is_left_to_others_or_within_the_contract() {
 
 int main() {
   errors_of_small_sets_stay_below_the_bounds();
+  displacements_are_corrected_and_bounded();
   errors_of_large_sets_stay_below_the_bounds();
   bits_depend_neither_on_threads_nor_on_the_batch();
   a_condensed_posterior_is_left_to_others_or_within_the_contract();
