@@ -1,3 +1,5 @@
+// Over 400 lines because the products of bytes and of float32 rows share the blocks, the exponentials, the sums and the bounds: two files
+// would repeat them.
 #include "posterior_dense.h"
 
 #include <algorithm>
