@@ -99,7 +99,7 @@ std::vector<int64_t> left_of(const std::vector<uint8_t>& answered) {
 
 // Dense where it applies and its bound meets the contract, float64 for the others.
 Status diffuse(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,
-               DenseProducts products = DenseProducts::fast) {
+               DenseProducts products) {
   std::vector<uint8_t> answered(static_cast<size_t>(request.x.rows), 0);
   const Status status = posterior_dense(set, target, request, execution, products, answered);
   std::vector<int64_t> left = left_of(answered);
@@ -114,7 +114,8 @@ Status diffuse(const Instructions& set, const Target& target, const PosteriorReq
 
 // What screening leaves or cannot answer.
 Status unscreened(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution) {
-  return dense_applies(target, request) ? diffuse(set, target, request, execution) : float64(set, target, request, execution);
+  if (!dense_applies(target, request)) return float64(set, target, request, execution);
+  return diffuse(set, target, request, execution, dense_preferred(set, target, request));
 }
 
 }  // namespace
