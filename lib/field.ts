@@ -24,8 +24,8 @@ import type { Target } from "./target.js";
 
 /**
  * How exact a result has to be. "float64": every difference and sum in float64. "exact" (default): score within 1e-5 of
- * (|x| + a |denoised|) / b^2, log density within 1e-4 nat, at every noise level. "fast": labelled approximate, 1e-2. `errorBound`
- * holds for what was done, `meta.path` says what that was.
+ * (|x| + a |denoised|) / b^2, log density within 1e-4 nat, at every noise level. "fast": approximate, 1e-2, answered like "exact"
+ * today. `errorBound` holds for what was done, `meta.path` says what that was.
  */
 export type Precision = NativePrecision;
 
@@ -34,7 +34,7 @@ const precisions: readonly Precision[] = ["exact", "float64", "fast"];
 /**
  * How a query was answered. "float64": all components, differences in float64. "refined": the same arithmetic over the survivors of a
  * screening with rigorous bounds, which leaves out less than 2^-53 of the posterior mass. "dense": all components, products in split
- * or single precision. The choice is a function of the query and the data alone.
+ * or single precision. The choice is a function of the query, the data and the readings asked for.
  */
 export type Path = (typeof nativePaths)[number];
 
@@ -137,7 +137,8 @@ export interface Posterior {
 }
 
 /**
- * Rigorous bounds on the rounding errors of a result, per query and absolute: nats for `logDensity`, Euclidean norm for `score`, which
+ * Bounds on the errors of a result, per query and absolute, rigorous except on the dense path over data that are not bytes, where float32
+ * roundings count as independent (Higham and Mary 2019) and the bound is six standard deviations: nats for `logDensity`, Euclidean norm for `score`, which
  * is there when score or denoised was asked for. The (a, b) of the process count as exact.
  */
 export type ErrorBound<R extends PosteriorReading> = { readonly logDensity: Float64Array<ArrayBuffer> } & ([

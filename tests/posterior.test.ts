@@ -421,13 +421,21 @@ describe("bad input", () => {
     await expect(field.sweep({ times: [1], draws: 4, seed: 1, readings: ["entropi" as never] })).rejects.toMatchObject({ code: "E_OPTION" });
   });
 
-  it("a low-rank covariance that float64 cannot solve is refused, not answered", async () => {
+  it("a low-rank covariance without a diagonal is solved within its bounds at small noise, and refused where float64 cannot", async () => {
+    // x lies along the one factor W, |W|^2 = 204 and x = W / 4: S x = (b^2 + 204) x and log det S = 7 log b^2 + log(b^2 + 204).
     const factors = { data: Float64Array.from({ length: 8 }, (_, j) => j + 1), shape: [1, 8, 1] };
     const covariances = { type: "low-rank", diagonals: new Float64Array(8), factors } as const;
     const field = diffuse(gaussianMixture({ means: matrix([Array.from({ length: 8 }, () => 0)]), covariances }), edm());
     const x = matrix([Array.from({ length: 8 }, (_, j) => (j + 1) / 4)]);
-    expect((await field.posterior(x, { t: 1e-2, readings: ["denoised"] })).denoised.data[7]).toBeCloseTo(2, 5);
-    await expect(field.posterior(x, { t: 1e-8 })).rejects.toMatchObject({ code: "E_RANGE" });
+    for (const b of [1e-2, 1e-6, 1e-8, 1e-9]) {
+      const { logDensity, score, errorBound } = await field.posterior(x, { t: b });
+      const total = b * b + 204;
+      const exact = -0.5 * (12.75 / total + 14 * Math.log(b) + Math.log(total)) - 4 * Math.log(2 * Math.PI);
+      expect(Math.abs(logDensity[0]! - exact)).toBeLessThanOrEqual(errorBound.logDensity[0]!);
+      expect(Math.hypot(...score.data.map((value, j) => value + (j + 1) / 4 / total))).toBeLessThanOrEqual(errorBound.score[0]!);
+      expect(Math.abs(logDensity[0]! - exact)).toBeLessThan(1e-10);
+    }
+    await expect(field.posterior(x, { t: 1e-12 })).rejects.toMatchObject({ code: "E_RANGE" });
   });
 
   it("inputs are copied at the call: writing to them afterwards changes nothing", async () => {

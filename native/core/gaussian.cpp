@@ -1,6 +1,7 @@
 #include "gaussian.h"
 
 #include <cmath>
+#include <cstdio>
 #include <string>
 
 namespace regimes {
@@ -32,7 +33,9 @@ ErrorModel mixture_error_model(const Target& mixture, const GaussianExtremes& ex
 
 Status check_conditioning(const ErrorModel& model, double b) {
   if (model.logit_units * 0x1p-53 < 0.1) return {};
-  return Status::failure(Code::range, "noise b = " + std::to_string(b) +
+  char noise[32];
+  std::snprintf(noise, sizeof noise, "%.6g", b);
+  return Status::failure(Code::range, std::string("noise b = ") + noise +
                                           " is too small beside the largest variance of a singular covariance for float64. Give its "
                                           "smallest variances a floor");
 }

@@ -1,4 +1,5 @@
-// posterior over data points: the choice of the path, query by query, as a function of the query and the data alone.
+// posterior over data points: the choice of the path, query by query, as a function of the query, the data and the readings
+// asked for.
 //   small     in few dimensions (posterior_small.h)
 //   refined   where screening leaves few data (posterior_refined.h)
 //   dense     where many data carry weight (posterior_dense.h)
@@ -97,13 +98,24 @@ std::vector<int64_t> left_of(const std::vector<uint8_t>& answered) {
   return left;
 }
 
+// Progress of a stage that covers the share [from, to] of the work.
+Execution stage(const Execution& execution, double from, double to) {
+  Execution part = execution;
+  if (execution.progress) part.progress = [report = execution.progress, from, to](double done) { report(from + (to - from) * done); };
+  return part;
+}
+
 // Dense where it applies and its bound meets the contract, float64 for the others.
 Status diffuse(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,
                DenseProducts products) {
   std::vector<uint8_t> answered(static_cast<size_t>(request.x.rows), 0);
   const Status status = posterior_dense(set, target, request, execution, products, answered);
   std::vector<int64_t> left = left_of(answered);
-  if (!status.ok() || left.empty()) return status;
+  if (!status.ok()) return status;
+  if (left.empty()) {
+    if (execution.progress) execution.progress(1);
+    return {};
+  }
   Part part(request, target.d, target.class_count, std::move(left));
   const bool again = products == DenseProducts::fast && dense_exact_applies(set, target);
   const Status rest = again ? diffuse(set, target, part.request(), execution, DenseProducts::exact)
@@ -125,9 +137,13 @@ Status posterior_points(const Instructions& set, const Target& target, const Pos
   if (small_applies(target, request)) return posterior_small(set, target, request, execution);
   if (!refined_applies(target, request)) return unscreened(set, target, request, execution);
   std::vector<uint8_t> answered(static_cast<size_t>(request.x.rows), 0);
-  const Status status = posterior_refined(set, target, request, execution, answered);
+  const Status status = posterior_refined(set, target, request, stage(execution, 0, 0.5), answered);
   std::vector<int64_t> left = left_of(answered);
-  if (!status.ok() || left.empty()) return status;
+  if (!status.ok()) return status;
+  if (left.empty()) {
+    if (execution.progress) execution.progress(1);
+    return {};
+  }
   Part part(request, target.d, target.class_count, std::move(left));
   const Status rest = unscreened(set, target, part.request(), execution);
   if (rest.ok()) part.scatter();

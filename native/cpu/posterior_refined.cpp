@@ -11,6 +11,8 @@ namespace regimes {
 namespace {
 
 constexpr int64_t sum_block = 512;  // rows whose weighted sum is formed before it enters the denoised mean
+// Above, even differences of logits to about 100 bits do not tell the weights.
+constexpr double most_uncertainty = 1e-3;
 
 // The survivors of one query in ascending order, and what the sums over them need.
 struct Survivors {
@@ -19,6 +21,9 @@ struct Survivors {
   std::vector<double> exponentials;  // exp(logit - max)
   LaneAccumulators sums;             // in lane 0
   bool extended = false;             // logits are differences to the largest, to about 100 bits
+  double uncertainty = 0;            // of such a difference, besides its relative rounding
+  double reference = 0;              // what they lack to logits
+  int64_t top = 0;                   // place of the largest
 
   explicit Survivors(int32_t class_count) : sums(class_count) {}
   int64_t count() const { return static_cast<int64_t>(rows.size()); }
@@ -49,12 +54,12 @@ class RefinedPosterior {
  private:
   double log_weight(int64_t row) const { return target_.log_weights ? target_.log_weights[row] : 0; }
 
-  // False when more components are asked for than survive.
+  // False when more components are asked for than survive, and where the weights of several cannot be told.
   bool answer(int64_t q, int64_t at) {
     Survivors survivors(request_.class_weights ? target_.class_count : 0);
     collect(q, survivors);
-    if (request_.top > survivors.count()) return false;
-    find_sums(at, survivors);
+    if (survivors.count() == 0 || !refine_logits(at, survivors) || request_.top > survivors.count()) return false;
+    find_sums(survivors);
     const double log_density = read_scalars(target_, request_, at, survivors.sums, 0, uniform_);
     if (request_.top > 0) read_leading(at, survivors);
     if (request_.survivors) request_.survivors[at] = static_cast<int32_t>(survivors.count());
@@ -65,6 +70,7 @@ class RefinedPosterior {
     model.relative = survivors.extended || survivors.count() == 1;
     model.peak_units = survivors.extended ? 8 : model.logit_units;
     if (survivors.extended) model.logit_units = 8;
+    model.logit_offset = survivors.uncertainty * 0x1p53;
     if (!wants_denoised(request_)) {
       read_bounds(target_, request_, at, survivors.sums.sums[0], uniform_, model, log_density, 1, nullptr);
       return true;
@@ -84,7 +90,8 @@ class RefinedPosterior {
     for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
       for (const double logit : screening_.candidates(chunk, q).values) largest = std::max(largest, logit);
     }
-    const double least = largest - screening_.reach();
+    // What the rounding of two logits can hide stays, until their difference is known.
+    const double least = largest - screening_.reach() - (rounding_shows(largest) ? 2 * rounding_of(largest) : 0);
     for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
       const Candidates& part = screening_.candidates(chunk, q);
       for (size_t k = 0; k < part.rows.size(); ++k) {
@@ -95,22 +102,50 @@ class RefinedPosterior {
     }
   }
 
-  void find_sums(int64_t at, Survivors& survivors) {
-    const int64_t count = survivors.count(), padded = (count + 7) / 8 * 8;
-    int64_t top = std::max_element(survivors.logits.begin(), survivors.logits.end()) - survivors.logits.begin();
-    double largest = survivors.logits[top], reference = 0;
-    // Where the rounding of a logit could be seen in a weight, differences of logits come from distances to about 100 bits.
-    if (count > 1 && chain_units(d_) * 0x1p-53 * std::abs(largest) > 1e-9) {
-      reference = make_relative(at, survivors, top);
-      top = std::max_element(survivors.logits.begin(), survivors.logits.end()) - survivors.logits.begin();
-      largest = survivors.logits[top];
+  double rounding_of(double logit) const { return chain_units(d_) * 0x1p-53 * (std::abs(logit) + screening_.reach()); }
+  // Whether the rounding of a logit could be seen in a weight.
+  bool rounding_shows(double largest) const { return chain_units(d_) * 0x1p-53 * std::abs(largest) > 1e-9; }
+
+  // Where the rounding of a logit shows, differences of logits from distances to about 100 bits take the place of logits, and tell
+  // who survives. False where even they are too coarse.
+  bool refine_logits(int64_t at, Survivors& survivors) {
+    survivors.top = std::max_element(survivors.logits.begin(), survivors.logits.end()) - survivors.logits.begin();
+    if (survivors.count() == 1 || !rounding_shows(survivors.logits[survivors.top])) return true;
+    survivors.uncertainty = extended_uncertainty(at, survivors.logits[survivors.top]);
+    if (!(survivors.uncertainty < most_uncertainty)) return false;
+    survivors.reference = make_relative(at, survivors, survivors.top);
+    const double least = *std::max_element(survivors.logits.begin(), survivors.logits.end()) - screening_.reach();
+    size_t kept = 0;
+    for (size_t k = 0; k < survivors.rows.size(); ++k) {
+      if (survivors.logits[k] < least) continue;
+      survivors.rows[kept] = survivors.rows[k];
+      survivors.logits[kept++] = survivors.logits[k];
     }
+    survivors.rows.resize(kept);
+    survivors.logits.resize(kept);
+    if (kept == 1) survivors.uncertainty = 0;
+    survivors.top = std::max_element(survivors.logits.begin(), survivors.logits.end()) - survivors.logits.begin();
+    return true;
+  }
+
+  // Of the difference of two logits near `largest`: of sums of squares to about 100 bits, and of the differences x - a y in them,
+  // whose errors are relative to |x| where they cancel.
+  double extended_uncertainty(int64_t at, double largest) const {
+    double norm = 0;
+    for (int64_t j = 0; j < d_; ++j) norm += request_.x(at, j) * request_.x(at, j);
+    const double peak = std::abs(largest) + screening_.reach();
+    return 0x1p-103 * ((static_cast<double>(d_) / 8 + 16) * peak + 2 * std::sqrt(peak) * std::sqrt(norm) / request_.b);
+  }
+
+  void find_sums(Survivors& survivors) {
+    const int64_t count = survivors.count(), padded = (count + 7) / 8 * 8, top = survivors.top;
+    const double largest = survivors.logits[top];
     survivors.logits.resize(static_cast<size_t>(padded), -1e308);
     survivors.exponentials.resize(static_cast<size_t>(padded));
     ListSums sums;
     set_.screen->list_sums(survivors.logits.data(), padded, largest, top, survivors.exponentials.data(), &sums);
     LogSumExp<double>& total = survivors.sums.sums[0];
-    total = LogSumExp<double>::single(reference + largest, survivors.rows[top]);
+    total = LogSumExp<double>::single(survivors.reference + largest, survivors.rows[top]);
     total.rest = sums.rest;
     total.gap = sums.gap;
     total.gap_squared = sums.gap_squared;
@@ -173,8 +208,9 @@ class RefinedPosterior {
 
 bool refined_applies(const Target& target, const PosteriorRequest& request) {
   const Layouts* layouts = target.layouts;
+  // Screening counts in units of b^2 / a.
   return layouts != nullptr && (layouts->digits.rows != nullptr || !layouts->prefix.rows.empty()) && request.a > 0 &&
-         !wants_second_moments(request);
+         std::isfinite(request.b * request.b / request.a) && !wants_second_moments(request);
 }
 
 Status posterior_refined(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,

@@ -19,6 +19,8 @@
 //   below 2^-60 are dropped, so |bias| <= |start| + 60 among the others. Then |d log p| <= sum w |eta|, and
 //     |d r| <= sqrt(sum w eta^2) sqrt(sum w |e - r|^2) + 19 u sum w rho,   r = sum w e,   sum w |e - r|^2 = sum w q - |r|^2,
 //   and the score is -r / (s b^2). The dropped mass is at most e^-25 + n 2^-60.
+// Over 400 lines because the single and the float64 sums share the bounds, the groups of queries and the readings, and decide about
+// each other query by query.
 #include "posterior_small.h"
 
 #include <algorithm>

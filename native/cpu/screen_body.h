@@ -74,9 +74,9 @@ void digit_reach(const double* products, int count, const double* bias, const do
                  int64_t mask_stride) {
   const Lanes factor_low = load(factor), factor_high = load(factor + 8), least_low = load(threshold), least_high = load(threshold + 8);
   for (int r = 0; r < count; ++r) {
-    const Lanes offset = broadcast(bias[r]);
-    const Lanes low = multiply_add(load(products + r * 16), factor_low, offset);
-    const Lanes high = multiply_add(load(products + r * 16 + 8), factor_high, offset);
+    const Lanes offset = broadcast(bias[r]);  // two roundings, as where queries are handled singly
+    const Lanes low = load(products + r * 16) * factor_low + offset;
+    const Lanes high = load(products + r * 16 + 8) * factor_high + offset;
     masks[r * mask_stride] = static_cast<uint16_t>(at_least(low, least_low) | at_least(high, least_high) << 8);
   }
 }

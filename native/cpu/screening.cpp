@@ -72,7 +72,9 @@ double Screening::digit_threshold(const Query& query) const {
   const double radius = b_ * std::sqrt(2 * std::max(0.0, largest_log_weight_ - floor));
   const double size = std::sqrt(query.fixed_square) + a_ * digits_.largest_norm;
   const double wanted = b_ * b_ * floor + 0.5 * query.fixed_square - rho * (radius + 0.5 * rho) - 1e-14 * size * size;
-  return wanted / a_ + query.step * query.centre_product;
+  // The product of a row about the centre is the difference of two that may be much larger.
+  const double centre = query.step * query.centre_product;
+  return wanted / a_ + centre - 0x1p-50 * std::abs(centre);
 }
 
 void Screening::run(const double* x, int64_t count) {
@@ -168,7 +170,7 @@ void Screening::prepare_digits(int64_t q) {
     weighted[j] = digits_.scale[j] * centred[j];
     largest = std::max(largest, std::abs(weighted[j]));
   }
-  query.step = largest > 0 ? largest / set_.digits->limit_one : 1;
+  query.step = largest > 0x1p-960 ? largest / set_.digits->limit_one : 1;  // a normal number
   query.fixed.resize(static_cast<size_t>(d_));
   query.fixed_square = query.centre_product = 0;
   double displacement = 0, size = 0;

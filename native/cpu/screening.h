@@ -10,6 +10,7 @@
 // stay (`open`): queries are handled together only for speed.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "../core/layouts.h"
@@ -19,8 +20,10 @@
 namespace regimes {
 
 // Queries handled together, a multiple of digit_lanes: many, so that rows are read from memory once for all of them; fewer for very
-// many rows, so that candidates stay below 256 MB.
-inline int64_t screened_queries(int64_t n) { return n <= (int64_t{1} << 18) ? 256 : 64; }
+// many rows, so that candidates, at most n / 8 rows of 12 bytes a query once the thresholds are final, stay below about 256 MB.
+inline int64_t screened_queries(int64_t n) {
+  return std::clamp<int64_t>((int64_t{1} << 27) / n / digit_lanes * digit_lanes, digit_lanes, 256);
+}
 
 inline constexpr int64_t screening_sample = 512;  // rows that tell how many will stay
 inline constexpr int64_t prefix_tile_rows = 32;   // rows whose largest bound is remembered

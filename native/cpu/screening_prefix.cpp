@@ -13,7 +13,8 @@ float Screening::prefix_bias(int64_t row) const {
 
 float Screening::prefix_threshold(const Query& query) const {
   const double norm = std::sqrt(query.centred_square), longest = prefix_.largest_norm, spread = b_ * b_ / a_ * std::abs(smallest_log_weight_);
-  const double margin = 0x1p-24 * (48 * norm * longest + 4 * a_ * longest * longest + 4 * spread) + prefix_.rounding * norm;
+  // Thirty-three roundings of sums that hold the bias, |bias| <= a longest^2 / 2 + spread.
+  const double margin = 0x1p-24 * (48 * norm * longest + 18 * a_ * longest * longest + 36 * spread) + prefix_.rounding * norm;
   const double wanted = (b_ * b_ * floor_of(query) + 0.5 * query.centred_square) / a_;
   return std::nextafter(static_cast<float>(wanted - margin - 1e-13 * std::abs(wanted)), -std::numeric_limits<float>::infinity());
 }

@@ -231,6 +231,60 @@ void test(Problem& p, const std::vector<const Instructions*>& sets) {
   }
 }
 
+// Two rows at nearly the same distance from a query, the others far away, and noise so small that the rounding of a logit spans
+// hundreds of nats: the rounded logits do not tell which of the two carries the weight.
+void test_ties_below_rounding(const Instructions& set, bool floats, double b) {
+  Problem p;
+  std::mt19937_64 random(3);
+  std::normal_distribution<double> normal;
+  const int64_t n = 2500, d = floats ? 50 : 70;
+  p.name = std::string(set.name) + " ties below rounding b=" + std::to_string(b * 1e12) + "e-12";
+  p.target.n = n;
+  p.target.d = d;
+  std::vector<double> doubles;
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = 0; j < d; ++j) doubles.push_back((i < 2 ? 0 : j % 2 ? 30 : -30) + normal(random));
+  }
+  p.floats.assign(doubles.begin(), doubles.end());
+  if (floats) p.target.points = {p.floats.data(), n, d, Dtype::f32, 1, 0};
+  if (!floats) p.target.points = {doubles.data(), n, d, Dtype::f64, 1, 0};
+  for (int64_t i = 0; i < n; ++i) p.classes.push_back(static_cast<int32_t>(i % 5));
+  p.target.classes = p.classes.data();
+  p.target.class_count = 5;
+  p.b = b;
+  CHECK(build_layouts(p.target, {}, p.layouts).ok());
+  p.target.layouts = &p.layouts;
+  for (int64_t q = 0; q < p.batch; ++q) {
+    std::vector<double> off(static_cast<size_t>(d)), apart(off.size());
+    double square = 0, along = 0;
+    for (int64_t j = 0; j < d; ++j) {
+      off[j] = normal(random);
+      apart[j] = p.target.points.value(0, j) - p.target.points.value(1, j);
+      square += apart[j] * apart[j];
+      along += off[j] * apart[j];
+    }
+    for (int64_t j = 0; j < d; ++j) {
+      p.x.push_back((p.target.points.value(0, j) + p.target.points.value(1, j)) / 2 + off[j] - along / square * apart[j]);
+    }
+  }
+  Readings r(p, 0, p.batch);
+  CHECK(posterior_refined(set, p.target, r.request, {}, r.answered).ok());
+  if (b > 1e-13) expect(r.answered == std::vector<uint8_t>(static_cast<size_t>(p.batch), 1), p.name + ": answered");
+  test_against_quad(p, r);
+}
+
+// Where b^2 / a overflows (an Ornstein-Uhlenbeck time of 715), thresholds have no meaning: all components answer.
+void test_vanishing_signal(const Instructions& set) {
+  Problem p;
+  make(p, 3000, 40, 1, false, false, 5);
+  p.a = 3e-311;
+  Readings r(p, 0, p.batch);
+  CHECK(posterior_points(set, p.target, r.request, {}).ok());
+  Readings plain(p, 0, p.batch);
+  CHECK(posterior_float64(*set.kernels, p.target, plain.request, {}).ok());
+  CHECK(r.log_density == plain.log_density && r.score == plain.score);
+}
+
 }  // namespace
 
 int main() {
@@ -254,6 +308,12 @@ int main() {
         asked += p.batch;
       }
     }
+  }
+  for (const Instructions* set : sets) {
+    for (const double b : {3e-9, 1e-9, 1e-10, 1e-12, 1e-14}) {
+      for (const bool floats : {true, false}) test_ties_below_rounding(*set, floats, b);
+    }
+    test_vanishing_signal(*set);
   }
   // The path exists: at these noise levels it answers most queries.
   CHECK(answered > asked / 2);
