@@ -496,6 +496,16 @@ bool dense_exact_applies(const Instructions& set, const Target& target) {
   return target.layouts->digits.lossless && !set.digits->faster_than_floats;
 }
 
+DenseProducts dense_preferred(const Instructions& set, const Target& target, const PosteriorRequest& request) {
+  if (!dense_exact_applies(set, target)) return DenseProducts::fast;
+  // The random part of the bound of the denoised mean for a query of noise alone and sqrt(sum w^2) = 0.1, in units of the contract's.
+  const double a = request.a, b = request.b, far = target.layouts->digits.largest_norm;
+  const double chain = b * std::sqrt(static_cast<double>(first_chain * (first_chain + (chains - 1) * chains)));
+  const double error = deviations * a / (b * b) * unit * chain * far * far * 0.1;
+  const double contract = 1e-5 * b * std::sqrt(static_cast<double>(target.d)) / a;
+  return error > contract / 4 ? DenseProducts::exact : DenseProducts::fast;
+}
+
 Status posterior_dense(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,
                        DenseProducts products, std::vector<uint8_t>& answered) {
   return DensePosterior(set, target, request, execution, products, answered).run();

@@ -29,8 +29,10 @@ bool dense_applies(const Target& target, const PosteriorRequest& request);
 // fast: what is fastest on this machine; exact: integers for the first product, where the data are bytes and `fast` does not use them.
 enum class DenseProducts { fast, exact };
 
-// Whether `exact` differs from `fast`.
+// Whether `exact` differs from `fast`, and which of the two to try first: `exact` where the bound of float32 would fail for many
+// queries. A function of the data and the noise alone.
 bool dense_exact_applies(const Instructions& set, const Target& target);
+DenseProducts dense_preferred(const Instructions& set, const Target& target, const PosteriorRequest& request);
 
 // Answers the queries that it can within the contract and marks them in `answered` [batch], zero at the start; what it has written of
 // the others is to be overwritten. Work areas of at most about 300 MB.

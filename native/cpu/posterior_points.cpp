@@ -107,7 +107,7 @@ Execution stage(const Execution& execution, double from, double to) {
 
 // Dense where it applies and its bound meets the contract, float64 for the others.
 Status diffuse(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,
-               DenseProducts products = DenseProducts::fast) {
+               DenseProducts products) {
   std::vector<uint8_t> answered(static_cast<size_t>(request.x.rows), 0);
   const Status status = posterior_dense(set, target, request, execution, products, answered);
   std::vector<int64_t> left = left_of(answered);
@@ -126,7 +126,8 @@ Status diffuse(const Instructions& set, const Target& target, const PosteriorReq
 
 // What screening leaves or cannot answer.
 Status unscreened(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution) {
-  return dense_applies(target, request) ? diffuse(set, target, request, execution) : float64(set, target, request, execution);
+  if (!dense_applies(target, request)) return float64(set, target, request, execution);
+  return diffuse(set, target, request, execution, dense_preferred(set, target, request));
 }
 
 }  // namespace
