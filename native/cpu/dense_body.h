@@ -28,7 +28,6 @@ inline Vector load_vector(const Value* p) {
   __builtin_memcpy(&x, p, sizeof(x));
   return x;
 }
-#pragma GCC diagnostic ignored "-Wpsabi"  // nothing here crosses the border of a translation unit
 // By value: GCC 12 gives a temporary behind a reference a slot without the alignment of a vector.
 template <class Vector, class Value>
 inline __attribute__((always_inline)) void store_vector(Value* p, Vector x) {
