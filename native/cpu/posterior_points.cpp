@@ -89,15 +89,6 @@ Status float64(const Instructions& set, const Target& target, const PosteriorReq
   return posterior_float64(*set.kernels, target, request, execution);
 }
 
-// The queries that `answered` leaves.
-std::vector<int64_t> left_of(const std::vector<uint8_t>& answered) {
-  std::vector<int64_t> left;
-  for (size_t q = 0; q < answered.size(); ++q) {
-    if (!answered[q]) left.push_back(static_cast<int64_t>(q));
-  }
-  return left;
-}
-
 // Progress of a stage that covers the share [from, to] of the work.
 Execution stage(const Execution& execution, double from, double to) {
   Execution part = execution;
@@ -105,23 +96,34 @@ Execution stage(const Execution& execution, double from, double to) {
   return part;
 }
 
-// Dense where it applies and its bound meets the contract, float64 for the others.
-Status diffuse(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,
-               DenseProducts products) {
-  std::vector<uint8_t> answered(static_cast<size_t>(request.x.rows), 0);
-  const Status status = posterior_dense(set, target, request, execution, products, answered);
-  std::vector<int64_t> left = left_of(answered);
-  if (!status.ok()) return status;
+// Gives the queries that `answered` leaves to `answer(request, execution)`, the second half of the work.
+template <class Answer>
+Status answer_rest(const PosteriorRequest& request, const Target& target, const Execution& execution, const std::vector<uint8_t>& answered,
+                   Answer answer) {
+  std::vector<int64_t> left;
+  for (size_t q = 0; q < answered.size(); ++q) {
+    if (!answered[q]) left.push_back(static_cast<int64_t>(q));
+  }
   if (left.empty()) {
     if (execution.progress) execution.progress(1);
     return {};
   }
   Part part(request, target.d, target.class_count, std::move(left));
+  const Status status = answer(part.request(), stage(execution, 0.5, 1));
+  if (status.ok()) part.scatter();
+  return status;
+}
+
+// Dense where its bound meets the contract, float64 for the others.
+Status diffuse(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,
+               DenseProducts products) {
+  std::vector<uint8_t> answered(static_cast<size_t>(request.x.rows), 0);
+  const Status status = posterior_dense(set, target, request, stage(execution, 0, 0.5), products, answered);
+  if (!status.ok()) return status;
   const bool again = products == DenseProducts::fast && dense_exact_applies(set, target);
-  const Status rest = again ? diffuse(set, target, part.request(), execution, DenseProducts::exact)
-                            : float64(set, target, part.request(), execution);
-  if (rest.ok()) part.scatter();
-  return rest;
+  return answer_rest(request, target, execution, answered, [&](const PosteriorRequest& rest, const Execution& second) {
+    return again ? diffuse(set, target, rest, second, DenseProducts::exact) : float64(set, target, rest, second);
+  });
 }
 
 // What screening leaves or cannot answer.
@@ -138,16 +140,9 @@ Status posterior_points(const Instructions& set, const Target& target, const Pos
   if (!refined_applies(target, request)) return unscreened(set, target, request, execution);
   std::vector<uint8_t> answered(static_cast<size_t>(request.x.rows), 0);
   const Status status = posterior_refined(set, target, request, stage(execution, 0, 0.5), answered);
-  std::vector<int64_t> left = left_of(answered);
   if (!status.ok()) return status;
-  if (left.empty()) {
-    if (execution.progress) execution.progress(1);
-    return {};
-  }
-  Part part(request, target.d, target.class_count, std::move(left));
-  const Status rest = unscreened(set, target, part.request(), execution);
-  if (rest.ok()) part.scatter();
-  return rest;
+  return answer_rest(request, target, execution, answered,
+                     [&](const PosteriorRequest& rest, const Execution& second) { return unscreened(set, target, rest, second); });
 }
 
 }  // namespace regimes

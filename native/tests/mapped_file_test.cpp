@@ -6,6 +6,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 #include <thread>
 #include <vector>
@@ -21,7 +22,7 @@ constexpr int64_t file_bytes = 1 << 20;
 
 // A file of bytes k mod 251, gone with the object.
 struct Scratch {
-  std::string path = "mapped_file_test.XXXXXX";
+  std::string path = (std::filesystem::temp_directory_path() / "mapped-file-test-").string() + std::string(6, 'X');  // mkstemp's pattern
   int descriptor = mkstemp(path.data());
 
   Scratch() {

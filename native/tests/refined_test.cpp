@@ -285,6 +285,27 @@ void test_vanishing_signal(const Instructions& set) {
   CHECK(r.log_density == plain.log_density && r.score == plain.score);
 }
 
+// A request whose queries take several paths, one after the other.
+void test_progress() {
+  Problem p;
+  make(p, 5000, 97, 0.8, true, false, 11);
+  for (size_t k = 0; k < p.x.size() / 2; ++k) p.x[k] *= 0.02;  // half of the queries near the middle: many data carry weight
+  Readings r(p, 0, p.batch);
+  r.request.top = 0;
+  double last = 0;
+  bool forward = true;
+  Execution execution;
+  execution.progress = [&](double done) {
+    forward = forward && done >= last && done <= 1;
+    last = done;
+  };
+  CHECK(posterior_points(portable_set(), p.target, r.request, execution).ok());
+  int refined = 0;
+  for (const uint8_t path : r.path) refined += path == static_cast<uint8_t>(Path::refined);
+  expect(refined > 0 && refined < p.batch, "some queries are refined and some are not: " + std::to_string(refined));
+  expect(forward && last == 1, "progress goes forward through all paths and ends at 1");
+}
+
 }  // namespace
 
 int main() {
@@ -315,6 +336,7 @@ int main() {
     }
     test_vanishing_signal(*set);
   }
+  test_progress();
   // The path exists: at these noise levels it answers most queries.
   CHECK(answered > asked / 2);
   return check::summary();
