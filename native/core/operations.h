@@ -10,6 +10,7 @@
 #pragma once
 
 #include <atomic>
+#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -49,6 +50,11 @@ struct Target {
   const double* log_weights = nullptr;  // [n], null = uniform; a zero weight is no_weight
   const int32_t* classes = nullptr;     // [n] class of each component in [0, class_count), null = none
   int32_t class_count = 0;
+
+  double log_weight(int64_t i) const { return log_weights ? log_weights[i] : 0; }
+  // log n for uniform weights, which log_weight leaves out.
+  double uniform() const { return log_weights ? 0 : std::log(static_cast<double>(n)); }
+
   const Layouts* layouts = nullptr;     // points: what screening needs, built once by build_layouts; null = none, float64 throughout
 };
 
@@ -60,8 +66,15 @@ enum class Precision : uint8_t { exact, float64, fast };
 // screening with rigorous bounds. dense: all components, products in split or single precision.
 enum class Path : uint8_t { float64, refined, dense };
 
-// Posterior mass that screening may drop: the rounding of a weight of 1.
+// The contract of Precision::exact: score in units of (|x| + a |D|) / b^2, log density in nats.
+inline constexpr double score_contract = 1e-5;
+inline constexpr double log_density_contract = 1e-4;
+
+// Components whose logit lies further than log n + dropped_logits below the largest take no part: in all they weigh less than
+// dropped_mass, the rounding of a weight of 1.
+inline constexpr double dropped_logits = 37;
 inline constexpr double dropped_mass = 0x1p-53;
+inline double canonical_reach(int64_t n) { return std::log(static_cast<double>(n)) + dropped_logits; }
 
 // log pi of a component that takes no part: finite, so that differences of logits stay finite; exp of it is 0.
 inline constexpr double no_weight = -2e307;

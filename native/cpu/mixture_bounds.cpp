@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "line_bytes.h"
+
 namespace regimes {
 namespace {
 
@@ -11,25 +13,10 @@ constexpr int64_t tile_bytes = int64_t{1} << 18;  // byte rows that stay in the 
 constexpr double up = 1 + 1e-9;  // covers roundings of norms in float64
 constexpr uint8_t middle = 128;
 
-// Memory aligned to 64 bytes.
-class Aligned {
- public:
-  void resize(int64_t bytes) {
-    storage_.resize(static_cast<size_t>(bytes + 64));
-    data_ = storage_.data() + (64 - reinterpret_cast<uintptr_t>(storage_.data()) % 64) % 64;
-  }
-  char* data() { return data_; }
-  const char* data() const { return data_; }
-
- private:
-  std::vector<char> storage_;
-  char* data_ = nullptr;
-};
-
 }  // namespace
 
 struct MixtureBounds::Packed {
-  Aligned means, directions;
+  LineBytes means, directions;
   int groups = 0;
   std::vector<ScreenQueries> queries;                       // [groups]
   std::vector<double> step, digit_sum, error, norm;         // [groups * 16], of the directions' products
@@ -80,7 +67,7 @@ Status MixtureBounds::build(ThreadPool& pool, const Execution& execution) {
       row.square = a * a * square;
       row.byte_norm = screen_.byte_norm[k];
       row.scale = at_.precision_scale(k) * (1 - 1e-12 - std::min(0.5, 2 * at_.model().logit_units * 0x1p-53));
-      row.bias = (target_.log_weights ? target_.log_weights[k] : 0) - at_.half_log_det(k);
+      row.bias = target_.log_weight(k) - at_.half_log_det(k);
       if (directions_ > 0) build_component(k, values);
     }
   });
@@ -160,10 +147,10 @@ void MixtureBounds::find(const double* x, int64_t count, ThreadPool& pool, const
   Packed packed;
   packed.groups = static_cast<int>((count + digit_lanes - 1) / digit_lanes);
   const int64_t bytes = packed.groups * digits.group_bytes(d_, 1);
-  packed.means.resize(bytes);
+  packed.means = LineBytes(bytes);
   packed.queries.resize(static_cast<size_t>(packed.groups));
   if (directions_ > 0) {
-    packed.directions.resize(bytes);
+    packed.directions = LineBytes(bytes);
     for (auto* v : {&packed.step, &packed.digit_sum, &packed.error, &packed.norm}) v->resize(static_cast<size_t>(packed.groups * digit_lanes));
   }
   pool.run(packed.groups, [&](int64_t group, int) { pack(x, group, count, packed); });

@@ -17,7 +17,7 @@ int64_t MixturePass::block_queries(int64_t n) { return std::clamp<int64_t>(block
 
 MixturePass::MixturePass(const Instructions& set, const Target& target, const GaussiansAt& at, bool cut, bool screened)
     : set_(set), target_(target), at_(at), n_(target.n), d_(target.d), cut_(cut), screened_(cut && screened && target.n > 1),
-      reach_(std::log(static_cast<double>(target.n)) + 37) {}
+      reach_(canonical_reach(target.n)) {}
 
 Status MixturePass::build(ThreadPool& pool, const Execution& execution) {
   if (!screened_ || target_.screen == nullptr) return {};

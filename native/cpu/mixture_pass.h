@@ -45,7 +45,7 @@ class MixturePass {
   void evaluate_component(GaussianSolver& solver, std::vector<double>& scratch, int64_t k, const double* x, const std::vector<int32_t>& queries,
                           bool limited, std::vector<Entry>& out) const;
   void sum_up(int64_t q);
-  double bias(int64_t k) const { return (target_.log_weights ? target_.log_weights[k] : 0) - at_.half_log_det(k); }
+  double bias(int64_t k) const { return target_.log_weight(k) - at_.half_log_det(k); }
 
   const Instructions& set_;
   const Target& target_;

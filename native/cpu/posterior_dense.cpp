@@ -9,6 +9,7 @@
 #include "../core/layouts.h"
 #include "../core/thread_pool.h"
 #include "readings.h"
+#include "line_bytes.h"
 
 namespace regimes {
 namespace {
@@ -23,7 +24,6 @@ constexpr int64_t sums_bytes = int64_t{1} << 27;  // of the denoised sums of a b
 constexpr int64_t first_chain = 32, second_chain = 64, chains = 4;
 constexpr double deviations = 6;                // see posterior_dense.h: 3e-8
 constexpr double unit = 0x1p-24;
-constexpr double drop = 37;                     // rows further than log n + 37 below the maximum have no weight
 
 // Rows per block: a whole number of steps of every kernel, at most what the second-level cache holds beside the queries.
 int64_t rows_of_block(int64_t d) {
@@ -53,19 +53,6 @@ void transpose_bytes(const uint8_t* rows, int64_t stride, int64_t count, int64_t
   }
 }
 
-// Memory aligned to 64 bytes.
-class Aligned {
- public:
-  explicit Aligned(int64_t bytes = 0) : storage_(static_cast<size_t>(bytes + 63)) {}
-  char* data() {
-    const auto address = reinterpret_cast<uintptr_t>(storage_.data());
-    return storage_.data() + (64 - address % 64) % 64;
-  }
-
- private:
-  std::vector<char> storage_;
-};
-
 // The queries of a block: what the kernels read, and what bounds need.
 struct Queries {
   int64_t count = 0, groups = 0;
@@ -74,7 +61,7 @@ struct Queries {
   std::vector<double> slope;     // [groups * 16] kappa step, factor of the products
   std::vector<double> offset;    // [groups * 16] what the logits leave out, the same for all components
   std::vector<double> norm, moved, chain, largest;  // [count] |x'|, |e|, what the chains round, and the largest entry
-  Aligned packed;                // integer: packed groups; float: [groups][d][16]
+  LineBytes packed;                // integer: packed groups; float: [groups][d][16]
 };
 
 // Sums of 16 queries over a run of rows.
@@ -97,8 +84,8 @@ class DensePosterior {
         fixed_(integer_ || (bytes_ && products == DenseProducts::exact)),
         denoise_(wants_denoised(request)),
         class_count_(request.class_weights ? target.class_count : 0), kappa_(request.a / (request.b * request.b)),
-        uniform_(target.log_weights ? 0 : std::log(static_cast<double>(target.n))),
-        reach_(drop + std::log(static_cast<double>(target.n))), origin_norm_(length(rows_.origin.data())), block_(rows_of_block(target.d)) {
+        uniform_(target.uniform()),
+        reach_(canonical_reach(target.n)), origin_norm_(length(rows_.origin.data())), block_(rows_of_block(target.d)) {
     largest_scale_ = *std::max_element(rows_.scale.begin(), rows_.scale.end());
     const int64_t chunks = chunk_count(n_);
     run_rows_ = (chunks + most_runs - 1) / most_runs * chunk_rows;
@@ -131,7 +118,7 @@ class DensePosterior {
     q.offset.assign(static_cast<size_t>(padded), 0);
     q.norm.assign(static_cast<size_t>(count), 0);
     q.moved = q.chain = q.largest = q.norm;
-    q.packed = Aligned(q.groups * group_bytes);
+    q.packed = LineBytes(q.groups * group_bytes);
     pool_.run(q.groups, [&](int64_t g, int) {
       std::vector<int32_t> fixed(fixed_ ? static_cast<size_t>(group_lanes * d_) : 0);
       float* single = reinterpret_cast<float*>(q.packed.data() + g * group_bytes);
@@ -228,7 +215,7 @@ class DensePosterior {
     std::vector<float> values, weights, half_square_single;
     std::vector<int32_t> integers;
     std::vector<uint8_t> transposed;
-    Aligned packed;
+    LineBytes packed;
     std::vector<double> masses;
   };
 
@@ -243,7 +230,7 @@ class DensePosterior {
     if (denoise_) work.products.resize(static_cast<size_t>(groups_at_once * d_ * group_lanes));
     if (integer_) {
       work.integers.resize(work.logits.size());
-      work.packed = Aligned(groups_at_once * digits_.group_bytes(block_, planes()));
+      work.packed = LineBytes(groups_at_once * digits_.group_bytes(block_, planes()));
       if (denoise_) work.transposed.resize(static_cast<size_t>(d_ * block_ + digit_padding));
     } else if (denoise_ || !fixed_) {
       work.values.resize(static_cast<size_t>(block_ * d_));
@@ -261,7 +248,7 @@ class DensePosterior {
       }
       for (int r = 0; r < count; ++r) {
         work.half_square_single[r] = static_cast<float>(work.half_square[r]);
-        work.bias[r] = -kappa_ * request_.a * work.half_square[r] + (target_.log_weights ? target_.log_weights[row + r] : 0);
+        work.bias[r] = -kappa_ * request_.a * work.half_square[r] + target_.log_weight(row + r);
       }
       if (integer_ && denoise_) {
         transpose_bytes(rows_.rows + row * rows_.stride, rows_.stride, count, d_, work.transposed.data(), block_);
@@ -408,7 +395,7 @@ class DensePosterior {
     if (request_.error_log_density) request_.error_log_density[at] = error_log_density;
     if (request_.survivors) request_.survivors[at] = static_cast<int32_t>(n_);
     if (request_.path) request_.path[at] = static_cast<uint8_t>(Path::dense);
-    bool within = error_log_density <= 1e-4;
+    bool within = error_log_density <= log_density_contract;
     if (denoise_) {
       double norm_mean = 0, norm_query = 0;
       for (int64_t j = 0; j < d_; ++j) {
@@ -421,7 +408,7 @@ class DensePosterior {
       const double scale = (std::sqrt(norm_query) + a * std::sqrt(norm_mean)) / b2;
       const double error_score = kappa_ * bounds.denoised + 8 * 0x1p-53 * scale;
       if (request_.error_score) request_.error_score[at] = error_score;
-      within = within && error_score <= 1e-5 * scale;
+      within = within && error_score <= score_contract * scale;
     }
     return within;
   }
@@ -448,7 +435,7 @@ class DensePosterior {
     const double chance = fixed_ ? 0 : deviations * kappa_ * unit * chain;
     const double root = std::sqrt(sums.sum_squares()), root_four = 2 * std::sqrt(group.fourth[lane]) / whole;
     const double root_two = std::sqrt(root * root_four), square_of = (chance * far) * (chance * far);
-    const double weights = (16 + gap) * unit, sums_of = 40 * unit, dropped = 2 * std::exp(-drop);
+    const double weights = (16 + gap) * unit, sums_of = 40 * unit, dropped = 2 * std::exp(-dropped_logits);
     const double shift = kappa_ * far * moved;
 
     double denoised = kappa_ * spread * moved * std::exp(4 * shift) + row + 2 * logit * std::sqrt(spread);
@@ -502,7 +489,7 @@ DenseProducts dense_preferred(const Instructions& set, const Target& target, con
   const double a = request.a, b = request.b, far = target.layouts->digits.largest_norm;
   const double chain = b * std::sqrt(static_cast<double>(first_chain * (first_chain + (chains - 1) * chains)));
   const double error = deviations * a / (b * b) * unit * chain * far * far * 0.1;
-  const double contract = 1e-5 * b * std::sqrt(static_cast<double>(target.d)) / a;
+  const double contract = score_contract * b * std::sqrt(static_cast<double>(target.d)) / a;
   return error > contract / 4 ? DenseProducts::exact : DenseProducts::fast;
 }
 

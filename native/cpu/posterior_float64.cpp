@@ -22,7 +22,7 @@ class Float64Posterior {
   Float64Posterior(const Kernels& kernels, const Target& target, const PosteriorRequest& request, const Execution& execution)
       : kernels_(kernels), target_(target), request_(request), execution_(execution), pool_(execution.threads),
         n_(target.n), d_(target.d), keep_logits_(wants_denoised(request) || request.top > 0),
-        class_count_(request.class_weights ? target.class_count : 0), uniform_(target.log_weights ? 0 : std::log(static_cast<double>(target.n))) {
+        class_count_(request.class_weights ? target.class_count : 0), uniform_(target.uniform()) {
     const int64_t fit = logit_bytes / (n_ * lanes * static_cast<int64_t>(sizeof(double)));
     groups_per_block_ = keep_logits_ ? std::clamp<int64_t>(fit, 1, 16) : 16;
   }

@@ -252,7 +252,7 @@ Status posterior_mixture(const Instructions& set, const Target& target, const Po
   MixturePass pass(set, target, at, request.precision == Precision::exact, request.top == 0 && !wants_second_moments(request));
   status = pass.build(pool, execution);
   if (!status.ok()) return status;
-  const double uniform = target.log_weights ? 0 : std::log(static_cast<double>(target.n));
+  const double uniform = target.uniform();
   const int64_t queries = request.x.rows, step = MixturePass::block_queries(target.n);
   const bool means = wants_second_moments(request) || request.denoised || request.score;
   for (int64_t origin = 0; origin < queries; origin += step) {

@@ -35,7 +35,7 @@ class RefinedPosterior {
                    std::vector<uint8_t>& answered)
       : set_(set), target_(target), request_(request), execution_(execution), answered_(answered), pool_(execution.threads),
         screening_(set, target, request.a, request.b, pool_, execution), d_(target.d), chunks_(chunk_count(target.n)),
-        uniform_(target.log_weights ? 0 : std::log(static_cast<double>(target.n))) {}
+        uniform_(target.uniform()) {}
 
   Status run() {
     const int64_t queries = request_.x.rows;
@@ -52,8 +52,6 @@ class RefinedPosterior {
   }
 
  private:
-  double log_weight(int64_t row) const { return target_.log_weights ? target_.log_weights[row] : 0; }
-
   // False when more components are asked for than survive, and where the weights of several cannot be told.
   bool answer(int64_t q, int64_t at) {
     Survivors survivors(request_.class_weights ? target_.class_count : 0);
@@ -160,9 +158,9 @@ class RefinedPosterior {
     const int64_t count = survivors.count();
     std::vector<double> high(static_cast<size_t>(count)), low(high.size());
     set_.screen->row_distances_extended(target_.points, survivors.rows.data(), count, request_.x.row(at), request_.a, high.data(), low.data());
-    const double twice_b2 = 2 * request_.b * request_.b, own = log_weight(survivors.rows[top]);
+    const double twice_b2 = 2 * request_.b * request_.b, own = target_.log_weight(survivors.rows[top]);
     for (int64_t k = 0; k < count; ++k) {
-      survivors.logits[k] = (log_weight(survivors.rows[k]) - own) - ((high[k] - high[top]) + (low[k] - low[top])) / twice_b2;
+      survivors.logits[k] = (target_.log_weight(survivors.rows[k]) - own) - ((high[k] - high[top]) + (low[k] - low[top])) / twice_b2;
     }
     survivors.extended = true;
     return own - high[top] / twice_b2;

@@ -39,11 +39,10 @@ constexpr int group_queries = 16;                 // queries that pass over a ti
 constexpr int64_t block_queries = 512;            // queries at hand
 constexpr int64_t chunks_per_item = 4;
 constexpr int64_t partial_doubles = int64_t{1} << 23;
-constexpr double single_reach = 25, exact_reach = 37;  // log of the mass that skipped tiles may hold
+constexpr double single_reach = 25;               // log of the mass that skipped tiles may hold in float32 sums
 constexpr double single_headroom = 20;            // nats by which a logit may exceed the reference
 constexpr int64_t condensed_rows = 8 * box_tile;  // up to here float64 costs little
 constexpr double condensed_entropy = 0.01;        // below, small weights carry the readings
-constexpr double score_contract = 1e-5, log_density_contract = 1e-4;
 constexpr double log2_e = 1.4426950408889634, ln2 = 0.6931471805599453;
 
 double norm(const double* v, int64_t d) {
@@ -89,7 +88,7 @@ class SmallPosterior {
       : convert_(*set.kernels), kernels_(*set.small), target_(target), boxes_(target.layouts->boxes), request_(request),
         execution_(execution), pool_(execution.threads), n_(target.n), d_(target.d),
         class_count_(request.class_weights ? target.class_count : 0), chunks_(chunk_count(n_)), sums_(SmallSums::count(d_)),
-        width_(sums_ + class_count_), log_n_(std::log(static_cast<double>(n_))), uniform_(target.log_weights ? 0 : log_n_),
+        width_(sums_ + class_count_), log_n_(std::log(static_cast<double>(n_))), uniform_(target.uniform()),
         inverse_twice_b2_(1 / (2 * request.b * request.b)), scale_(std::sqrt(0.5 * log2_e) / request.b),
         steps_(std::min(static_cast<double>(d_), 3 + std::ceil(static_cast<double>(d_) / 4))),
         scratch_(static_cast<size_t>(pool_.size())) {
@@ -360,7 +359,7 @@ class SmallPosterior {
 
     const int sums = ExactSums::count(d_);
     const int64_t width = sums + class_count_;
-    const double cutoff = top.logit - (log_n_ + exact_reach);
+    const double cutoff = top.logit - (log_n_ + dropped_logits);
     std::vector<double> partials(static_cast<size_t>(chunks_ * width), 0.0), state(static_cast<size_t>(sums * lanes));
     int64_t rows = 0;
     for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
@@ -411,7 +410,7 @@ class SmallPosterior {
     // Moments are about the heaviest datum: a |y - y*| <= |e| + |e*| doubles the terms of the sum.
     const ErrorModel model{chain_units(d_), 16, b2, false};
     read_bounds(target_, request_, at, total, uniform_, model, log_density, 2 * static_cast<double>(rows), denoised);
-    const double speed = std::sqrt(2 / b2), depth = std::abs(top.logit) + log_n_ + exact_reach + 1;
+    const double speed = std::sqrt(2 / b2), depth = std::abs(top.logit) + log_n_ + dropped_logits + 1;
     if (rows < n_ && request_.error_log_density) request_.error_log_density[at] += dropped_mass;
     if (rows < n_ && request_.error_score) request_.error_score[at] += 2 * dropped_mass * speed * std::sqrt(depth);
     if (request_.survivors) request_.survivors[at] = static_cast<int32_t>(rows);

@@ -31,7 +31,8 @@ double smallest_log_weight(const Target& target) {
 
 Screening::Screening(const Instructions& set, const Target& target, double a, double b, ThreadPool& pool, const Execution& execution)
     : set_(set), target_(target), digits_(target.layouts->digits), prefix_(target.layouts->prefix), a_(a), b_(b), pool_(pool),
-      execution_(execution), n_(target.n), d_(target.d), chunks_(chunk_count(target.n)), block_(screened_queries(target.n)), reach_(std::log(static_cast<double>(target.n)) + 37),
+      execution_(execution), n_(target.n), d_(target.d), chunks_(chunk_count(target.n)), block_(screened_queries(target.n)),
+      reach_(canonical_reach(target.n)),
       largest_log_weight_(largest_log_weight(target)), smallest_log_weight_(smallest_log_weight(target)),
       with_prefix_(!prefix_.rows.empty()), with_digits_(digits_.rows != nullptr), queries_(static_cast<size_t>(block_)),
       lists_(static_cast<size_t>(chunks_ * block_)) {
@@ -63,7 +64,7 @@ double Screening::floor_of(const Query& query) const {
 
 // In units of <x', y'>: the logit times b^2 / a, less what all rows share.
 double Screening::digit_bias(int64_t row) const {
-  return std::max(b_ * b_ / a_ * log_weight(row) - a_ * digits_.half_square[row], -1e300);
+  return std::max(b_ * b_ / a_ * target_.log_weight(row) - a_ * digits_.half_square[row], -1e300);
 }
 
 // A row stays when step P + bias reaches this: then |x_q - a image| <= radius + rho, with radius^2 / (2 b^2) = log pi - floor.
@@ -192,7 +193,7 @@ void Screening::improve_best(Query& query, const int32_t* rows, int64_t count) c
   double distances[seeds];
   set_.screen->row_distances(target_.points, rows, count, query.x, a_, distances);
   for (int64_t k = 0; k < count; ++k) {
-    query.best = std::max(query.best, log_weight(rows[k]) - distances[k] / (2 * b_ * b_));
+    query.best = std::max(query.best, target_.log_weight(rows[k]) - distances[k] / (2 * b_ * b_));
   }
 }
 
@@ -312,7 +313,7 @@ void Screening::find_logits(int64_t chunk, int64_t q) {
   if (!query.open || part.rows.empty() || execution_.cancelled()) return;
   part.values.resize(part.rows.size());
   set_.screen->row_distances(target_.points, part.rows.data(), static_cast<int64_t>(part.rows.size()), query.x, a_, part.values.data());
-  for (size_t k = 0; k < part.rows.size(); ++k) part.values[k] = log_weight(part.rows[k]) - part.values[k] / (2 * b_ * b_);
+  for (size_t k = 0; k < part.rows.size(); ++k) part.values[k] = target_.log_weight(part.rows[k]) - part.values[k] / (2 * b_ * b_);
 }
 
 int64_t Screening::listed(int64_t q) const {

@@ -69,7 +69,6 @@ class Screening {
   };
 
   Candidates& list(int64_t chunk, int64_t q) { return lists_[chunk * block_ + q]; }
-  double log_weight(int64_t row) const { return target_.log_weights ? target_.log_weights[row] : 0; }
   double digit_bias(int64_t row) const;
   float prefix_bias(int64_t row) const;
   double digit_threshold(const Query& query) const;

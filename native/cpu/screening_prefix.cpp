@@ -7,8 +7,9 @@
 #include "screening.h"
 
 namespace regimes {
+
 float Screening::prefix_bias(int64_t row) const {
-  return static_cast<float>(std::max(b_ * b_ / a_ * log_weight(row) - a_ * static_cast<double>(prefix_.half_square[row]), -1e37));
+  return static_cast<float>(std::max(b_ * b_ / a_ * target_.log_weight(row) - a_ * static_cast<double>(prefix_.half_square[row]), -1e37));
 }
 
 float Screening::prefix_threshold(const Query& query) const {

@@ -29,7 +29,7 @@ Status sweep_mixture(const Instructions& set, const Target& target, const SweepR
   // Draws that are kept over all times, at most a quarter of sweep_bytes; what belongs to a time is then built once per block.
   const int64_t step = std::max<int64_t>(sweep_bytes / 4 / (2 * d * static_cast<int64_t>(sizeof(double))), 64);
   const auto class_count = static_cast<int32_t>(sweep_classes(target, request));
-  const double uniform = target.log_weights ? 0 : std::log(static_cast<double>(target.n));
+  const double uniform = target.uniform();
   ThreadPool pool(execution.threads);
   for (int64_t first = 0; first < request.count && !execution.cancelled(); first += step) {
     const int64_t count = std::min(step, request.count - first);

@@ -50,8 +50,8 @@ class PointsSweep {
         n_(target.n), d_(target.d), class_count_(sweep_classes(target, request)),
         moments_(request.entropy || request.sum_squares),
         extent_(sweep_extent(n_, d_, request.count, request.times, class_count_)),
-        uniform_(target.log_weights ? 0 : std::log(static_cast<double>(n_))),
-        reach_(std::log(static_cast<double>(n_)) + (request.precision == Precision::float64 ? 100 : 37)) {
+        uniform_(target.uniform()),
+        reach_(std::log(static_cast<double>(n_)) + (request.precision == Precision::float64 ? 100 : dropped_logits)) {
     order_.resize(static_cast<size_t>(request.times));
     std::iota(order_.begin(), order_.end(), int64_t{0});
     const auto ratio = [&](int64_t t) { return request.a[t] / request.b[t]; };
@@ -175,7 +175,7 @@ class PointsSweep {
     double own_bias[lanes];
     for (int lane = 0; lane < lanes; ++lane) {
       const int64_t own = component_[eight * lanes + lane];
-      own_bias[lane] = target_.log_weights ? target_.log_weights[own] : 0;
+      own_bias[lane] = target_.log_weight(own);
       if (own >= row && own < row + count) q[(own - row) * lanes + lane] = NAN;  // kept apart
     }
     PairBlock block;
