@@ -97,8 +97,10 @@ void MixtureDense::build_rows(int64_t first, int64_t end, ThreadPool& pool, cons
     if (execution.cancelled()) return;
     const Kernels& kernels = *set_.kernels;
     const int64_t k = first + index;
-    std::vector<double> basis(static_cast<size_t>(at_.scratch_size())), mean(static_cast<size_t>(d_)), weight(mean.size()), row(mean.size());
+    std::vector<double> basis(static_cast<size_t>(at_.scratch_size())), mean(static_cast<size_t>(d_)), weight(mean.size());
+    std::vector<double> row(mean.size());
     const GaussianView g = at_.view(k, basis.data());
+    const int64_t entries = full_ ? 0 : target_.covariances->rank * target_.covariances->rank;
     const double a = at_.a(), b = at_.b();
     for (int64_t j = 0; j < d_; ++j) {
       mean[j] = g.mean[j] - origin_[j];
@@ -114,7 +116,7 @@ void MixtureDense::build_rows(int64_t first, int64_t end, ThreadPool& pool, cons
       for (int64_t j = 0; j < d_; ++j) diagonal_[index * d_ + j] = static_cast<float>(weight[j]);
       least_[k] = *std::min_element(weight.begin(), weight.end());
       most_[k] = *std::max_element(weight.begin(), weight.end());
-      at_.reduction(k, matrix_.data() + k * target_.covariances->rank * target_.covariances->rank);
+      at_.reduction(k, matrix_.data() + k * entries);
     }
     double squares = 0, size = 0;
     for (int64_t r = start_[k]; r < start_[k + 1]; ++r) {
@@ -132,7 +134,7 @@ void MixtureDense::build_rows(int64_t first, int64_t end, ThreadPool& pool, cons
       squares += row_square_[r];
       if (full_) size = std::max(size, std::abs(matrix_[r]));
     }
-    if (!full_) size = length(matrix_.data() + k * target_.covariances->rank * target_.covariances->rank, target_.covariances->rank * target_.covariances->rank);
+    if (!full_) size = length(matrix_.data() + k * entries, entries);
     second_order_[k] = size * squares;
   });
   if (!execution.cancelled()) built_ = first;
@@ -147,7 +149,9 @@ Status MixtureDense::run(const double* x, const std::vector<int32_t>& queries, c
   spread_.resize(logit_.size());
   certain_.resize(logit_.size());
   answered_.assign(static_cast<size_t>(count), 0);
-  for (auto* v : {&chain_, &moved_, &error_score_, &error_log_density_, &scale_, &speed_, &moved_weights_, &second_}) v->assign(static_cast<size_t>(count), 0.0);
+  for (auto* v : {&chain_, &moved_, &error_score_, &error_log_density_, &scale_, &speed_, &moved_weights_, &second_}) {
+    v->assign(static_cast<size_t>(count), 0.0);
+  }
   score_.resize(static_cast<size_t>(count * d_));
   const int64_t fit = block_bytes / ((start_[n_] + n_) * 4), step = std::clamp<int64_t>(fit / digit_lanes * digit_lanes, digit_lanes, 256);
   for (int64_t first = 0; first < count && !execution.cancelled(); first += step) {
@@ -156,8 +160,9 @@ Status MixtureDense::run(const double* x, const std::vector<int32_t>& queries, c
   return execution.cancelled() ? Status::failure(Code::cancelled, "cancelled") : Status{};
 }
 
-void MixtureDense::answer_block(const double* x, const int32_t* queries, int64_t first, int64_t count, const double* squares, int64_t stride,
-                                const int32_t* known, const double* known_logits, ThreadPool& pool, const Execution& execution) {
+void MixtureDense::answer_block(const double* x, const int32_t* queries, int64_t first, int64_t count, const double* squares,
+                                int64_t stride, const int32_t* known, const double* known_logits, ThreadPool& pool,
+                                const Execution& execution) {
   const int64_t groups = (count + digit_lanes - 1) / digit_lanes, blocks = (groups + groups_at_once - 1) / groups_at_once;
   lanes_ = LineBytes(groups * d_ * digit_lanes * 4);
   h_ = LineBytes(groups * start_[n_] * digit_lanes * 4);
@@ -166,7 +171,8 @@ void MixtureDense::answer_block(const double* x, const int32_t* queries, int64_t
     const int64_t end = std::min(n_, tile + tile_);
     build_rows(tile, end, pool, execution);
     // Components that pass together: about rows_at_once rows.
-    const int64_t rows = std::max<int64_t>(1, (start_[end] - start_[tile]) / (end - tile)), step = std::max<int64_t>(1, rows_at_once / rows);
+    const int64_t rows = std::max<int64_t>(1, (start_[end] - start_[tile]) / (end - tile));
+    const int64_t step = std::max<int64_t>(1, rows_at_once / rows);
     const int64_t parts = (end - tile + step - 1) / step;
     pool.run(parts * blocks, [&](int64_t item, int) {
       if (execution.cancelled()) return;
@@ -259,7 +265,9 @@ void MixtureDense::find_logits(int64_t k0, int64_t k1, int64_t group, int64_t gr
           *out++ = static_cast<float>(value[lane]);
         }
       }
-      const double bias = target_.log_weight(k) - at_.half_log_det(k), root = std::sqrt(static_cast<double>(std::max<int64_t>(1, full_ ? 1 : size)));
+      const double bias = target_.log_weight(k) - at_.half_log_det(k);
+      // |B^T h| is at most this times H: the rows of B are orthogonal, or any.
+      const double root = std::sqrt(static_cast<double>(full_ ? 1 : std::max<int64_t>(1, size)));
       for (int lane = 0; lane < digit_lanes; ++lane) {
         const int64_t q = (group + g) * digit_lanes + lane;
         if (q >= count) break;
@@ -268,8 +276,9 @@ void MixtureDense::find_logits(int64_t k0, int64_t k1, int64_t group, int64_t gr
         const int64_t to = k * stride_ + first + q;
         logit_[to] = bias - 0.5 * form;
         spread_[to] = static_cast<float>(1.001 * norm);
-        certain_[to] = static_cast<float>(1.001 * (root * norm * moved + 0.5 * shared_error_[k] * ground + rounding * (ground + std::abs(along[lane])) + offset +
-                                                   second_order_[k] * (shaken + moved) * (shaken + moved) + small * std::abs(bias)));
+        const double exact = rounding * (ground + std::abs(along[lane])) + offset + small * std::abs(bias);
+        const double curved = second_order_[k] * (shaken + moved) * (shaken + moved);
+        certain_[to] = static_cast<float>(1.001 * (root * norm * moved + 0.5 * shared_error_[k] * ground + exact + curved));
       }
     }
   }
@@ -286,7 +295,8 @@ bool MixtureDense::weigh(int64_t q, const double* squares, int64_t stride, int32
   double known_error = 0;
   if (known >= 0) {
     logit_[known * stride_ + q] = known_logit;
-    known_error = (at_.model().logit_units * squares[known * stride + at] * ground_[known] + at_.model().logit_offset + 4 * std::abs(known_logit)) * small;
+    const double form = squares[known * stride + at] * ground_[known];
+    known_error = (at_.model().logit_units * form + at_.model().logit_offset + 4 * std::abs(known_logit)) * small;
   }
   double top = -INFINITY, total = 0;
   for (int64_t k = 0; k < n_; ++k) top = std::max(top, logit_[k * stride_ + q]);
@@ -306,7 +316,8 @@ bool MixtureDense::weigh(int64_t q, const double* squares, int64_t stride, int32
     double& weight = weight_[to];
     if (weight == 0) continue;
     weight /= total;
-    const double norm = static_cast<double>(spread_[to]), sure = static_cast<double>(certain_[to]), ground = ground_[k] * squares[k * stride + at];
+    const double norm = static_cast<double>(spread_[to]), sure = static_cast<double>(certain_[to]);
+    const double ground = ground_[k] * squares[k * stride + at];
     const double form = 2 * std::max(0.0, target_.log_weight(k) - at_.half_log_det(k) - logit_[to]);
     second += weight * weight * (norm * norm + load_[k] * load_[k]);
     speed += weight * most_[k] * form;

@@ -313,7 +313,7 @@ void test_boxes(const Problem& p, const Instructions& set) {
 }
 
 void test_small_sets() {
-  for (const int64_t d : {1, 2, 3, 4, 7, 16}) {
+  for (const int64_t d : {1, 2, 3, 4, 7, 12}) {
     for (const int64_t n : {1, 5, 129}) {
       for (const Shape shape : {Shape::normal, Shape::clusters, Shape::duplicates, Shape::equal, Shape::line, Shape::offset, Shape::outlier}) {
         if (n < 129 && shape != Shape::normal && shape != Shape::offset) continue;
@@ -345,7 +345,7 @@ void test_large_sets() {
       }
     }
   }
-  for (const int64_t d : {1, 2, 4, 7, 16}) {
+  for (const int64_t d : {1, 2, 4, 7, 12}) {
     for (const Shape shape : {Shape::normal, Shape::clusters, Shape::duplicates, Shape::offset}) {
       Problem p;
       make_data(p, shape, check::sanitized ? 9000 : 20000, d, shape == Shape::offset ? Dtype::f64 : Dtype::f32, shape == Shape::clusters);
