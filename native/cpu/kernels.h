@@ -107,6 +107,9 @@ struct Kernels {
   // q[r][8] = |o - y_r|^2 and v[r][8] = z . (o - y_r) for lanes o, z [d][8].
   void (*pair_products)(const double* o, const double* z, const double* y, int rows, int64_t d, double* q, double* v);
 
+  // q[r][16] += |o - y_r|^2 and v[r][16] += z . (o - y_r) over `columns` coordinates, in float32, for 16 draws oz [columns][2][16].
+  void (*float_pair_products)(const float* oz, const float* y, int64_t stride, int rows, int64_t columns, float* q, float* v);
+
   // logits[r][8] = max(-q/(2 b^2), -1e307) + bias[r] in place of the squared distances; bias may be null.
   void (*scale_distances)(double* logits, int rows, double inverse_twice_b2, const double* bias);
 

@@ -21,6 +21,33 @@ void integer_pairs(const IntegerPairs& p, int rows, float* q, float* v) {
   }
 }
 
+template <int Rows>
+inline void float_pair_tile(const float* oz, const float* y, int64_t stride, int64_t columns, float* q, float* v) {
+  Floats squares[Rows], products[Rows];
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) squares[r] = products[r] = spread(0);
+  for (int64_t k = 0; k < columns; ++k) {
+    const Floats o = load(oz + k * 32), z = load(oz + k * 32 + 16);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+      const Floats difference = o - spread(y[r * stride + k]);
+      squares[r] = multiply_add(difference, difference, squares[r]);
+      products[r] = multiply_add(difference, z, products[r]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) {
+    store(q + r * 16, load(q + r * 16) + squares[r]);
+    store(v + r * 16, load(v + r * 16) + products[r]);
+  }
+}
+
+void float_pair_products(const float* oz, const float* y, int64_t stride, int rows, int64_t columns, float* q, float* v) {
+  int r = 0;
+  for (; r + pair_rows <= rows; r += pair_rows) float_pair_tile<pair_rows>(oz, y + r * stride, stride, columns, q + r * 16, v + r * 16);
+  for (; r < rows; ++r) float_pair_tile<1>(oz, y + r * stride, stride, columns, q + r * 16, v + r * 16);
+}
+
 constexpr double bits_per_nat = 0x1.71547652b82fep+0, log_two = 0x1.62e42fefa39efp-1;
 
 // 2^x for |x| < 1000, relative error below 4e-14, 1 at 0. The polynomials are Chebyshev interpolants of (2^f - 1) / f.

@@ -260,10 +260,15 @@ class PointsSweep {
 
 Status sweep_points(const Instructions& set, const Target& target, const SweepRequest& request, const Execution& execution) {
   ThreadPool pool(execution.threads);
-  const ByteRows bytes = request.precision == Precision::float64 ? ByteRows{} : byte_rows(target);
-  if (request.path) *request.path = static_cast<uint8_t>(bytes.rows != nullptr ? Path::dense : Path::float64);
-  if (bytes.rows != nullptr) return PointsSweep<Digits>(*set.kernels, Digits(set, target, bytes, pool), target, request, execution, pool).run();
-  return PointsSweep<Differences>(*set.kernels, Differences(set, target), target, request, execution, pool).run();
+  const auto swept = [&](auto products, Path path) {
+    if (request.path) *request.path = static_cast<uint8_t>(path);
+    return PointsSweep<decltype(products)>(*set.kernels, std::move(products), target, request, execution, pool).run();
+  };
+  if (request.precision != Precision::float64) {
+    if (const ByteRows bytes = byte_rows(target); bytes.rows != nullptr) return swept(Digits(set, target, bytes, pool), Path::dense);
+    if (takes_float_differences(target, pool)) return swept(FloatDifferences(set, target), Path::dense);
+  }
+  return swept(Differences(set, target), Path::float64);
 }
 
 }  // namespace regimes

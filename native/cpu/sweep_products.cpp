@@ -61,6 +61,51 @@ void Differences::pairs(int64_t, int64_t group, int64_t count, int64_t stride, S
   }
 }
 
+bool takes_float_differences(const Target& target, ThreadPool& pool) {
+  if (target.points.dtype != Dtype::f32) return false;
+  const float* values = static_cast<const float*>(target.points.stored);
+  const int64_t size = target.n * target.d, grain = int64_t{1} << 18, tasks = (size + grain - 1) / grain;
+  std::vector<float> largest(static_cast<size_t>(tasks));
+  pool.run(tasks, [&](int64_t task, int) {
+    float most = 0;
+    for (int64_t k = task * grain; k < std::min((task + 1) * grain, size); ++k) most = std::max(most, std::abs(values[k]));
+    largest[static_cast<size_t>(task)] = most;
+  });
+  const float most = *std::max_element(largest.begin(), largest.end());
+  return most > 1e-6f && most < 1e9f / std::sqrt(static_cast<float>(target.d));
+}
+
+void FloatDifferences::set_group(int64_t group, const double*, const double* noises, const int32_t* components) {
+  float* draws = draws_.data() + group * 2 * draw_group * d_;
+  for (int64_t draw = 0; draw < draw_group; ++draw) {
+    const float* origin = row(components[draw]);
+    for (int64_t k = 0; k < d_; ++k) {
+      draws[2 * k * draw_group + draw] = origin[k];
+      draws[(2 * k + 1) * draw_group + draw] = static_cast<float>(std::copysign(1.0, points_.scale) * noises[draw * d_ + k]);
+    }
+  }
+}
+
+void FloatDifferences::multiply(int64_t first_group, int64_t groups, int64_t count, Scratch& scratch) const {
+  constexpr int64_t columns_at_once = 128;  // of the draws fit into the first-level cache, of a block of rows into the second
+  const int64_t area = block_rows() * draw_group;
+  scratch.q.assign(static_cast<size_t>(groups_per_run * area), 0.0f);
+  scratch.v.assign(scratch.q.size(), 0.0f);
+  for (int64_t column = 0; column < d_; column += columns_at_once) {
+    for (int64_t g = 0; g < groups; ++g) {
+      kernels_.float_pair_products(draws_.data() + ((first_group + g) * d_ + column) * 2 * draw_group, row(scratch.first) + column, d_,
+                                   static_cast<int>(count), std::min(columns_at_once, d_ - column), scratch.q.data() + g * area,
+                                   scratch.v.data() + g * area);
+    }
+  }
+}
+
+void FloatDifferences::pairs(int64_t first_group, int64_t group, int64_t count, int64_t, Scratch& scratch, float* q, float* v) const {
+  const int64_t at = (group - first_group) * block_rows() * draw_group;
+  std::copy_n(scratch.q.data() + at, count * draw_group, q);
+  std::copy_n(scratch.v.data() + at, count * draw_group, v);
+}
+
 Digits::Digits(const Instructions& set, const Target& target, const ByteRows& bytes, ThreadPool& pool)
     : kernels_(*set.kernels), digits_(*set.digits), bytes_(bytes), n_(target.n), d_(target.d),
       row_terms_(static_cast<size_t>(n_)) {

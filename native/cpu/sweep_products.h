@@ -1,7 +1,9 @@
 // Where a sweep over points has its two inner products from: for draws o = y_mu, z and a row y_i,
 //   q = |o - y_i|^2,  v = z . (o - y_i),
-// both in units of a length `unit`, so that they go with r unit in place of r. Two sources with one interface:
+// both in units of a length `unit`, so that they go with r unit in place of r. Three sources with one interface:
 //   Differences  float64 differences of any data
+//   FloatDifferences  float32 differences of data stored so. Roundings count as independent: in chains of 128 and d / 128 terms they move
+//                q by less than 2^-21 of itself and v by 2^-21 sqrt(q), so that a logit that matters is off by about 1e-5
 //   Digits       exact integer products of bytes with o and with z in fixed point, for data that are bytes times one scale; q and v
 //                rounded to float32. What rounding leaves of z does not know the data, so that it moves v by max|z| 2^-24 sqrt(q / 3)
 //                in the root mean square; a logit that matters has r sqrt(q) < 14 and is off by about 2e-6.
@@ -56,6 +58,35 @@ class Differences {
   const Kernels& kernels_;
   const Target& target_;
   std::vector<double> origin_, noise_;  // [groups][2][d][8]
+};
+
+// Whether FloatDifferences can take the data: float32 whose largest value lies well inside its range, whose squares then do too.
+bool takes_float_differences(const Target& target, ThreadPool& pool);
+
+class FloatDifferences {
+ public:
+  using Real = float;
+  static constexpr int64_t width = draw_group;
+  struct Scratch {
+    int64_t first = 0;
+    std::vector<float> q, v;  // [groups_per_run][block_rows][16]
+  };
+
+  FloatDifferences(const Instructions& set, const Target& target) : kernels_(*set.kernels), points_(target.points), d_(target.d) {}
+  int64_t block_rows() const { return most_pair_rows; }
+  double unit() const { return std::abs(points_.scale); }
+  void reserve(int64_t groups) { draws_.resize(static_cast<size_t>(groups * 2 * draw_group * d_)); }
+  void set_group(int64_t group, const double* origins, const double* noises, const int32_t* components);
+  void load(int64_t first, int64_t, Scratch& scratch) const { scratch.first = first; }
+  void multiply(int64_t first_group, int64_t groups, int64_t count, Scratch& scratch) const;
+  void pairs(int64_t first_group, int64_t group, int64_t count, int64_t stride, Scratch& scratch, float* q, float* v) const;
+
+ private:
+  const float* row(int64_t i) const { return static_cast<const float*>(points_.stored) + i * d_; }
+  const Kernels& kernels_;
+  const DataView points_;
+  const int64_t d_;
+  std::vector<float> draws_;  // [groups][d][2][16]: o as stored, z with the sign of the scale
 };
 
 class Digits {
