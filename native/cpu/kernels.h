@@ -73,7 +73,7 @@ struct PairBlock {
 };
 
 // The same for 16 draws in float32, for q that are 0 or between 1e-20 and 1e20. A logit is off by at most 2^-22 (r^2 q / 2 + r |v|) and
-// the rounding of its biases, an exponential by 2^-21 of itself, and sums run in chains of 64 before they meet float64. A pair whose
+// the rounding of its biases, an exponential by 2^-20 of itself, and sums run in chains of 64 before they meet float64. A pair whose
 // logit passes `highest_logit` at its peak, v^2 / 2q + bias_i - own_bias, is added in float64 and its q set to NaN.
 inline constexpr double highest_logit = 40;
 
@@ -87,7 +87,7 @@ struct FloatPairBlock {
   int64_t times;
   double reach;
   double* sums[2];           // as in PairBlock, draws 0 ... 7 and 8 ... 15
-  bool moments;
+  bool gaps, squares;        // whether sum e^L L and sum e^2L are wanted
   double* class_sums[2];
   const int32_t* classes;
   int64_t class_count;
