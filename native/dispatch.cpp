@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 
+#include "core/philox.h"
 #include "cpu/cpu.h"
 #include "reference/reference.h"
 
@@ -21,7 +22,7 @@ struct Cpu {
   }
   static const Backend* backend() {
     if (Set().kernels == nullptr || Set().digits == nullptr) return nullptr;
-    static const Backend instance{Set().name, posterior, sweep, Set().digits->name};
+    static const Backend instance{Set().name, posterior, sweep, Set().digits->name, normals};
     return &instance;
   }
 };
