@@ -10,6 +10,7 @@
 namespace regimes {
 
 // Steps >= first_reserved_step name purposes other than a sampler's steps.
+inline constexpr uint32_t first_reserved_step = 0xF0000000u;
 inline constexpr uint32_t step_component = 0xF0000000u;  // which component a draw comes from
 inline constexpr uint32_t step_latent = 0xF0000001u;     // x_0 inside its Gaussian
 inline constexpr uint32_t step_factor = 0xF0000002u;     // the low-rank part of x_0
