@@ -221,7 +221,8 @@ async function leadingSpectrum({ target }: Field, run: RunOptions): Promise<Spec
   const count = Math.min(leadingCount, target.d, target.n - 1);
   if (count >= 1) return target.spectrum({ count, ...run });
   const empty = new Float64Array(0);
-  return { eigenvalues: empty, standardErrors: empty, residuals: empty, vectors: { data: empty, shape: [0, target.d] }, trace: 0 };
+  const mean = Float64Array.from((target.dataset?.rows(0, 1) ?? target.mixture!.means).data);
+  return { eigenvalues: empty, standardErrors: empty, residuals: empty, vectors: { data: empty, shape: [0, target.d] }, trace: 0, mean };
 }
 
 /** f(t)/alpha of the Gaussian with these covariance eigenvalues. */

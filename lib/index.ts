@@ -70,6 +70,26 @@ export {
   type Sweep,
   type SweepOptions,
 } from "./field.js";
+export {
+  gaussianOf,
+  reverseGrid,
+  sampleReverse,
+  samplerNames,
+  samplers,
+  type GaussianCovariance,
+  type GridOptions,
+  type Node,
+  type Observable,
+  type Observed,
+  type RecordOptions,
+  type ReverseRun,
+  type SampleReverseOptions,
+  type SamplerName,
+  type SamplerParameters,
+  type Schedule,
+  type ScoreModel,
+  type Start,
+} from "./sampler.js";
 export { defaultTimes, regimes, type CriticalTime, type RegimeCurves, type RegimesOptions, type TimesInput } from "./regimes.js";
 export { speciationCriteria, speciationTime, type SpeciationCriterion, type SpeciationOptions } from "./speciation.js";
 export { collapseCriteria, collapseTime, type CollapseCriterion, type CollapseOptions } from "./collapse.js";

@@ -54,6 +54,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   target: ["components", "data", "native"],
   theory: ["process"],
   field: ["process", "target", "native"],
+  sampler: ["field", "process", "target", "native"],
   regimes: ["field", "process", "target", "native"],
   speciation: ["regimes", "field", "target", "process", "theory", "native"],
   collapse: ["regimes", "field", "target", "process", "theory", "native"],

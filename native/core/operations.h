@@ -153,7 +153,7 @@ struct SampleRequest {
 
 // One instruction of reverse dynamics. Registers hold one vector [d] per trajectory, z(draw) ~ N(0, I) is normals(seed, trajectory,
 // draw, d) of philox.h:
-//   combine   register[out] = sum_k factor_k register[term_k] + noise z(draw)
+//   combine   register[out] = sum_k factor_k register[term_k] + noise z(draw); out may be one of the first three terms
 //   denoise   register[out] = E[x_0 | x_t = register[in]] at (a, b); its other readings go to row `record` of the observations
 struct ReverseStep {
   enum class Kind : uint8_t { combine, denoise };
@@ -215,6 +215,7 @@ struct SimulateRequest {
   uint64_t seed = 0;
   uint64_t first = 0;
   int64_t count = 0;
+  int64_t batch = 0;                 // most trajectories of a block, 0 = chosen here
   Precision precision = Precision::exact;
   double* x = nullptr;               // [count, d]
   int32_t* start_component = nullptr;  // [count] the component that a drawn start came from
