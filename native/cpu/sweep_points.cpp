@@ -61,12 +61,12 @@ class PointsSweep {
     for (const int64_t t : order_) ratios_.push_back(ratio(t) * products_.unit());
   }
 
-  Status run() {
+  Status run(Normals source) {
     const std::vector<double> cumulative = cumulative_weights(target_);
     for (first_ = 0; first_ < request_.count && !execution_.cancelled(); first_ += extent_.draws) {
       count_ = std::min(extent_.draws, request_.count - first_);
       groups_ = (count_ + draw_group - 1) / draw_group;
-      make_draws(cumulative);
+      make_draws(cumulative, source);
       for (first_time_ = 0; first_time_ < request_.times && !execution_.cancelled(); first_time_ += extent_.times) {
         times_ = std::min(extent_.times, request_.times - first_time_);
         find_sums();
@@ -84,7 +84,7 @@ class PointsSweep {
   };
 
   // Draws beyond the last repeat it; their sums are formed and not read.
-  void make_draws(const std::vector<double>& cumulative) {
+  void make_draws(const std::vector<double>& cumulative, Normals source) {
     component_.resize(static_cast<size_t>(groups_ * draw_group));
     half_square_.resize(component_.size());
     products_.reserve(groups_);
@@ -96,8 +96,8 @@ class PointsSweep {
         const uint64_t draw = request_.first + static_cast<uint64_t>(first_ + r);
         double *o = origin.data() + k * d_, *z = noise.data() + k * d_;
         component_[at] = draw_component(target_, cumulative, request_.seed, draw);
-        draw_origin(target_, request_.seed, draw, component_[at], o);
-        draw_noise(request_.seed, draw, d_, z);
+        draw_origin(target_, request_.seed, draw, component_[at], o, source);
+        draw_noise(request_.seed, draw, d_, z, source);
         double square = 0;
         for (int64_t j = 0; j < d_; ++j) square += z[j] * z[j];
         half_square_[at] = square / 2;
@@ -262,7 +262,7 @@ Status sweep_points(const Instructions& set, const Target& target, const SweepRe
   ThreadPool pool(execution.threads);
   const auto swept = [&](auto products, Path path) {
     if (request.path) *request.path = static_cast<uint8_t>(path);
-    return PointsSweep<decltype(products)>(*set.kernels, std::move(products), target, request, execution, pool).run();
+    return PointsSweep<decltype(products)>(*set.kernels, std::move(products), target, request, execution, pool).run(set.normals);
   };
   if (request.precision != Precision::float64) {
     if (const ByteRows bytes = byte_rows(target); bytes.rows != nullptr) return swept(Digits(set, target, bytes, pool), Path::dense);
