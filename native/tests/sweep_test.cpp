@@ -353,6 +353,25 @@ void test_large(const Instructions& set) {
   expect(same_bits(plain, alone), std::string(set.name) + " unequal scales");
 }
 
+// float16 rows have the bits of the same numbers in float32; more columns and rows than one block holds.
+void test_halves(const Instructions& set) {
+  constexpr int64_t n = 300, d = 133;
+  std::vector<Half> halves;
+  std::mt19937_64 random(9);
+  for (int64_t k = 0; k < n * d; ++k) halves.push_back({static_cast<uint16_t>(0x3400 + random() % 0x800 + (random() % 2 << 15))});
+  const std::vector<float> floats(halves.begin(), halves.end());
+  Target target;
+  target.n = n;
+  target.d = d;
+  const std::vector<double> a = signals();
+  Curves of_floats(a, noises, 0, 20, Precision::exact, false), of_halves(a, noises, 0, 20, Precision::exact, false);
+  target.points = {floats.data(), n, d, Dtype::f32, 1, 0};
+  CHECK(sweep(set, target, of_floats.request).ok());
+  target.points = {halves.data(), n, d, Dtype::f16, 1, 0};
+  CHECK(sweep(set, target, of_halves.request, 2).ok());
+  expect(same_bits(of_floats, of_halves), std::string(set.name) + " float16");
+}
+
 // What float32 cannot hold is added in float64: pairs whose logits rise beyond e^40 at their peak, which random draws never show.
 void test_high_pairs(const Instructions& set) {
   constexpr int rows = 8;
@@ -524,6 +543,7 @@ void test_set(const Instructions& set, const std::vector<Points*>& problems, con
   test_large(set);
   test_many_classes(set);
   test_high_pairs(set);
+  test_halves(set);
   test_cancelled(set);
   for (const auto type : {Covariances::Type::spherical, Covariances::Type::diagonal, Covariances::Type::full, Covariances::Type::low_rank}) {
     test_mixture(set, type);
