@@ -93,6 +93,8 @@ export {
 export { defaultTimes, regimes, type CriticalTime, type RegimeCurves, type RegimesOptions, type TimesInput } from "./regimes.js";
 export { speciationCriteria, speciationTime, type SpeciationCriterion, type SpeciationOptions } from "./speciation.js";
 export { collapseCriteria, collapseTime, type CollapseCriterion, type CollapseOptions } from "./collapse.js";
+export { clones, type Clones, type ClonesOptions } from "./experiments/clones.js";
+export type { TrajectoryOptions } from "./experiments/ends.js";
 export * as theory from "./theory.js";
 export { analyze, type Analysis, type AnalysisOptions, type AnalysisStage } from "./analysis.js";
 export { renderReport, type ReportOptions } from "./report.js";
