@@ -94,6 +94,7 @@ export { defaultTimes, regimes, type CriticalTime, type RegimeCurves, type Regim
 export { speciationCriteria, speciationTime, type SpeciationCriterion, type SpeciationOptions } from "./speciation.js";
 export { collapseCriteria, collapseTime, type CollapseCriterion, type CollapseOptions } from "./collapse.js";
 export { clones, type Clones, type ClonesOptions } from "./experiments/clones.js";
+export type { TrajectoryCollapse, TrajectoryCollapseOptions } from "./experiments/trajectory-collapse.js";
 export { uTurn, type UTurn, type UTurnOptions } from "./experiments/u-turn.js";
 export type { TrajectoryOptions } from "./experiments/ends.js";
 export * as theory from "./theory.js";
