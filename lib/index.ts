@@ -90,6 +90,28 @@ export {
   type ScoreModel,
   type Start,
 } from "./sampler.js";
+export {
+  frechetDistance,
+  memorisationRatio,
+  sampleQuality,
+  type GaussianLaw,
+  type Memorisation,
+  type MemorisationOptions,
+  type MeasureName,
+  type MeasureOptions,
+  type SampleQuality,
+} from "./quality.js";
+export {
+  lateStart,
+  secondDifferences,
+  type LateStartComparison,
+  type LateStartCurve,
+  type LateStartOptions,
+  type LateStartPoint,
+  type LateStartStudy,
+  type SamplerChoice,
+  type StartLaw,
+} from "./experiments/late-start.js";
 export { defaultTimes, regimes, type CriticalTime, type RegimeCurves, type RegimesOptions, type TimesInput } from "./regimes.js";
 export { speciationCriteria, speciationTime, type SpeciationCriterion, type SpeciationOptions } from "./speciation.js";
 export { collapseCriteria, collapseTime, type CollapseCriterion, type CollapseOptions } from "./collapse.js";
