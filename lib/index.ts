@@ -109,9 +109,16 @@ export {
   type LateStartOptions,
   type LateStartPoint,
   type LateStartStudy,
-  type SamplerChoice,
   type StartLaw,
 } from "./experiments/late-start.js";
+export {
+  discretisationAudit,
+  type AuditCell,
+  type DiscretisationAudit,
+  type DiscretisationAuditOptions,
+  type MeasuredOrder,
+} from "./experiments/discretisation-audit.js";
+export type { SamplerChoice } from "./experiments/sampler-choice.js";
 export { defaultTimes, regimes, type CriticalTime, type RegimeCurves, type RegimesOptions, type TimesInput } from "./regimes.js";
 export { speciationCriteria, speciationTime, type SpeciationCriterion, type SpeciationOptions } from "./speciation.js";
 export { collapseCriteria, collapseTime, type CollapseCriterion, type CollapseOptions } from "./collapse.js";

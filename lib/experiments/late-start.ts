@@ -13,14 +13,12 @@ import { diffuse, type Field } from "../field.js";
 import { runOptionNames, seedOf, type RunOptions } from "../native.js";
 import type { DiscreteProcess, Process } from "../process.js";
 import { estimateOf, floorOf, measureOf, measureOptionNames, memorisationRatio, type Measure, type MeasureOptions } from "../quality.js";
-import { gaussianOf, reverseGrid, sampleReverse, type SamplerName, type SamplerParameters, type Start } from "../sampler.js";
+import { gaussianOf, reverseGrid, sampleReverse, type Start } from "../sampler.js";
 import { sdeInstabilityTime, spectralSpeciationTime } from "../theory.js";
 import type { Target } from "../target.js";
+import { nameOf, parametersOf, type SamplerChoice } from "./sampler-choice.js";
 
 const gridNames = ["process", "log-snr", "ou-time", "sigma", "karras", "raya-ambrogioni"] as const;
-
-/** A sampler by its name, or with its parameters. */
-export type SamplerChoice = SamplerName | ({ readonly sampler: SamplerName } & SamplerParameters);
 
 /** "standard": N(0, I) (`Start`); "gaussian": the mean and covariance of the noised data; or the latter with less of its covariance. */
 export type StartLaw = "standard" | "gaussian" | Extract<Start, { readonly law: string }>;
@@ -202,8 +200,7 @@ async function measureStart(field: Field, gaussian: Target | null, choice: Sampl
   const { t, schedule, options, run, measure, sliced } = start;
   const { samples: count, seed } = options;
   const from = gaussian === null ? "standard" : await diffuse(gaussian, field.process).sample(t, { count, seed, ...run });
-  const parameters = typeof choice === "string" ? { sampler: choice } : choice;
-  const { samples, evaluations } = await sampleReverse(field, { ...parameters, ...schedule, ...run, count, seed, start: from, end: "denoised" });
+  const { samples, evaluations } = await sampleReverse(field, { ...parametersOf(choice), ...schedule, ...run, count, seed, start: from, end: "denoised" });
   const measured = await measure.of(samples, run);
   const memorised = field.target.dataset === null ? null : (await memorisationRatio(samples, field.target, run)).fraction;
   const slicedWasserstein = estimateOf(await sliced.of(samples, run));
@@ -320,14 +317,6 @@ function startTimes(starts: LateStartOptions["starts"], nth: (k: number, count: 
 function whole(name: string, value: number, least: number): number {
   if (Number.isSafeInteger(value) && value >= least) return value;
   throw new RegimesError("E_OPTION", `${name} is ${String(value)}, need a whole number >= ${least}`);
-}
-
-/** A sampler with its parameters, for people. */
-function nameOf(choice: SamplerChoice): string {
-  if (typeof choice === "string") return choice;
-  const { sampler, ...parameters } = choice;
-  const told = Object.entries(parameters).filter(([, value]) => value !== undefined);
-  return [sampler, ...told.map(([name, value]) => `${name} ${typeof value === "object" ? JSON.stringify(value) : value}`)].join(" ");
 }
 
 function lawName(law: StartLaw): string {
