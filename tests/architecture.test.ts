@@ -55,6 +55,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   theory: ["process"],
   field: ["process", "target", "native"],
   sampler: ["field", "process", "target", "native"],
+  quality: ["components", "target", "native"],
+  experiments: ["quality", "sampler", "regimes", "field", "target", "data", "process", "theory", "native"],
   regimes: ["field", "process", "target", "native"],
   speciation: ["regimes", "field", "target", "process", "theory", "native"],
   collapse: ["experiments", "regimes", "field", "target", "process", "theory", "native"],
