@@ -11,7 +11,7 @@ import { clocks, ddpm, edm, edmSchedule, ornsteinUhlenbeck, rectifiedFlow, varia
 import { gaussianOf, reverseGrid, sampleReverse, samplerNames, type Observable, type SampleReverseOptions, type SamplerName, type SamplerParameters, type ScoreModel } from "../lib/sampler.js";
 import { samplerStep } from "../lib/sampler/steps.js";
 import { Trace } from "../lib/sampler/trace.js";
-import { empirical, gaussianMixture } from "../lib/target.js";
+import { empirical } from "../lib/target.js";
 import { expectGolden, goldenCases, matrix, type GoldenCase } from "./golden_cases.js";
 import { evaluate, traced, vectors } from "./traced.js";
 
