@@ -29,9 +29,10 @@ double smallest_log_weight(const Target& target) {
 
 }  // namespace
 
-Screening::Screening(const Instructions& set, const Target& target, double a, double b, ThreadPool& pool, const Execution& execution)
+Screening::Screening(const Instructions& set, const Target& target, double a, double b, int64_t most, ThreadPool& pool,
+                     const Execution& execution)
     : set_(set), target_(target), digits_(target.layouts->digits), prefix_(target.layouts->prefix), a_(a), b_(b), pool_(pool),
-      execution_(execution), n_(target.n), d_(target.d), chunks_(chunk_count(target.n)), block_(screened_queries(target.n)),
+      execution_(execution), n_(target.n), d_(target.d), chunks_(chunk_count(target.n)), block_(screened_queries(target.n)), most_(most),
       reach_(canonical_reach(target.n)),
       largest_log_weight_(largest_log_weight(target)), smallest_log_weight_(smallest_log_weight(target)),
       with_prefix_(!prefix_.rows.empty()), with_digits_(digits_.rows != nullptr), queries_(static_cast<size_t>(block_)),
@@ -93,7 +94,9 @@ void Screening::run(const double* x, int64_t count) {
     queries_[q].best = -std::numeric_limits<double>::infinity();
     if (with_prefix_) prepare_prefix(q);
     if (with_digits_) prepare_digits(q);
+    if (with_digits_) try_sample(q);
   });
+  if (std::none_of(queries_.begin(), queries_.begin() + count_, [](const Query& query) { return query.open; })) return;
   if (with_prefix_) {
     const int64_t tiles = chunks_ * (chunk_rows / prefix_tile_rows);
     tile_largest_.resize(static_cast<size_t>(tiles * block_));
@@ -115,7 +118,7 @@ void Screening::run(const double* x, int64_t count) {
     Query& query = queries_[q];
     if (!query.open) continue;
     const int64_t rows = query.listed ? listed(q) : n_;
-    if (query.listed && rows <= n_ / 8) continue;
+    if (query.listed && rows <= most_) continue;
     query.open = with_digits_;
     query.listed = false;
     for (int64_t chunk = 0; chunk < chunks_; ++chunk) list(chunk, q).rows.clear();
@@ -157,7 +160,7 @@ void Screening::run(const double* x, int64_t count) {
   }
   if (with_digits_) pool_.run(chunks_ * count_, [&](int64_t item, int) { drop(item / count_, item % count_); });
   for (int64_t q = 0; q < count_; ++q) {
-    if (queries_[q].open && listed(q) > n_ / 8) queries_[q].open = false;
+    if (queries_[q].open && listed(q) > most_) queries_[q].open = false;
   }
   pool_.run(chunks_ * count_, [&](int64_t item, int) { find_logits(item / count_, item % count_); });
 }
@@ -197,8 +200,28 @@ void Screening::improve_best(Query& query, const int32_t* rows, int64_t count) c
   }
 }
 
-// Finds the scale of the largest logit from the most promising row of every chunk and from a sample; closes queries whose sample
-// says that a large part of all rows would stay.
+// Seeds the scale of the largest logit from a sample of the rows; closes queries that see more than half of it alike: nothing tells
+// their rows apart.
+void Screening::try_sample(int64_t q) {
+  Query& query = queries_[q];
+  if (!query.open) return;
+  const size_t size = sample_.size();
+  query.sample.resize(size);
+  set_.digits->single_products(digits_.rows, digits_.stride, sample_.data(), static_cast<int64_t>(size), d_, query.packed.data(), 1, query.sample.data());
+  for (size_t k = 0; k < size; ++k) query.sample[k] = query.sample[k] * query.step + digit_bias(sample_[k]);
+  improve_best(query, &sample_[std::max_element(query.sample.begin(), query.sample.end()) - query.sample.begin()], 1);
+  if (2 * staying(q) > static_cast<int64_t>(size)) query.open = false;
+}
+
+// Rows of the sample that reach the threshold of the best logit known by now.
+int64_t Screening::staying(int64_t q) const {
+  const Query& query = queries_[q];
+  const double threshold = digit_threshold(query);
+  return std::count_if(query.sample.begin(), query.sample.end(), [threshold](double value) { return value >= threshold; });
+}
+
+// Finds the scale of the largest logit from the most promising row of every chunk; closes queries whose sample
+// says that a large part of all rows would stay; without a prefix the largest logit is hardly known by now.
 void Screening::seed(int64_t q) {
   Query& query = queries_[q];
   if (!query.open) return;
@@ -214,19 +237,7 @@ void Screening::seed(int64_t q) {
     for (int64_t k = 0; k < count; ++k) rows[k] = chunk_where_[order[k] * block_ + q];
     improve_best(query, rows, count);
   }
-  if (!with_digits_) return;
-  double values[screening_sample];
-  const auto size = static_cast<int64_t>(sample_.size());
-  set_.digits->single_products(digits_.rows, digits_.stride, sample_.data(), size, d_, query.packed.data(), 1, values);
-  int64_t best = 0;
-  for (int64_t k = 0; k < size; ++k) {
-    values[k] = values[k] * query.step + digit_bias(sample_[k]);
-    if (values[k] > values[best]) best = k;
-  }
-  improve_best(query, &sample_[best], 1);
-  const double threshold = digit_threshold(query);
-  const auto staying = std::count_if(values, values + size, [&](double value) { return value >= threshold; });
-  if (staying > size / 5) query.open = false;
+  if (with_digits_ && (with_prefix_ ? 10 : 5) * staying(q) > static_cast<int64_t>(sample_.size())) query.open = false;
 }
 
 void Screening::list_masks(int64_t chunk, int64_t first, int count, const uint16_t* masks, const std::vector<int64_t>& members) {
