@@ -35,7 +35,8 @@ Screening::Screening(const Instructions& set, const Target& target, double a, do
       execution_(execution), n_(target.n), d_(target.d), chunks_(chunk_count(target.n)), block_(screened_queries(target.n)), most_(most),
       reach_(canonical_reach(target.n)),
       largest_log_weight_(largest_log_weight(target)), smallest_log_weight_(smallest_log_weight(target)),
-      with_prefix_(!prefix_.rows.empty()), with_digits_(digits_.rows != nullptr), queries_(static_cast<size_t>(block_)),
+      with_prefix_(!prefix_.rows.empty()), with_digits_(digits_.rows != nullptr),
+      levels_(digits_.centre.begin(), digits_.centre.end()), queries_(static_cast<size_t>(block_)),
       lists_(static_cast<size_t>(chunks_ * block_)) {
   const int64_t step = std::max<int64_t>(1, n_ / screening_sample);
   for (int64_t row = step / 2; row < n_ && static_cast<int64_t>(sample_.size()) < screening_sample; row += step) {
@@ -168,25 +169,20 @@ void Screening::run(const double* x, int64_t count) {
 void Screening::prepare_digits(int64_t q) {
   Query& query = queries_[q];
   std::vector<double> weighted(static_cast<size_t>(d_)), centred(static_cast<size_t>(d_));
-  double largest = 0;
   for (int64_t j = 0; j < d_; ++j) {
     centred[j] = query.x[j] - a_ * digits_.origin[j];
     weighted[j] = digits_.scale[j] * centred[j];
-    largest = std::max(largest, std::abs(weighted[j]));
   }
-  query.step = largest > 0x1p-960 ? largest / set_.digits->limit_one : 1;  // a normal number
   query.fixed.resize(static_cast<size_t>(d_));
-  query.fixed_square = query.centre_product = 0;
-  double displacement = 0, size = 0;
+  set_.kernels->round_to_digits(weighted.data(), d_, set_.digits->limit_one, levels_.data(), query.fixed.data(), &query.step, &query.centre_product);
+  double square = 0, displacement = 0, size = 0;
   for (int64_t j = 0; j < d_; ++j) {
-    const double whole = std::nearbyint(weighted[j] / query.step);
-    const double rounded = digits_.scale[j] > 0 ? whole * query.step / digits_.scale[j] : centred[j];
-    query.fixed[j] = static_cast<int32_t>(whole);
-    query.centre_product += whole * digits_.centre[j];
-    query.fixed_square += rounded * rounded;
+    const double rounded = digits_.scale[j] > 0 ? query.fixed[j] * query.step / digits_.scale[j] : centred[j];
+    square += rounded * rounded;
     displacement += (centred[j] - rounded) * (centred[j] - rounded);
     size += std::abs(query.x[j]) + a_ * std::abs(digits_.origin[j]);
   }
+  query.fixed_square = square;
   query.displacement = std::sqrt(displacement) * (1 + 1e-12) + 0x1p-50 * size;
   query.packed.resize(static_cast<size_t>(set_.digits->single_bytes(d_, 1)) / sizeof(DigitLine));
   set_.digits->pack_single(query.fixed.data(), d_, 1, query.packed.data());

@@ -105,6 +105,7 @@ class Screening {
   const double reach_;
   double largest_log_weight_ = 0, smallest_log_weight_ = 0;
   const bool with_prefix_, with_digits_;
+  const std::vector<double> levels_;   // bytes of the digits' centre, as numbers
   std::vector<int32_t> sample_;
   std::vector<float> sample_prefix_;   // their rows of the prefix
   std::vector<double> directions_;     // [d][prefix_width] the basis of the prefix
