@@ -54,11 +54,13 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   target: ["components", "data", "native"],
   theory: ["process"],
   field: ["process", "target", "native"],
+  sampler: ["field", "process", "target", "native"],
   regimes: ["field", "process", "target", "native"],
   speciation: ["regimes", "field", "target", "process", "theory", "native"],
   collapse: ["regimes", "field", "target", "process", "theory", "native"],
+  experiments: [...estimators, "sampler", "regimes", "field", "target", "data", "process", "theory", "native"],
   analysis: [...estimators, "regimes", "field", "target", "data", "process", "theory", "citations", "native"],
-  report: ["analysis", "citations", "process"],
+  report: ["analysis", "experiments", "citations", "process"],
   cli: ["index", "report", "native"],
 };
 

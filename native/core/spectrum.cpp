@@ -292,6 +292,29 @@ Status spectrum(const Target& target, const SpectrumRequest& request, const Exec
   return status;
 }
 
+Status covariance_matrix(const Target& target, const Execution& execution, double* mean, double* matrix) {
+  const int64_t d = target.d;
+  if (d > most_dense) {
+    return Status::failure(Code::shape, "a covariance matrix needs d <= " + std::to_string(most_dense) + ", here d = " + std::to_string(d));
+  }
+  ThreadPool pool(execution.threads);
+  Moments moments;
+  const Status status = compute_moments(target, false, pool, execution, moments);
+  if (!status.ok()) return status;
+  const Covariance covariance(target, moments, pool, execution);
+  std::vector<double> scaled;
+  const auto report = [&](double fraction) {
+    if (execution.progress) execution.progress(fraction);
+  };
+  if (!covariance.dense(scaled, report)) return cancelled();
+  for (int64_t j = 0; j < d * d; ++j) matrix[j] = scaled[j] / moments.gain / moments.gain;
+  if (!std::all_of(matrix, matrix + d * d, [](double entry) { return std::isfinite(entry); })) {
+    return Status::failure(Code::range, "the variance of the rows exceeds float64; scale the data down");
+  }
+  std::copy(moments.mean.begin(), moments.mean.end(), mean);
+  return {};
+}
+
 Status project(const Target& target, const ProjectRequest& request, const Execution& execution) {
   const int64_t d = target.d;
   const int64_t count = request.vectors.rows;
