@@ -17,7 +17,7 @@ constexpr int64_t most_groups = 16;             // queries of a block: 256
 constexpr int64_t most_runs = 16;               // runs of chunks whose sums are formed apart, whatever the threads
 constexpr int64_t sums_bytes = int64_t{1} << 27;  // of the denoised sums of a block of queries
 // A group whose lanes have weight in fewer rows than this share of a block, all lanes together in units of one, sums row by row.
-constexpr int64_t listed_share = 4, listed_share_single = 6;
+constexpr int64_t listed_share = 4, listed_share_single = 5;
 constexpr int64_t listed_columns = 256;         // columns of a block that stay in the second-level cache while lists pass
 // Rows per block: a whole number of steps of every kernel, at most what the second-level cache holds beside the queries.
 int64_t rows_of_block(int64_t d) {
@@ -508,12 +508,6 @@ bool dense_applies(const Target& target, const PosteriorRequest& request) {
 
 bool dense_exact_applies(const Instructions& set, const Target& target) {
   return target.layouts->digits.lossless && !set.digits->faster_than_floats;
-}
-
-DenseProducts dense_preferred(const Instructions& set, const Target& target, const PosteriorRequest& request) {
-  if (!dense_exact_applies(set, target)) return DenseProducts::fast;
-  (void)request;
-  return DenseProducts::fast;
 }
 
 Status posterior_dense(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,
