@@ -217,7 +217,7 @@ export async function analyze(dataset: Dataset, options: AnalysisOptions = {}): 
 }
 
 /** One row has no covariance. */
-async function leadingSpectrum({ target }: Field, run: RunOptions): Promise<Spectrum> {
+async function leadingSpectrum({ target }: Field, run: RunOptions): Promise<Omit<Spectrum, "mean">> {
   const count = Math.min(leadingCount, target.d, target.n - 1);
   if (count >= 1) return target.spectrum({ count, ...run });
   const empty = new Float64Array(0);

@@ -325,7 +325,7 @@ class NativeField implements Field {
   }
 }
 
-/** The marginal at t. @throws RegimesError E_DOMAIN for what is no time, or when the process gives no a >= 0, b > 0 there. */
+/** @internal The marginal at t. @throws RegimesError E_DOMAIN for what is no time, or when the process gives no a >= 0, b > 0 there. */
 function marginalAt(process: Process, t: number): Marginal {
   if (typeof t !== "number") throw new RegimesError("E_DOMAIN", `t is ${String(t)} (${typeof t}), need a number in the clock of the process`);
   const { a, b } = process.marginal(t);
@@ -353,8 +353,8 @@ function productVectors(readings: readonly PosteriorReading[], options: Posterio
   return data;
 }
 
-/** Squared distances over 2 b^2 must stay finite for every pair of query and component. */
-function checkRange(x: Float64Array, { magnitude, d }: Target, { a, b }: Marginal): void {
+/** @internal Squared distances over 2 b^2 must stay finite for every pair of query and component. */
+export function checkRange(x: Float64Array, { magnitude, d }: Target, { a, b }: Marginal): void {
   let largest = 0;
   for (const value of x) largest = Math.max(largest, Math.abs(value));
   const reach = Math.log(largest + a * magnitude + b) * 2 + Math.log(d) - 2 * Math.log(b);
@@ -369,7 +369,8 @@ function drawRange({ count, first = 0 }: { readonly count: number; readonly firs
   return { count, first };
 }
 
-function metaOf(
+/** @internal What a result was made with. */
+export function metaOf(
   started: number,
   run: RunOptions,
   precision: Precision,
@@ -383,7 +384,7 @@ function metaOf(
     backend: chosen,
     backendReason: reason,
     precision,
-    path: path.every((index) => index === path[0]) ? nativePaths[path[0] ?? 0]! : "mixed",
+    path: (path.every((index) => index === path[0]) ? nativePaths[path[0] ?? 0] : undefined) ?? "mixed",
     memory: layoutBytes,
     seed: seed === null ? null : String(seed),
     threads: threadsOf(run),

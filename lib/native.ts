@@ -4,6 +4,7 @@
  *
  * Long operations run on the addon's own threads and come back as jobs; `runJob` turns a job into a promise that honours
  * `signal` (rejects with the signal's reason) and reports progress.
+ * Over 400 lines because the types of the whole surface of the addon stand together.
  */
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -73,7 +74,7 @@ export type NativePosteriorReading =
 /** What a result promises, see `Precision` in field.ts. */
 export type NativePrecision = "exact" | "float64" | "fast";
 
-/** How one query was answered, by the number that native code gives it: see `Path` in field.ts. */
+/** How one query was answered, by the number that native code gives it: see `Path` in field.ts. In simulations 3 means "mixed". */
 export const nativePaths = ["float64", "refined", "dense"] as const;
 
 export interface NativePosteriorRequest {
@@ -146,6 +147,51 @@ export interface NativeSampleResult {
   readonly component: Int32Array<ArrayBuffer>;
 }
 
+/** A program of reverse dynamics (native/core/operations.h, SimulateRequest). */
+export interface NativeSimulateRequest {
+  /** Five per step. combine: 0, out, first term, number of terms, draw; denoise: 1, out, in, record, not read. */
+  readonly integers: Int32Array;
+  /** Three per step. combine: noise, 0, 0; denoise: a, b, not read. */
+  readonly reals: Float64Array;
+  readonly stepCount: number;
+  readonly terms: Int32Array;
+  readonly factors: Float64Array;
+  readonly termCount: number;
+  readonly registers: number;
+  readonly result: number;
+  readonly seed: bigint;
+  readonly first: number;
+  readonly count: number;
+  /** Most trajectories at a time, 0 = native code chooses. */
+  readonly batch: number;
+  readonly precision: NativePrecision;
+  /** Given rows [count, d]; or draws startA x_0 + startB z of a target; or startB z. */
+  readonly start: Float64Array | null;
+  readonly startTarget: NativeHandle | null;
+  readonly startA: number;
+  readonly startB: number;
+  readonly records: number;
+  readonly observe: readonly string[];
+  /** With "projections", [directionCount, d]. */
+  readonly directions: Float64Array | null;
+  readonly directionCount: number;
+  readonly carry: boolean;
+}
+
+/** Observations are [records, count, ...]. */
+export type NativeSimulateResult = Pick<NativePosteriorResult, "path" | "layoutBytes"> & {
+  readonly [reading in "states" | "denoised" | "norm" | "projections" | "logDensity" | "entropy" | "sumSquares" | "nearestWeight" | "classWeights"]?: Float64Array<ArrayBuffer>;
+} & {
+  readonly x: Float64Array<ArrayBuffer>;
+  /** Where the start was drawn from a target. */
+  readonly startComponent?: Int32Array<ArrayBuffer>;
+  readonly nearestIndex?: Int32Array<ArrayBuffer>;
+  readonly survivors?: Int32Array<ArrayBuffer>;
+  /** With `carry`, per trajectory. */
+  readonly refreshes?: Int32Array<ArrayBuffer>;
+  readonly carriedSteps?: Int32Array<ArrayBuffer>;
+};
+
 export interface NativeSpectrumRequest {
   /** Number of leading eigenpairs. */
   readonly count: number;
@@ -214,6 +260,11 @@ export interface NativeAddon {
   posterior(target: NativeHandle, request: NativePosteriorRequest, threads: number, progress: Progress): NativeJob<NativePosteriorResult>;
   sweep(target: NativeHandle, request: NativeSweepRequest, threads: number, progress: Progress): NativeJob<NativeSweepResult>;
   sample(target: NativeHandle, request: NativeSampleRequest, threads: number, progress: Progress): NativeJob<NativeSampleResult>;
+  simulate(target: NativeHandle, request: NativeSimulateRequest, threads: number, progress: Progress): NativeJob<NativeSimulateResult>;
+  /** Standard normals [count, d] of trajectories first ...: those of a draw, or (null) of a start. Synchronous. */
+  normals(request: { readonly seed: bigint; readonly first: number; readonly count: number; readonly d: number; readonly draw: number | null }): Float64Array<ArrayBuffer>;
+  /** Mean [d] and covariance [d, d] (points: unbiased), d at most 4096. */
+  covariance(target: NativeHandle, threads: number, progress: Progress): NativeJob<{ readonly mean: Float64Array<ArrayBuffer>; readonly matrix: Float64Array<ArrayBuffer> }>;
   spectrum(target: NativeHandle, request: NativeSpectrumRequest, threads: number, progress: Progress): NativeJob<NativeSpectrumResult>;
   /** Products of the rows with given vectors [p, d]: [n, p]; `centre` subtracts nothing, the mean, or the row's class mean. */
   project(
@@ -223,7 +274,12 @@ export interface NativeAddon {
     progress: Progress,
   ): NativeJob<{ readonly projections: Float64Array<ArrayBuffer> }>;
   /** Eigenvalues (ascending) and vectors (rows) of a symmetric [n, n] matrix. */
-  symmetricEigen(matrix: Float64Array, n: number): { values: Float64Array<ArrayBuffer>; vectors: Float64Array<ArrayBuffer> };
+  symmetricEigen(
+    matrix: Float64Array,
+    n: number,
+    threads: number,
+    progress: Progress,
+  ): NativeJob<{ readonly values: Float64Array<ArrayBuffer>; readonly vectors: Float64Array<ArrayBuffer> }>;
   /** Bytes that V8 counts outside its heap: array buffers, and what the handles said that they hold. */
   externalMemory(): number;
   /** Stops every running job; called when the process exits. */

@@ -35,6 +35,8 @@ export interface Spectrum {
   readonly vectors: NdArray;
   /** tr C, the sum of all eigenvalues. */
   readonly trace: number;
+  /** Of the target, [d]. */
+  readonly mean: Float64Array<ArrayBuffer>;
 }
 
 export interface SpectrumOptions extends RunOptions {
@@ -96,6 +98,8 @@ export interface Target {
   spectrum(options?: SpectrumOptions): Promise<Spectrum>;
   /** All min(n - 1, d) (points) or d (mixtures) eigenvalues, descending, by a dense solver. @throws RegimesError E_SHAPE above 4096. */
   allEigenvalues(run?: RunOptions): Promise<Float64Array<ArrayBuffer>>;
+  /** The mean [d] and the whole covariance [d, d] (points: unbiased). @throws RegimesError E_SHAPE above d = 4096. */
+  covariance(run?: RunOptions): Promise<{ readonly mean: Float64Array<ArrayBuffer>; readonly matrix: NdArray }>;
   /** What the kappa criterion of speciation needs. @throws RegimesError E_LABELS without classes. */
   classSpectrum(run?: RunOptions): Promise<ClassSpectrum>;
   /** Products (y_i - c) . v_j of the components (points or means) with vectors [p, d]: [n, p]; c nothing, the mean, or the class mean. */
@@ -210,15 +214,12 @@ export async function sampleTarget(target: Target, n: number, options: SampleTar
   return openDataset({ data: rows, shape: [n, d] }, { labels, name: `${n} draws, seed ${key}`, signal, threads });
 }
 
-/**
- * Eigenvalues (ascending) and eigenvectors (rows, [n, n]) of a small symmetric matrix; synchronous.
- * @throws RegimesError E_NONFINITE.
- */
-export function symmetricEigen(matrix: Float64Array, n: number): { values: Float64Array<ArrayBuffer>; vectors: Float64Array<ArrayBuffer> } {
-  return calling(() => native().symmetricEigen(matrix, n));
+/** Eigenvalues (ascending) and eigenvectors (rows, [n, n]) of a symmetric matrix. @throws RegimesError E_NONFINITE. */
+export function symmetricEigen(matrix: Float64Array, n: number, run: RunOptions = {}): Promise<{ readonly values: Float64Array<ArrayBuffer>; readonly vectors: Float64Array<ArrayBuffer> }> {
+  return runJob(run, (addon, threads, progress) => addon.symmetricEigen(matrix, n, threads, progress));
 }
 
-type TargetParts = Omit<Target, "spectrum" | "allEigenvalues" | "classSpectrum" | "project" | "dispose" | typeof Symbol.dispose>;
+type TargetParts = Omit<Target, "spectrum" | "allEigenvalues" | "covariance" | "classSpectrum" | "project" | "dispose" | typeof Symbol.dispose>;
 
 class NativeTarget implements Target {
   readonly kind: "points" | "mixture";
@@ -267,11 +268,17 @@ class NativeTarget implements Target {
       residuals: result.residuals.slice(0, leading),
       vectors: { data: result.vectors, shape: [leading, this.d] },
       trace: result.trace,
+      mean: result.mean,
     };
   }
 
   async allEigenvalues(run: RunOptions = {}): Promise<Float64Array<ArrayBuffer>> {
     return (await this.#spectrum({ complete: true }, run)).eigenvalues;
+  }
+
+  async covariance(run: RunOptions = {}): Promise<{ readonly mean: Float64Array<ArrayBuffer>; readonly matrix: NdArray }> {
+    const { mean, matrix } = await runJob(run, (addon, threads, progress) => addon.covariance(this.handle, threads, progress));
+    return { mean, matrix: { data: matrix, shape: [this.d, this.d] } };
   }
 
   async classSpectrum(run: RunOptions = {}): Promise<ClassSpectrum> {

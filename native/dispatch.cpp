@@ -21,7 +21,7 @@ struct Cpu {
   }
   static const Backend* backend() {
     if (Set().kernels == nullptr || Set().digits == nullptr) return nullptr;
-    static const Backend instance{Set().name, posterior, sweep, Set().digits->name};
+    static const Backend instance{Set().name, posterior, sweep, Set().digits->name, Set().normals};
     return &instance;
   }
 };

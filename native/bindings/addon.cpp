@@ -13,7 +13,7 @@
 namespace regimes::bindings {
 namespace {
 
-Napi::Value backend(const Napi::CallbackInfo& info) {
+Napi::Value backend_info(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const BackendChoice& choice = chosen_backend();
   if (choice.backend == nullptr) throw status_error(env, choice.status);
@@ -71,7 +71,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   state->target_class = Napi::Persistent(TargetHandle::define(env));
   env.SetInstanceData(state);
   exports.Set("version", REGIMES_VERSION);
-  add<backend>(exports, "backend");
+  add<backend_info>(exports, "backend");
   add<create_dataset>(exports, "createDataset");
   add<map_dataset>(exports, "mapDataset");
   add<rescaled_dataset>(exports, "rescaledDataset");
@@ -82,7 +82,10 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   add<posterior>(exports, "posterior");
   add<sweep>(exports, "sweep");
   add<sample>(exports, "sample");
+  add<simulate>(exports, "simulate");
+  add<normals>(exports, "normals");
   add<spectrum>(exports, "spectrum");
+  add<covariance>(exports, "covariance");
   add<project>(exports, "project");
   add<symmetric_eigen>(exports, "symmetricEigen");
   add<external_memory>(exports, "externalMemory");

@@ -1,69 +1,14 @@
 #include "operations.h"
 
-#include <algorithm>
-#include <functional>
-
 #include "../core/draws.h"
 #include "../core/spectrum.h"
 #include "../core/statistics.h"
 #include "../core/symmetric_eigen.h"
-#include "../dispatch.h"
 #include "arguments.h"
 #include "handles.h"
-#include "job.h"
+#include "target_job.h"
 
 namespace regimes::bindings {
-namespace {
-
-// The last two arguments of every operation: threads, progress.
-std::unique_ptr<Job> make_job(const Napi::CallbackInfo& info, size_t threads_at) {
-  return std::make_unique<Job>(info.Env(), std::max(1, info[threads_at].ToNumber().Int32Value()), info[threads_at + 1]);
-}
-
-const Backend& backend(Napi::Env env) {
-  const BackendChoice& choice = chosen_backend();
-  if (choice.backend == nullptr) throw status_error(env, choice.status);
-  return *choice.backend;
-}
-
-// Results say what the layouts hold, and V8 is told.
-Job::Finish finish_with_layouts(std::shared_ptr<TargetMemory> target) {
-  return [target = std::move(target)](Napi::Env, Napi::Object out) {
-    target->state_memory();
-    out.Set("layoutBytes", static_cast<double>(target->layout_bytes.load()));
-  };
-}
-
-Precision precision_of(const Napi::Object& request) {
-  const std::string name = request.Get("precision").ToString().Utf8Value();
-  if (name == "exact") return Precision::exact;
-  if (name == "float64") return Precision::float64;
-  if (name == "fast") return Precision::fast;
-  throw coded_error(request.Env(), "E_OPTION", "precision is exact, float64 or fast, not " + name);
-}
-
-bool contains(const std::vector<std::string>& names, const char* name) { return std::find(names.begin(), names.end(), name) != names.end(); }
-
-// Runs `work` after the one-time preparation of the target.
-Job::Work prepared(std::shared_ptr<TargetMemory> target, Job::Work work) {
-  return [target = std::move(target), work = std::move(work)](const Execution& execution) {
-    const Status status = target->prepare_once(execution);
-    return status.ok() ? work(execution) : status;
-  };
-}
-
-// Runs `work` on the target with the layouts of its rows, unless float64 throughout is asked for.
-Status with_layouts(TargetMemory& memory, Precision precision, const Execution& execution, const std::function<Status(const Target&)>& work) {
-  Target target = memory.target;
-  if (precision != Precision::float64) {
-    const Status status = memory.lay_out_once(execution, target);
-    if (!status.ok()) return status;
-  }
-  return work(target);
-}
-
-}  // namespace
-
 Napi::Value posterior(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto target = target_of(info[0]);
@@ -182,8 +127,10 @@ Napi::Value sample(const Napi::CallbackInfo& info) {
   r.count = whole(request, "count");
   r.x = job->real_output("x", r.count * target->target.d);
   r.component = job->integer_output("component", r.count);
-  return Job::start(std::move(job),
-                    prepared(target, [target, r](const Execution& execution) { return regimes::sample(target->target, r, execution); }));
+  const Backend& chosen = backend(info.Env());
+  return Job::start(std::move(job), prepared(target, [target, r, &chosen](const Execution& execution) {
+    return regimes::sample(target->target, r, execution, chosen.normals);
+  }));
 }
 
 Napi::Value spectrum(const Napi::CallbackInfo& info) {
@@ -213,6 +160,18 @@ Napi::Value spectrum(const Napi::CallbackInfo& info) {
         out.Set("ritzVectors", to_array(env, result->ritz_vectors));
         out.Set("classFractions", to_array(env, result->class_fractions));
       });
+}
+
+Napi::Value covariance(const Napi::CallbackInfo& info) {
+  const auto target = target_of(info[0]);
+  const int64_t d = target->target.d;
+  auto job = make_job(info, 1);
+  job->watch(target->mapping());
+  double* mean = job->real_output("mean", d);
+  double* matrix = job->real_output("matrix", d * d);
+  return Job::start(std::move(job), prepared(target, [target, mean, matrix](const Execution& execution) {
+    return covariance_matrix(target->target, execution, mean, matrix);
+  }));
 }
 
 Napi::Value project(const Napi::CallbackInfo& info) {
@@ -257,17 +216,14 @@ Napi::Value dataset_statistics(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value symmetric_eigen(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
   const int64_t n = info[1].ToNumber().Int64Value();
-  std::vector<double> matrix = doubles(info[0], "matrix", n * n);
-  Napi::Float64Array values = new_doubles(env, n);
-  Napi::Float64Array vectors = new_doubles(env, n * n);
-  const Status status = regimes::symmetric_eigen(std::move(matrix), n, values.Data(), vectors.Data());
-  if (!status.ok()) throw status_error(env, status);
-  Napi::Object out = Napi::Object::New(env);
-  out.Set("values", values);
-  out.Set("vectors", vectors);
-  return out;
+  const auto matrix = std::make_shared<std::vector<double>>(doubles(info[0], "matrix", n * n));
+  auto job = make_job(info, 2);
+  double* values = job->real_output("values", n);
+  double* vectors = job->real_output("vectors", n * n);
+  return Job::start(std::move(job), [matrix, n, values, vectors](const Execution& execution) {
+    return regimes::symmetric_eigen(std::move(*matrix), n, values, vectors, execution);
+  });
 }
 
 }  // namespace regimes::bindings

@@ -9,7 +9,10 @@ namespace regimes::bindings {
 Napi::Value posterior(const Napi::CallbackInfo& info);
 Napi::Value sweep(const Napi::CallbackInfo& info);
 Napi::Value sample(const Napi::CallbackInfo& info);
+Napi::Value simulate(const Napi::CallbackInfo& info);
+Napi::Value normals(const Napi::CallbackInfo& info);
 Napi::Value spectrum(const Napi::CallbackInfo& info);
+Napi::Value covariance(const Napi::CallbackInfo& info);
 Napi::Value project(const Napi::CallbackInfo& info);
 Napi::Value dataset_statistics(const Napi::CallbackInfo& info);
 Napi::Value symmetric_eigen(const Napi::CallbackInfo& info);

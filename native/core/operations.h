@@ -151,6 +151,81 @@ struct SampleRequest {
   int32_t* component = nullptr;
 };
 
+// One instruction of reverse dynamics. Registers hold one vector [d] per trajectory, z(draw) ~ N(0, I) is normals(seed, trajectory,
+// draw, d) of philox.h:
+//   combine   register[out] = sum_k factor_k register[term_k] + noise z(draw); out may be one of the first three terms
+//   denoise   register[out] = E[x_0 | x_t = register[in]] at (a, b); its other readings go to row `record` of the observations
+struct ReverseStep {
+  enum class Kind : uint8_t { combine, denoise };
+  Kind kind = Kind::combine;
+  int32_t out = 0;              // denoise: -1 = only readings are wanted
+  int32_t first_term = 0;       // combine
+  int32_t term_count = 0;
+  double noise = 0;
+  uint32_t draw = 0;            // below first_reserved_step
+  int32_t in = 0;               // denoise
+  double a = 1;
+  double b = 1;
+  int32_t record = -1;          // -1: not recorded
+};
+
+// Readings along trajectories, [records, count, ...], null = not wanted. The state x is the register that `denoise` reads.
+struct Observations {
+  int64_t records = 0;
+  double* states = nullptr;          // [records, count, d]
+  double* denoised = nullptr;        // [records, count, d]
+  double* norm = nullptr;            // |x|
+  const double* directions = nullptr;  // [direction_count, d]
+  int64_t direction_count = 0;
+  double* projections = nullptr;     // [records, count, direction_count] x . u
+  double* log_density = nullptr;
+  double* entropy = nullptr;
+  double* sum_squares = nullptr;
+  int32_t* nearest_index = nullptr;
+  double* nearest_weight = nullptr;
+  double* class_weights = nullptr;   // [records, count, class_count]
+  int32_t* survivors = nullptr;
+};
+
+// State carried along trajectories over points: data whose posterior weight is certified to stay negligible are dropped for good. What
+// is dropped weighs at most `dropped` of the posterior at every step of a trajectory, with probability 1 - failure_probability over
+// its noise (for certain without noise). Functions of one trajectory alone: a joint statement over many multiplies by their number.
+struct Carry {
+  bool wanted = false;
+  double dropped = 1e-13;
+  double failure_probability = 1e-15;
+  int32_t* refreshes = nullptr;      // [count] passes over all data after the first
+  int32_t* carried_steps = nullptr;  // [count] evaluations that were answered from a list
+};
+
+// Reverse trajectories first ... first + count - 1: a straight-line program of steps over registers, in which each trajectory is
+// a function of (seed, its number, its start) alone, whatever the others, the threads and the batches. The state stays here between
+// steps. Register 0 holds the start: given rows [count, d], or draws a x_0 + b z of a target (start_a = 0: b z).
+struct SimulateRequest {
+  const ReverseStep* steps = nullptr;
+  int64_t step_count = 0;
+  const int32_t* terms = nullptr;
+  const double* factors = nullptr;   // beside `terms`
+  int32_t registers = 1;
+  int32_t result = 0;                // register that becomes x
+  MatrixView start;                  // data = null: draws
+  const Target* start_target = nullptr;
+  double start_a = 0;
+  double start_b = 1;
+  uint64_t seed = 0;
+  uint64_t first = 0;
+  int64_t count = 0;
+  int64_t batch = 0;                 // most trajectories of a block, 0 = chosen here
+  Precision precision = Precision::exact;
+  double* x = nullptr;               // [count, d]
+  int32_t* start_component = nullptr;  // [count] the component that a drawn start came from
+  Observations observed;
+  Carry carry;
+  uint8_t* path = nullptr;           // [evaluations] Path of each denoise step, paths_mixed where trajectories differ
+};
+
+inline constexpr uint8_t paths_mixed = 3;
+
 // Leading eigenpairs of the covariance: points, centred per coordinate and unbiased, (1/(n-1)) sum (y-m)(y-m)^T (weights: see
 // spectrum.cpp); mixtures, sum_k pi_k (C_k + (m_k-m)(m_k-m)^T). `within` keeps only the part inside the classes. Eigenvalues are
 // within `residuals` of exact ones.
@@ -194,12 +269,14 @@ struct Statistics {
   int64_t distinct_rows = 0;
 };
 
-// A backend computes the two operations that dominate; the others have one implementation each.
+// A backend computes what dominates; the other operations have one implementation each.
 struct Backend {
   const char* name;
   Status (*posterior)(const Target&, const PosteriorRequest&, const Execution&);
   Status (*sweep)(const Target&, const SweepRequest&, const Execution&);
   const char* digits = nullptr;  // kernels of its integer products; null: none
+  // z [d] of one (seed, trajectory, draw): normals() of philox.h.
+  void (*normals)(uint64_t seed, uint64_t trajectory, uint32_t draw, int64_t d, double* z) = nullptr;
 };
 
 }  // namespace regimes

@@ -292,6 +292,29 @@ Status spectrum(const Target& target, const SpectrumRequest& request, const Exec
   return status;
 }
 
+Status covariance_matrix(const Target& target, const Execution& execution, double* mean, double* matrix) {
+  const int64_t d = target.d;
+  if (d > most_dense) {
+    return Status::failure(Code::shape, "a covariance matrix needs d <= " + std::to_string(most_dense) + ", here d = " + std::to_string(d));
+  }
+  ThreadPool pool(execution.threads);
+  Moments moments;
+  const Status status = compute_moments(target, false, pool, execution, moments);
+  if (!status.ok()) return status;
+  const Covariance covariance(target, moments, pool, execution);
+  std::vector<double> scaled;
+  const auto report = [&](double fraction) {
+    if (execution.progress) execution.progress(fraction);
+  };
+  if (!covariance.dense(scaled, report)) return cancelled();
+  for (int64_t j = 0; j < d * d; ++j) matrix[j] = scaled[j] / moments.gain / moments.gain;
+  if (!std::all_of(matrix, matrix + d * d, [](double entry) { return std::isfinite(entry); })) {
+    return Status::failure(Code::range, "the variance of the rows exceeds float64; scale the data down");
+  }
+  std::copy(moments.mean.begin(), moments.mean.end(), mean);
+  return {};
+}
+
 Status project(const Target& target, const ProjectRequest& request, const Execution& execution) {
   const int64_t d = target.d;
   const int64_t count = request.vectors.rows;
@@ -311,13 +334,15 @@ Status project(const Target& target, const ProjectRequest& request, const Execut
     const Status status = compute_moments(target, of_class, pool, execution, moments);
     if (!status.ok()) return status;
   }
-  std::vector<double> rows(pool.size() * d);
-  constexpr int64_t grain = 64;
+  // Sixteen rows meet a vector while it is in cache.
+  constexpr int64_t grain = 16;
+  std::vector<double> rows(pool.size() * grain * d);
   pool.run((target.n + grain - 1) / grain, [&](int64_t task, int worker) {
-    double* y = rows.data() + worker * d;
-    for (int64_t i = task * grain; i < std::min((task + 1) * grain, target.n) && !execution.cancelled(); ++i) {
-      load_centred(moments.rows, i, 0, d, moments.centre(i), 1, y);
-      for (int64_t j = 0; j < count; ++j) request.out[i * count + j] = dot(y, request.vectors.row(j), d);
+    double* block = rows.data() + worker * grain * d;
+    const int64_t first = task * grain, end = std::min(first + grain, target.n);
+    for (int64_t i = first; i < end; ++i) load_centred(moments.rows, i, 0, d, moments.centre(i), 1, block + (i - first) * d);
+    for (int64_t j = 0; j < count && !execution.cancelled(); ++j) {
+      for (int64_t i = first; i < end; ++i) request.out[i * count + j] = dot(block + (i - first) * d, request.vectors.row(j), d);
     }
   });
   return execution.cancelled() ? cancelled() : Status{};

@@ -21,6 +21,9 @@ namespace regimes {
 // depend on the threads. Code::shape for a request without its classes or too large for `complete`, Code::range, Code::cancelled.
 Status spectrum(const Target& target, const SpectrumRequest& request, const Execution& execution, SpectrumResult& result);
 
+// The mean [d] and the whole covariance C [d, d] in data units (points: unbiased), d <= 4096. Code::shape, Code::range, Code::cancelled.
+Status covariance_matrix(const Target& target, const Execution& execution, double* mean, double* matrix);
+
 // out [n, count] = (y_i - c) . v_j (rows are the means for mixtures). Code::shape for vectors of another length than d, or
 // Centre::of_class without classes; Code::cancelled.
 Status project(const Target& target, const ProjectRequest& request, const Execution& execution);

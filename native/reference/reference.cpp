@@ -2,6 +2,7 @@
 
 #include "../core/draws.h"
 #include "../core/error_bound.h"
+#include "../core/philox.h"
 #include "../core/thread_pool.h"
 #include "posterior.h"
 
@@ -130,7 +131,7 @@ Status sweep(const Target& target, const SweepRequest& request, const Execution&
 }  // namespace
 
 const Backend& reference_backend() {
-  static constexpr Backend backend{"reference", posterior, sweep};
+  static constexpr Backend backend{"reference", posterior, sweep, nullptr, normals};
   return backend;
 }
 

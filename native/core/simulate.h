@@ -1,0 +1,14 @@
+// Reverse trajectories: the interpreter of SimulateRequest's programs over a backend's posterior. Blocks of trajectories run their
+// whole program one after the other, on one thread each, with the state in cache or nearly so; a single block shares its threads
+// inside `posterior`. Which block a trajectory lies in changes no bit of it.
+#pragma once
+
+#include "operations.h"
+#include "status.h"
+
+namespace regimes {
+
+// Code::shape for a program that leaves its registers, Code::nonfinite for a trajectory that leaves the range of float64.
+Status simulate(const Backend& backend, const Target& target, const SimulateRequest& request, const Execution& execution);
+
+}  // namespace regimes
