@@ -174,7 +174,8 @@ void Screening::prepare_digits(int64_t q) {
     weighted[j] = digits_.scale[j] * centred[j];
   }
   query.fixed.resize(static_cast<size_t>(d_));
-  set_.kernels->round_to_digits(weighted.data(), d_, set_.digits->limit_one, levels_.data(), query.fixed.data(), &query.step, &query.centre_product);
+  set_.kernels->round_to_digits(weighted.data(), d_, set_.digits->limit_one, levels_.data(), query.fixed.data(), &query.step,
+                                &query.centre_product);
   double square = 0, displacement = 0, size = 0;
   for (int64_t j = 0; j < d_; ++j) {
     const double rounded = digits_.scale[j] > 0 ? query.fixed[j] * query.step / digits_.scale[j] : centred[j];
@@ -203,7 +204,8 @@ void Screening::try_sample(int64_t q) {
   if (!query.open) return;
   const size_t size = sample_.size();
   query.sample.resize(size);
-  set_.digits->single_products(digits_.rows, digits_.stride, sample_.data(), static_cast<int64_t>(size), d_, query.packed.data(), 1, query.sample.data());
+  set_.digits->single_products(digits_.rows, digits_.stride, sample_.data(), static_cast<int64_t>(size), d_, query.packed.data(), 1,
+                               query.sample.data());
   for (size_t k = 0; k < size; ++k) query.sample[k] = query.sample[k] * query.step + digit_bias(sample_[k]);
   improve_best(query, &sample_[std::max_element(query.sample.begin(), query.sample.end()) - query.sample.begin()], 1);
   if (2 * staying(q) > static_cast<int64_t>(size)) query.open = false;
