@@ -57,10 +57,10 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   sampler: ["field", "process", "target", "native"],
   regimes: ["field", "process", "target", "native"],
   speciation: ["regimes", "field", "target", "process", "theory", "native"],
-  collapse: ["experiments", "regimes", "field", "target", "process", "theory", "native"],
-  experiments: ["sampler", "regimes", "field", "target", "data", "process", "theory", "native"],
+  collapse: ["sampler", "regimes", "field", "target", "process", "theory", "native"],
+  experiments: [...estimators, "sampler", "regimes", "field", "target", "data", "process", "theory", "native"],
   analysis: [...estimators, "regimes", "field", "target", "data", "process", "theory", "citations", "native"],
-  report: ["analysis", "citations", "process"],
+  report: ["analysis", "experiments", "citations", "process"],
   cli: ["index", "report", "native"],
 };
 

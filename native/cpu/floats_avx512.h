@@ -17,6 +17,8 @@ inline Floats spread(float x) { return {_mm512_set1_ps(x)}; }
 inline Floats operator+(Floats x, Floats y) { return {_mm512_add_ps(x.v, y.v)}; }
 inline Floats operator-(Floats x, Floats y) { return {_mm512_sub_ps(x.v, y.v)}; }
 inline Floats operator*(Floats x, Floats y) { return {_mm512_mul_ps(x.v, y.v)}; }
+inline Floats operator/(Floats x, Floats y) { return {_mm512_div_ps(x.v, y.v)}; }
+inline Floats square_root(Floats x) { return {_mm512_sqrt_ps(x.v)}; }
 inline Floats max(Floats x, Floats y) { return {_mm512_max_ps(x.v, y.v)}; }
 inline Floats multiply_add(Floats x, Floats y, Floats z) { return {_mm512_fmadd_ps(x.v, y.v, z.v)}; }
 // Bit i: x_i >= y_i.
@@ -40,5 +42,7 @@ inline Floats scale_by_whole(Floats p, Floats x) { return {_mm512_scalef_ps(p.v,
 inline Lanes fold(Floats x) {
   return {_mm512_cvtps_pd(_mm256_add_ps(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1)))};
 }
+// Eight float64 lanes, rounded.
+inline void narrow(float* p, Lanes x) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(x.v)); }
 
 }  // namespace
