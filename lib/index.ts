@@ -90,6 +90,7 @@ export {
   type Schedule,
   type ScoreModel,
   type Start,
+  type TrajectoryOptions,
 } from "./sampler.js";
 export { generation, type Generation, type GenerationOptions } from "./generation.js";
 export {
@@ -125,9 +126,8 @@ export { defaultTimes, regimes, type CriticalTime, type RegimeCurves, type Regim
 export { speciationCriteria, speciationTime, type SpeciationCriterion, type SpeciationOptions } from "./speciation.js";
 export { collapseCriteria, collapseTime, type CollapseCriterion, type CollapseOptions } from "./collapse.js";
 export { clones, type Clones, type ClonesOptions } from "./experiments/clones.js";
-export type { TrajectoryCollapse, TrajectoryCollapseOptions } from "./experiments/trajectory-collapse.js";
+export type { TrajectoryCollapse, TrajectoryCollapseOptions } from "./collapse/trajectory.js";
 export { uTurn, type UTurn, type UTurnOptions } from "./experiments/u-turn.js";
-export type { TrajectoryOptions } from "./experiments/ends.js";
 export * as theory from "./theory.js";
 export { analyze, type Analysis, type AnalysisOptions, type AnalysisStage } from "./analysis.js";
 export { renderGeneration, type GenerationReportOptions } from "./report/generation.js";

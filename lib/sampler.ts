@@ -23,6 +23,7 @@ import { Trace, type Program } from "./sampler/trace.js";
 export { gridThrough, reverseGrid, scheduleNames, type GridOptions, type Node, type Schedule } from "./sampler/grid.js";
 export type { ScoreModel } from "./sampler/interpret.js";
 export { reducedField } from "./sampler/reduction.js";
+export { samplingOf, trajectoryOptionNames, type TrajectoryOptions } from "./sampler/trajectories.js";
 export { gaussianOf, type GaussianCovariance, type Start } from "./sampler/start.js";
 export { samplerNames, samplers, type SamplerName, type SamplerParameters } from "./sampler/steps.js";
 

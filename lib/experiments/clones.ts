@@ -9,8 +9,8 @@ import { RegimesError, checkOptionNames } from "../errors.js";
 import { meanEstimate, type Estimate } from "../estimate.js";
 import type { Field, Meta } from "../field.js";
 import { seedOf } from "../native.js";
-import { gridThrough, reducedField, sampleReverse, type GridOptions, type SamplerName } from "../sampler.js";
-import { endsOf, metaOfRuns, progressInParts, samplingOf, stochasticSampler, trajectoryOptionNames, type TrajectoryOptions } from "./ends.js";
+import { gridThrough, reducedField, sampleReverse, samplingOf, trajectoryOptionNames, type GridOptions, type SamplerName, type TrajectoryOptions } from "../sampler.js";
+import { endsOf, metaOfRuns, progressInParts, stochasticSampler } from "./ends.js";
 
 /** Options of `clones`. `from`, `to`, `steps` and `schedule` make the grid of the trunk, to which the branch times are added. */
 export interface ClonesOptions extends TrajectoryOptions, GridOptions {

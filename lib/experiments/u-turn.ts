@@ -8,8 +8,8 @@ import { RegimesError, checkChoice, checkOptionNames } from "../errors.js";
 import { meanEstimate, type Estimate } from "../estimate.js";
 import type { Field, Meta } from "../field.js";
 import { seedOf } from "../native.js";
-import { reducedField, reverseGrid, samplerNames, type ReverseRun, type SamplerName, type Schedule } from "../sampler.js";
-import { endsOf, metaOfRuns, progressInParts, samplingOf, trajectoryOptionNames, type TrajectoryOptions } from "./ends.js";
+import { reducedField, reverseGrid, samplerNames, samplingOf, trajectoryOptionNames, type ReverseRun, type SamplerName, type Schedule, type TrajectoryOptions } from "../sampler.js";
+import { endsOf, metaOfRuns, progressInParts } from "./ends.js";
 
 /** Options of `uTurn`. */
 export interface UTurnOptions extends TrajectoryOptions {

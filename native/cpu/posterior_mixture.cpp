@@ -8,6 +8,7 @@
 #include "../core/thread_pool.h"
 #include "cpu.h"
 #include "mixture_pass.h"
+#include "posterior_few.h"
 #include "readings.h"
 
 namespace regimes {
@@ -260,6 +261,7 @@ Status posterior_mixture(const Instructions& set, const Target& target, const Po
     return Status::failure(Code::range, "a vector reaches " + std::to_string(std::log10(std::abs(request.vectors[k]))) +
                                             " decades, at most 150 can be squared and summed");
   }
+  if (few_applies(target, request)) return posterior_few(set, target, request, execution);
   ThreadPool pool(execution.threads);
   GaussiansAt at(*set.kernels, target, request.a, request.b);
   Status status = at.build(pool, execution);
