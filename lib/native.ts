@@ -149,9 +149,9 @@ export interface NativeSampleResult {
 
 /** A program of reverse dynamics (native/core/operations.h, SimulateRequest). */
 export interface NativeSimulateRequest {
-  /** Five per step. combine: 0, out, first term, number of terms, draw; denoise: 1, out, in, record, 0. */
+  /** Five per step. combine: 0, out, first term, number of terms, draw; denoise: 1, out, in, record, not read. */
   readonly integers: Int32Array;
-  /** Two per step. combine: noise, 0; denoise: a, b. */
+  /** Three per step. combine: noise, 0, 0; denoise: a, b, not read. */
   readonly reals: Float64Array;
   readonly stepCount: number;
   readonly terms: Int32Array;

@@ -2,7 +2,6 @@
 
 #include <cstdlib>
 
-#include "core/philox.h"
 #include "cpu/cpu.h"
 #include "reference/reference.h"
 
@@ -22,7 +21,7 @@ struct Cpu {
   }
   static const Backend* backend() {
     if (Set().kernels == nullptr || Set().digits == nullptr) return nullptr;
-    static const Backend instance{Set().name, posterior, sweep, Set().digits->name, normals};
+    static const Backend instance{Set().name, posterior, sweep, Set().digits->name, Set().normals};
     return &instance;
   }
 };

@@ -59,9 +59,11 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   experiments: ["quality", "sampler", "regimes", "field", "target", "data", "process", "theory", "native"],
   regimes: ["field", "process", "target", "native"],
   speciation: ["regimes", "field", "target", "process", "theory", "native"],
-  collapse: ["regimes", "field", "target", "process", "theory", "native"],
+  collapse: ["experiments", "regimes", "field", "target", "process", "theory", "native"],
+  experiments: ["sampler", "regimes", "field", "target", "data", "process", "theory", "native"],
+  generation: [...estimators, "sampler", "regimes", "field", "target", "native"],
   analysis: [...estimators, "regimes", "field", "target", "data", "process", "theory", "citations", "native"],
-  report: ["analysis", "citations", "process"],
+  report: ["analysis", "generation", "experiments", "citations", "process"],
   cli: ["index", "report", "native"],
 };
 

@@ -10,6 +10,7 @@ import { fashion } from "./fashion.js";
 import { covered, fakeField, logSpaced, twoClassField } from "./synthetic.js";
 
 const spectrumOf = (eigenvalue: number, standardError: number): Spectrum => ({
+  mean: Float64Array.of(0),
   eigenvalues: Float64Array.of(eigenvalue),
   standardErrors: Float64Array.of(standardError),
   residuals: Float64Array.of(0),

@@ -127,8 +127,10 @@ Napi::Value sample(const Napi::CallbackInfo& info) {
   r.count = whole(request, "count");
   r.x = job->real_output("x", r.count * target->target.d);
   r.component = job->integer_output("component", r.count);
-  return Job::start(std::move(job),
-                    prepared(target, [target, r](const Execution& execution) { return regimes::sample(target->target, r, execution); }));
+  const Backend& chosen = backend(info.Env());
+  return Job::start(std::move(job), prepared(target, [target, r, &chosen](const Execution& execution) {
+    return regimes::sample(target->target, r, execution, chosen.normals);
+  }));
 }
 
 Napi::Value spectrum(const Napi::CallbackInfo& info) {

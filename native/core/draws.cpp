@@ -4,7 +4,6 @@
 #include <cmath>
 #include <string>
 
-#include "philox.h"
 #include "thread_pool.h"
 
 namespace regimes {
@@ -34,7 +33,7 @@ int32_t draw_component(const Target& target, uint64_t seed, uint64_t r) {
   return draw_component(target, cumulative_weights(target), seed, r);
 }
 
-void draw_origin(const Target& target, uint64_t seed, uint64_t r, int64_t component, double* origin) {
+void draw_origin(const Target& target, uint64_t seed, uint64_t r, int64_t component, double* origin, Normals source) {
   const int64_t d = target.d;
   if (target.kind == Target::Kind::points) {
     for (int64_t j = 0; j < d; ++j) origin[j] = target.points.value(component, j);
@@ -42,7 +41,7 @@ void draw_origin(const Target& target, uint64_t seed, uint64_t r, int64_t compon
   }
   const Covariances& covariances = *target.covariances;
   const double* mean = target.means.row(component);
-  normals(seed, r, step_latent, d, origin);
+  source(seed, r, step_latent, d, origin);
   switch (covariances.type) {
     case Covariances::Type::spherical: {
       const double deviation = std::sqrt(covariances.values[component]);
@@ -68,7 +67,7 @@ void draw_origin(const Target& target, uint64_t seed, uint64_t r, int64_t compon
     case Covariances::Type::low_rank: {
       const int64_t rank = covariances.rank;
       std::vector<double> h(rank);
-      normals(seed, r, step_factor, rank, h.data());
+      source(seed, r, step_factor, rank, h.data());
       const double* psi = covariances.values.data() + component * d;
       const double* factor = covariances.factors.data() + component * d * rank;
       for (int64_t j = 0; j < d; ++j) {
@@ -81,9 +80,9 @@ void draw_origin(const Target& target, uint64_t seed, uint64_t r, int64_t compon
   }
 }
 
-void draw_noise(uint64_t seed, uint64_t r, int64_t d, double* noise) { normals(seed, r, step_noise, d, noise); }
+void draw_noise(uint64_t seed, uint64_t r, int64_t d, double* noise, Normals source) { source(seed, r, step_noise, d, noise); }
 
-Status sample(const Target& target, const SampleRequest& request, const Execution& execution) {
+Status sample(const Target& target, const SampleRequest& request, const Execution& execution, Normals source) {
   const auto usable = [](double x) { return std::isfinite(x) && x >= 0; };
   if (!usable(request.a) || !usable(request.b)) {
     return Status::failure(Code::domain, "a and b are " + std::to_string(request.a) + " and " + std::to_string(request.b) +
@@ -107,9 +106,9 @@ Status sample(const Target& target, const SampleRequest& request, const Executio
       if (request.component != nullptr) request.component[i] = component;
       if (request.x == nullptr) continue;
       double* x = request.x + i * d;
-      draw_origin(target, request.seed, r, component, x);
+      draw_origin(target, request.seed, r, component, x, source);
       if (request.b > 0) {
-        draw_noise(request.seed, r, d, z);
+        draw_noise(request.seed, r, d, z, source);
         for (int64_t j = 0; j < d; ++j) x[j] = request.a * x[j] + request.b * z[j];
       } else {
         for (int64_t j = 0; j < d; ++j) x[j] *= request.a;

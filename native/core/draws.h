@@ -1,11 +1,12 @@
 // Forward draws x_t = a x_0 + b z. Component mu, x_0 and z are functions of (seed, r) alone, so that draw r is the same at every
-// time, for any number of threads and any split of the draws.
+// time, for any number of threads and any split of the draws. `source` is normals() itself or a faster kernel with the same bits.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 #include "operations.h"
+#include "philox.h"
 #include "status.h"
 
 namespace regimes {
@@ -22,12 +23,12 @@ int32_t draw_component(const Target& target, uint64_t seed, uint64_t r);
 
 // x_0 [d] ~ p(. | component): the row itself; or with g = normals(seed, r, step_latent) and h = normals(seed, r, step_factor)
 // spherical, diagonal m + sqrt(v) g; full m + sum_j sqrt(lambda_j) g_j u_j (needs prepare()); low_rank m + sqrt(psi) g + W h.
-void draw_origin(const Target& target, uint64_t seed, uint64_t r, int64_t component, double* origin);
+void draw_origin(const Target& target, uint64_t seed, uint64_t r, int64_t component, double* origin, Normals source = normals);
 
 // z [d] ~ N(0, I).
-void draw_noise(uint64_t seed, uint64_t r, int64_t d, double* noise);
+void draw_noise(uint64_t seed, uint64_t r, int64_t d, double* noise, Normals source = normals);
 
 // Draws first ... first + count - 1. b = 0 gives a x_0. Code::domain unless a and b are finite and >= 0.
-Status sample(const Target& target, const SampleRequest& request, const Execution& execution);
+Status sample(const Target& target, const SampleRequest& request, const Execution& execution, Normals source = normals);
 
 }  // namespace regimes

@@ -1,11 +1,11 @@
-// Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011): counter-based random
-// numbers. A value is a function of (seed, trajectory, step, coordinate), so results do not depend on order, batch or threads.
+// Counter-based random numbers: a value is a function of (seed, trajectory, step, coordinate), so results do not depend on order,
+// batch or threads. box_muller.h holds the arithmetic.
 #pragma once
 
 #include <array>
-#include <cmath>
 #include <cstdint>
-#include <numbers>
+
+#include "box_muller.h"
 
 namespace regimes {
 
@@ -18,36 +18,29 @@ inline constexpr uint32_t step_noise = 0xF0000003u;      // forward noise z
 inline constexpr uint32_t step_krylov = 0xF0000004u;     // start block of the eigensolver
 
 inline std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = uint64_t{0xD2511F53u} * counter[0];
-    const uint64_t p1 = uint64_t{0xCD9E8D57u} * counter[2];
-    counter = {static_cast<uint32_t>(p1 >> 32) ^ counter[1] ^ key[0], static_cast<uint32_t>(p1),
-               static_cast<uint32_t>(p0 >> 32) ^ counter[3] ^ key[1], static_cast<uint32_t>(p0)};
-    key[0] += 0x9E3779B9u;
-    key[1] += 0xBB67AE85u;
-  }
-  return counter;
+  const auto words = philox_rounds<OneNumber>({counter[0], counter[1], counter[2], counter[3]}, key[0], key[1]);
+  return {static_cast<uint32_t>(words.w0), static_cast<uint32_t>(words.w1), static_cast<uint32_t>(words.w2), static_cast<uint32_t>(words.w3)};
 }
 
-// Two independent uniforms in (0, 1), 52 bits each, centred in their cells so that neither 0 nor 1 occurs.
+inline PhiloxWords<OneNumber> philox_block(uint64_t seed, uint64_t trajectory, uint32_t step, uint32_t block) {
+  return philox_rounds<OneNumber>({block, step, trajectory, trajectory >> 32}, static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
+}
+
+// Two independent uniforms in (0, 1), 52 bits each.
 inline std::array<double, 2> uniform_pair(uint64_t seed, uint64_t trajectory, uint32_t step, uint32_t block) {
-  const auto words = philox4x32({block, step, static_cast<uint32_t>(trajectory), static_cast<uint32_t>(trajectory >> 32)},
-                                {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
-  const auto unit = [](uint32_t high, uint32_t low) {
-    const uint64_t bits = (uint64_t{high} << 32 | low) >> 12;
-    return (static_cast<double>(bits) + 0.5) * 0x1p-52;
-  };
-  return {unit(words[0], words[1]), unit(words[2], words[3])};
+  const auto words = philox_block(seed, trajectory, step, block);
+  return {unit_interval<OneNumber>(words.w0, words.w1), unit_interval<OneNumber>(words.w2, words.w3)};
 }
 
 // Standard normals z[0 ... d-1] of (seed, trajectory, step): coordinates 2k and 2k+1 by Box and Muller from block k.
+using Normals = void (*)(uint64_t seed, uint64_t trajectory, uint32_t step, int64_t d, double* z);
+
+// The definition; kernels of an instruction set (cpu/normals.h) give the same bits.
 inline void normals(uint64_t seed, uint64_t trajectory, uint32_t step, int64_t d, double* z) {
   for (int64_t k = 0; 2 * k < d; ++k) {
-    const auto [u, v] = uniform_pair(seed, trajectory, step, static_cast<uint32_t>(k));
-    const double radius = std::sqrt(-2 * std::log(u));
-    const double angle = 2 * std::numbers::pi * v;
-    z[2 * k] = radius * std::cos(angle);
-    if (2 * k + 1 < d) z[2 * k + 1] = radius * std::sin(angle);
+    double second;
+    normal_pair<OneNumber>(philox_block(seed, trajectory, step, static_cast<uint32_t>(k)), z[2 * k], second);
+    if (2 * k + 1 < d) z[2 * k + 1] = second;
   }
 }
 

@@ -5,6 +5,7 @@
 #include "dense.h"
 #include "digits.h"
 #include "kernels.h"
+#include "normals.h"
 #include "screen.h"
 #include "small.h"
 
@@ -17,6 +18,7 @@ struct Instructions {
   const ScreenKernels* screen; // screening and refinement
   const DenseKernels* dense;   // float32 products and exponentials
   const SmallKernels* small;   // space-ordered tiles
+  Normals normals;             // draws
 };
 
 // One per backend; with a null member where this machine lacks it.

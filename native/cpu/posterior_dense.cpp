@@ -1,15 +1,11 @@
-// Over 400 lines because the products of bytes and of float32 rows share the blocks, the exponentials, the sums and the bounds: two files
-// would repeat them.
 #include "posterior_dense.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
-#include "../core/layouts.h"
-#include "../core/thread_pool.h"
+#include "dense_bounds.h"
 #include "readings.h"
-#include "line_bytes.h"
 
 namespace regimes {
 namespace {
@@ -20,11 +16,9 @@ constexpr int groups_at_once = 4;               // groups whose products are for
 constexpr int64_t most_groups = 16;             // queries of a block: 256
 constexpr int64_t most_runs = 16;               // runs of chunks whose sums are formed apart, whatever the threads
 constexpr int64_t sums_bytes = int64_t{1} << 27;  // of the denoised sums of a block of queries
-// Products summed in float32 before the sum joins a second one in float32, of `chains` such sums, before float64 takes over.
-constexpr int64_t first_chain = 32, second_chain = 64, chains = 4;
-constexpr double deviations = 6;                // see posterior_dense.h: 3e-8
-constexpr double unit = 0x1p-24;
-
+// A group whose lanes have weight in fewer rows than this share of a block, all lanes together in units of one, sums row by row.
+constexpr int64_t listed_share = 4, listed_share_single = 6;
+constexpr int64_t listed_columns = 256;         // columns of a block that stay in the second-level cache while lists pass
 // Rows per block: a whole number of steps of every kernel, at most what the second-level cache holds beside the queries.
 int64_t rows_of_block(int64_t d) {
   int64_t rows = 512;
@@ -53,17 +47,6 @@ void transpose_bytes(const uint8_t* rows, int64_t stride, int64_t count, int64_t
   }
 }
 
-// The queries of a block: what the kernels read, and what bounds need.
-struct Queries {
-  int64_t count = 0, groups = 0;
-  std::vector<double> centred;   // [count][d] x'
-  std::vector<double> displacement;  // [count][d] e
-  std::vector<double> slope;     // [groups * 16] kappa step, factor of the products
-  std::vector<double> offset;    // [groups * 16] what the logits leave out, the same for all components
-  std::vector<double> norm, moved, chain, largest;  // [count] |x'|, |e|, what the chains round, and the largest entry
-  LineBytes packed;                // integer: packed groups; float: [groups][d][16]
-};
-
 // Sums of 16 queries over a run of rows.
 struct GroupSums {
   LaneAccumulators scalars[halves];
@@ -78,15 +61,25 @@ class DensePosterior {
  public:
   DensePosterior(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,
                  DenseProducts products, std::vector<uint8_t>& answered)
-      : digits_(*set.digits), dense_(*set.dense), target_(target), rows_(target.layouts->digits), request_(request), execution_(execution),
+      : set_(set), digits_(*set.digits), dense_(*set.dense), target_(target), rows_(target.layouts->digits), request_(request), execution_(execution),
         answered_(answered), pool_(execution.threads), n_(target.n), d_(target.d),
         bytes_(rows_.lossless), integer_(bytes_ && digits_.faster_than_floats),
         fixed_(integer_ || (bytes_ && products == DenseProducts::exact)),
         denoise_(wants_denoised(request)),
         class_count_(request.class_weights ? target.class_count : 0), kappa_(request.a / (request.b * request.b)),
         uniform_(target.uniform()),
-        reach_(canonical_reach(target.n)), origin_norm_(length(rows_.origin.data())), block_(rows_of_block(target.d)) {
-    largest_scale_ = *std::max_element(rows_.scale.begin(), rows_.scale.end());
+        reach_(canonical_reach(target.n)), block_(rows_of_block(target.d)) {
+    with_.a = request.a;
+    with_.kappa = kappa_;
+    with_.far = rows_.largest_norm + rows_.largest_residual;
+    with_.origin_norm = std::sqrt(set.kernels->weighted_square(rows_.origin.data(), nullptr, d_));
+    with_.residual = bytes_ ? rows_.largest_residual : 0;
+    with_.largest_scale = *std::max_element(rows_.scale.begin(), rows_.scale.end());
+    with_.d = d_;
+    with_.bytes = bytes_;
+    with_.fixed = fixed_;
+    with_.integer = integer_;
+    with_.denoised = denoise_;
     const int64_t chunks = chunk_count(n_);
     run_rows_ = (chunks + most_runs - 1) / most_runs * chunk_rows;
     runs_ = (n_ + run_rows_ - 1) / run_rows_;
@@ -108,89 +101,13 @@ class DensePosterior {
 
  private:
   void prepare(int64_t count) {
-    Queries& q = queries_;
-    q.count = count;
-    q.groups = (count + group_lanes - 1) / group_lanes;
-    const int64_t padded = q.groups * group_lanes, group_bytes = fixed_ ? digits_.group_bytes(d_, planes()) : d_ * group_lanes * 4;
-    q.centred.assign(static_cast<size_t>(count * d_), 0);
-    q.displacement.assign(static_cast<size_t>(count * d_), 0);
-    q.slope.assign(static_cast<size_t>(padded), 0);
-    q.offset.assign(static_cast<size_t>(padded), 0);
-    q.norm.assign(static_cast<size_t>(count), 0);
-    q.moved = q.chain = q.largest = q.norm;
-    q.packed = LineBytes(q.groups * group_bytes);
-    pool_.run(q.groups, [&](int64_t g, int) {
-      std::vector<int32_t> fixed(fixed_ ? static_cast<size_t>(group_lanes * d_) : 0);
-      float* single = reinterpret_cast<float*>(q.packed.data() + g * group_bytes);
-      for (int lane = 0; lane < group_lanes; ++lane) {
-        const int64_t query = g * group_lanes + lane;
-        if (query >= count) {
-          for (int64_t j = 0; !fixed_ && j < d_; ++j) single[j * group_lanes + lane] = 0;
-          continue;
-        }
-        centre(query);
-        fixed_ ? round_to_fixed(query, fixed.data() + lane * d_) : round_to_single(query, single + lane);
-        q.moved[query] = length(q.displacement.data() + query * d_);
-      }
-      if (fixed_) digits_.pack_group(fixed.data(), d_, planes(), q.packed.data() + g * group_bytes);
-    });
+    queries_.prepare(set_, rows_, request_.x, first_, count, request_.a, kappa_, fixed_ ? DenseQueries::Form::fixed : DenseQueries::Form::single,
+                     bytes_, pool_);
+    drop_.resize(static_cast<size_t>(count));
+    for (int64_t q = 0; q < count; ++q) drop_[q] = dense_drop(with_, queries_.each[q].norm);
   }
 
   int planes() const { return digits_.full_planes; }
-
-  double length(const double* v) const {
-    double square = 0;
-    for (int64_t j = 0; j < d_; ++j) square += v[j] * v[j];
-    return std::sqrt(square);
-  }
-
-  void centre(int64_t query) {
-    double* x = queries_.centred.data() + query * d_;
-    const double* from = request_.x.row(first_ + query);
-    for (int64_t j = 0; j < d_; ++j) x[j] = std::fma(-request_.a, rows_.origin[j], from[j]);
-    queries_.norm[query] = length(x);
-  }
-
-  // <x_q, y'> = step sum_j X_j (u_j - centre_j), X_j = round(scale_j x'_j / step).
-  void round_to_fixed(int64_t query, int32_t* fixed) {
-    const double* x = queries_.centred.data() + query * d_;
-    double largest = 0;
-    for (int64_t j = 0; j < d_; ++j) largest = std::max(largest, std::abs(rows_.scale[j] * x[j]));
-    const double step = largest > 0 ? largest / digits_.limit_full : 1;
-    int64_t centre = 0;
-    for (int64_t j = 0; j < d_; ++j) {
-      const double limit = digits_.limit_full, exact = std::clamp(rows_.scale[j] * x[j] / step, -limit, limit);
-      fixed[j] = static_cast<int32_t>(std::lrint(exact));
-      centre += int64_t{fixed[j]} * rows_.centre[j];
-      if (rows_.scale[j] > 0) queries_.displacement[query * d_ + j] = x[j] - fixed[j] * step / rows_.scale[j];
-    }
-    queries_.slope[query] = kappa_ * step;
-    queries_.offset[query] = kappa_ * step * static_cast<double>(centre);
-  }
-
-  // <x_q, y'> = sum_j x_qj y'_j, or with bytes sum_j X_j (u_j - centre_j), X_j = scale_j x_qj.
-  void round_to_single(int64_t query, float* lane) {
-    const double* x = queries_.centred.data() + query * d_;
-    for (int64_t j = 0; j < d_; ++j) {
-      const double scale = bytes_ ? rows_.scale[j] : 1;
-      lane[j * group_lanes] = static_cast<float>(scale * x[j]);
-      if (scale > 0) queries_.displacement[query * d_ + j] = x[j] - static_cast<double>(lane[j * group_lanes]) / scale;
-      queries_.largest[query] = std::max(queries_.largest[query], std::abs(x[j]));
-    }
-    // Squares of the partial sums that are rounded, in units of |y'_i|^2: within chains, and of the sums of chains.
-    const auto longest = [&](int64_t width) {
-      double most = 0;
-      for (int64_t first = 0; first < d_; first += width) {
-        double square = 0;
-        for (int64_t j = first; j < std::min(first + width, d_); ++j) square += x[j] * x[j];
-        most = std::max(most, square);
-      }
-      return most;
-    };
-    const double within = static_cast<double>(first_chain) * longest(first_chain);
-    queries_.chain[query] = std::sqrt(within + static_cast<double>(chains - 1) * longest(first_chain * chains));
-    queries_.slope[query] = kappa_;
-  }
 
   void find_sums() {
     const int64_t groups = queries_.groups;
@@ -215,8 +132,12 @@ class DensePosterior {
     std::vector<float> values, weights, half_square_single;
     std::vector<int32_t> integers;
     std::vector<uint8_t> transposed;
-    LineBytes packed;
-    std::vector<double> masses;
+    bool is_transposed = false;     // `transposed` holds the block at hand
+    LineBytes packed, packed_list;
+    std::vector<double> masses, single;
+    std::vector<int32_t> listed;    // [lanes][rows of a block]
+    std::vector<float> listed_weights;
+    std::vector<int32_t> listed_integers;
   };
 
   void sum_run(int64_t run, int64_t first_group, int64_t end_group) {
@@ -227,13 +148,18 @@ class DensePosterior {
     work.bias.resize(work.half_square.size());
     work.half_square_single.resize(work.half_square.size());
     work.masses.resize(static_cast<size_t>(class_count_) * lanes);
-    if (denoise_) work.products.resize(static_cast<size_t>(groups_at_once * d_ * group_lanes));
+    if (denoise_) {
+      work.products.resize(static_cast<size_t>(groups_at_once * d_ * group_lanes));
+      work.listed.resize(static_cast<size_t>(group_lanes * block_));
+      integer_ ? work.listed_integers.resize(work.listed.size()) : work.listed_weights.resize(work.listed.size());
+    }
     if (integer_) {
       work.integers.resize(work.logits.size());
       work.packed = LineBytes(groups_at_once * digits_.group_bytes(block_, planes()));
+      work.packed_list = LineBytes(digits_.single_bytes(block_, planes()));
       if (denoise_) work.transposed.resize(static_cast<size_t>(d_ * block_ + digit_padding));
     } else if (denoise_ || !fixed_) {
-      work.values.resize(static_cast<size_t>(block_ * d_));
+      work.values.resize(static_cast<size_t>(block_ * d_ + group_lanes));
     }
     const int64_t end = std::min((run + 1) * run_rows_, n_);
     for (int64_t row = run * run_rows_; row < end; row += block_) {
@@ -250,9 +176,7 @@ class DensePosterior {
         work.half_square_single[r] = static_cast<float>(work.half_square[r]);
         work.bias[r] = -kappa_ * request_.a * work.half_square[r] + target_.log_weight(row + r);
       }
-      if (integer_ && denoise_) {
-        transpose_bytes(rows_.rows + row * rows_.stride, rows_.stride, count, d_, work.transposed.data(), block_);
-      }
+      work.is_transposed = false;
       for (int64_t g = first_group; g < end_group; g += groups_at_once) {
         if (execution_.cancelled()) return;
         sum_block(run, row, count, g, static_cast<int>(std::min<int64_t>(groups_at_once, end_group - g)), work);
@@ -267,60 +191,138 @@ class DensePosterior {
   };
 
   void sum_block(int64_t run, int64_t row, int count, int64_t first_group, int groups, Work& work) {
-    if (fixed_) {
-      const char* packed = queries_.packed.data() + first_group * digits_.group_bytes(d_, planes());
-      const uint8_t* bytes = rows_.rows + row * rows_.stride;
-      digits_.group_products(bytes, rows_.stride, count, d_, packed, groups, planes(), work.logits.data(), block_);
-    } else {
-      const float* lanes_of = reinterpret_cast<const float*>(queries_.packed.data()) + first_group * d_ * group_lanes;
-      dense_.products(work.values.data(), d_, 1, count, d_, lanes_of, groups, first_chain, chains, work.logits.data(), block_);
-    }
-    // Groups that have weight in this block move together to the second product.
+    first_products(row, count, first_group, groups, work);
+    // Groups that have weight in much of this block move together to the second product.
     Fold folds[groups_at_once];
     int active_count = 0;
     for (int g = 0; g < groups; ++g) {
-      folds[active_count].group = first_group + g;
-      if (weigh(run, row, count, work, work.logits.data() + g * block_ * group_lanes, active_count, folds[active_count])) ++active_count;
+      Fold& fold = folds[active_count];
+      fold.group = first_group + g;
+      const int64_t kept = weigh(run, row, count, work, work.logits.data() + g * block_ * group_lanes, active_count, fold);
+      if (!denoise_ || kept == 0) continue;
+      if (kept < (integer_ ? listed_share : listed_share_single) * count) {
+        list_products(row, count, fold.group, active_count, work);
+        add_products(run, fold, work.products.data());
+        continue;
+      }
+      if (integer_) {
+        digits_.pack_lanes(work.integers.data(), count, planes(), work.packed.data() + active_count * digits_.group_bytes(count, planes()));
+      }
+      ++active_count;
     }
-    if (!denoise_ || active_count == 0) return;
+    if (active_count == 0) return;
     if (integer_) {
+      if (!work.is_transposed) transpose_bytes(rows_.rows + row * rows_.stride, rows_.stride, count, d_, work.transposed.data(), block_);
+      work.is_transposed = true;
       digits_.group_products(work.transposed.data(), block_, static_cast<int>(d_), count, work.packed.data(), active_count, planes(),
                              work.products.data(), d_);
     } else {
       dense_.products(work.values.data(), 1, d_, static_cast<int>(d_), count, work.weights.data(), active_count, second_chain, chains,
                       work.products.data(), d_);
     }
-    for (int k = 0; k < active_count; ++k) {
-      const Fold& fold = folds[k];
-      double* sums = denoised_.data() + (run * queries_.groups + fold.group) * d_ * group_lanes;
-      dense_.accumulate(sums, work.products.data() + k * d_ * group_lanes, d_, fold.keep, fold.factor, fold.total,
-                        integer_ ? rows_.centre.data() : nullptr);
+    for (int k = 0; k < active_count; ++k) add_products(run, folds[k], work.products.data() + k * d_ * group_lanes);
+  }
+
+  void first_products(int64_t row, int count, int64_t first_group, int groups, Work& work) {
+    if (!fixed_) {
+      const float* lanes_of = reinterpret_cast<const float*>(queries_.packed.data()) + first_group * d_ * group_lanes;
+      dense_.products(work.values.data(), d_, 1, count, d_, lanes_of, groups, first_chain, chains, work.logits.data(), block_);
+      return;
+    }
+    const char* packed = queries_.packed.data() + first_group * digits_.group_bytes(d_, planes());
+    const uint8_t* bytes = rows_.rows + row * rows_.stride;
+    const bool singly = queries_.single_count > 0 && first_group + groups == queries_.groups;
+    const int together = singly ? groups - 1 : groups;
+    if (together > 0) digits_.group_products(bytes, rows_.stride, count, d_, packed, together, planes(), work.logits.data(), block_);
+    // The same integers, one query after the other.
+    for (int64_t lane = 0; singly && lane < queries_.single_count; ++lane) {
+      work.single.resize(static_cast<size_t>(block_));
+      const char* query = queries_.singles.data() + lane * digits_.single_bytes(d_, planes());
+      digits_.single_products(bytes, rows_.stride, nullptr, count, d_, query, planes(), work.single.data());
+      double* to = work.logits.data() + together * block_ * group_lanes + lane;
+      for (int r = 0; r < count; ++r) to[r * group_lanes] = work.single[r];
     }
   }
 
-  // Products -> logits, weights and sums of one group over a block; the weights become group `place` of the second product. False when
-  // no lane has weight there.
-  bool weigh(int64_t run, int64_t row, int count, Work& work, double* logits, int place, Fold& fold) {
+  // The second product of a group, lane by lane over the rows that have weight.
+  void list_products(int64_t row, int count, int64_t group, int place, Work& work) {
+    int listed[group_lanes] = {};
+    const int used = lanes_of(group);
+    double* out = work.products.data();
+    std::fill_n(out, d_ * group_lanes, 0.0);
+    if (integer_) {
+      list_rows(work.integers.data(), count, used, work.listed.data(), work.listed_integers.data(), listed);
+      for (int lane = 0; lane < used; ++lane) {
+        const int64_t at = lane * block_;
+        if (listed[lane] == 0) continue;
+        digits_.pack_single(&work.listed_integers[at], listed[lane], planes(), work.packed_list.data());
+        digits_.listed_sums(rows_.rows + row * rows_.stride, rows_.stride, &work.listed[at], listed[lane], d_, work.packed_list.data(), out + lane,
+                            group_lanes);
+      }
+      return;
+    }
+    list_rows(work.weights.data() + int64_t{place} * count * group_lanes, count, used, work.listed.data(), work.listed_weights.data(), listed);
+    for (int64_t column = 0; column < d_; column += listed_columns) {
+      const int64_t columns = std::min(listed_columns, d_ - column);
+      for (int lane = 0; lane < used; ++lane) {
+        const int64_t at = lane * block_;
+        if (listed[lane] == 0) continue;
+        dense_.listed_products(work.values.data() + column, d_, columns, {&work.listed[at], &work.listed_weights[at], listed[lane]}, count,
+                               second_chain, chains, out + column * group_lanes + lane);
+      }
+    }
+  }
+
+  int lanes_of(int64_t group) const { return static_cast<int>(std::min<int64_t>(group_lanes, queries_.count - group * group_lanes)); }
+
+  // Rows [lanes][rows of a block] where the weights [count][16] of the first `used` lanes are not zero.
+  template <class Weight>
+  void list_rows(const Weight* weights, int count, int used, int32_t* rows, Weight* listed_weights, int* listed) const {
+    for (int r = 0; r < count; ++r) {
+      for (int lane = 0; lane < used; ++lane) {
+        const Weight weight = weights[r * group_lanes + lane];
+        const int64_t at = lane * block_ + listed[lane];
+        rows[at] = r;
+        listed_weights[at] = weight;
+        listed[lane] += weight != 0;
+      }
+    }
+  }
+
+  void add_products(int64_t run, const Fold& fold, const double* products) {
+    double* sums = denoised_.data() + (run * queries_.groups + fold.group) * d_ * group_lanes;
+    dense_.accumulate(sums, products, d_, fold.keep, fold.factor, fold.total, integer_ ? rows_.centre.data() : nullptr);
+  }
+
+  // Products -> logits, weights and sums of one group over a block; the weights become group `place` of the second product. Returns how
+  // many are not zero, all lanes together.
+  int64_t weigh(int64_t run, int64_t row, int count, Work& work, double* logits, int place, Fold& fold) {
     const int64_t group = fold.group;
     GroupSums& sums = sums_[run * queries_.groups + group];
     DenseSums block;
     double max[group_lanes], floor[group_lanes];
+    float least[group_lanes];
     dense_.logits(logits, count, queries_.slope.data() + group * group_lanes, work.bias.data(), max);
+    const int used = lanes_of(group), used_halves = (used + lanes - 1) / lanes;
     bool any = false;
     for (int lane = 0; lane < group_lanes; ++lane) {
       floor[lane] = sums.max(lane) - reach_;
-      any = any || !(max[lane] < floor[lane]);
+      any = any || (lane < used && !(max[lane] < floor[lane]));
+      least[lane] = least_weight(sums, group * group_lanes + lane, max[lane]);
     }
-    if (!any) return false;
+    if (!any) return 0;
 
     // The kernels of float32 sum over `count` steps per group, so that groups lie `count` apart.
     float* weights = work.weights.data() + (integer_ ? 0 : place * count * group_lanes);
-    dense_.weights(logits, count, max, work.half_square_single.data(), static_cast<float>(integer_ ? digits_.limit_full : 0), weights,
-                   integer_ ? work.integers.data() : nullptr, &block);
-    if (integer_ && denoise_) {
-      digits_.pack_lanes(work.integers.data(), count, planes(), work.packed.data() + place * digits_.group_bytes(count, planes()));
-    }
+    dense_.weights(logits, count, max, least, work.half_square_single.data(), static_cast<float>(integer_ ? digits_.limit_full : 0), weights,
+                   integer_ ? work.integers.data() : nullptr, used_halves, &block);
+    int64_t kept = 0;
     for (int lane = 0; lane < group_lanes; ++lane) {
+      if (lane >= used) {
+        fold.keep[lane] = fold.factor[lane] = fold.total[lane] = 0;
+        block.halves[lane / lanes].index[lane % lanes] = 0;
+        continue;
+      }
       const double before = sums.max(lane), after = std::max(before, max[lane]);
       const bool counts = !(max[lane] < floor[lane]);
       fold.keep[lane] = before == after ? 1 : std::exp(before - after);
@@ -330,11 +332,12 @@ class DensePosterior {
       sums.second[lane] = sums.second[lane] * fold.keep[lane] + block.second[lane] * scale;
       sums.fourth[lane] = sums.fourth[lane] * fold.keep[lane] * fold.keep[lane] + block.fourth[lane] * scale * scale;
       sums.lost[lane] = sums.lost[lane] * fold.keep[lane] + block.lost[lane] * fold.factor[lane];
+      kept += counts ? block.kept[lane] : 0;
       int index = 0;
       while (max[lane] > before && logits[index * group_lanes + lane] != max[lane]) ++index;
       block.halves[lane / lanes].index[lane % lanes] = index;
     }
-    for (int half = 0; half < halves; ++half) {
+    for (int half = 0; half < used_halves; ++half) {
       if (class_count_ > 0) {
         std::fill(work.masses.begin(), work.masses.end(), 0.0);
         for (int r = 0; r < count; ++r) {
@@ -344,7 +347,16 @@ class DensePosterior {
       }
       sums.scalars[half].add(block.halves[half], row, work.masses.data(), floor + half * lanes);
     }
-    return true;
+    return kept;
+  }
+
+  // The logarithm of the least weight, relative to the block's largest, that enters the second product: all weights below it are at
+  // most the share drop / n of the sum of those known by now.
+  float least_weight(const GroupSums& sums, int64_t q, double max) const {
+    if (q >= queries_.count) return 0;
+    const LogSumExp<double>& known = sums.scalars[q % group_lanes / lanes].sums[q % lanes];
+    const double sum = known.empty() ? max : std::max(max, known.max + std::log1p(std::max(known.rest, 0.0)));
+    return static_cast<float>(std::max(sum - max + std::log(drop_[q] / static_cast<double>(n_)), -87.0));
   }
 
   // Folds the sums of a run into those of the first.
@@ -374,24 +386,39 @@ class DensePosterior {
     LogSumExp<double>& sums = group.scalars[lane / lanes].sums[lane % lanes];
     sums.rest = std::max(sums.rest, 0.0);
     sums.squares = std::max(sums.squares, 0.0);
-    const double a = request_.a, b2 = request_.b * request_.b, whole = 1 + sums.rest, norm_x = queries_.norm[q];
-    const double* displacement = queries_.displacement.data() + q * d_;
-
+    DenseMoments moments;
+    moments.second = group.second[lane];
+    moments.lost = group.lost[lane];
+    moments.dropped = drop_[q];
     std::vector<double> denoised(denoise_ ? static_cast<size_t>(d_) : 0);
-    double along = 0, square = 0;
     for (int64_t j = 0; j < static_cast<int64_t>(denoised.size()); ++j) {
-      denoised[j] = (bytes_ ? rows_.scale[j] : 1) * denoised_[(q / group_lanes * d_ + j) * group_lanes + lane] / whole;
-      along += denoised[j] * displacement[j];
-      square += denoised[j] * denoised[j];
+      denoised[j] = (bytes_ ? rows_.scale[j] : 1) * denoised_[(q / group_lanes * d_ + j) * group_lanes + lane];
     }
-    const double norm = std::sqrt(square);
+    if (fixed_) {
+      moments.fourth = group.fourth[lane];
+      moments.squares = 1 + sums.squares;
+    } else {
+      mend_heaviest(q, group, denoised, moments);
+    }
+    moments.whole = 1 + sums.rest;
+    moments.gap = sums.gap;
+
+    const double a = request_.a, b2 = request_.b * request_.b, norm_x = queries_.each[q].norm, far = with_.far;
+    const double* displacement = queries_.displacement.data() + q * d_;
+    double along = 0, square = 0;
+    for (double& mean : denoised) {
+      mean /= moments.whole;
+      along += mean * displacement[&mean - denoised.data()];
+      square += mean * mean;
+    }
+    moments.norm = std::sqrt(square);
     sums.max += kappa_ * along - queries_.offset[q] - norm_x * norm_x / (2 * b2);
 
-    const Bounds bounds = bounds_of(q, sums, group, lane, norm);
+    const DenseErrors errors = dense_errors(with_, queries_.each[q], moments);
     const double log_density = read_scalars(target_, request_, at, group.scalars[lane / lanes], lane % lanes, uniform_);
     const double constant = std::abs(log_density_constant(d_, request_.b));
-    const double terms = kappa_ * (norm_x + a * largest()) * largest() + norm_x * norm_x / b2 + std::abs(log_density) + constant;
-    const double error_log_density = bounds.log_density + 0x1p-53 * (64 * terms + static_cast<double>(d_) * norm_x * norm_x / b2);
+    const double terms = kappa_ * (norm_x + a * far) * far + norm_x * norm_x / b2 + std::abs(log_density) + constant;
+    const double error_log_density = errors.log_density + 0x1p-53 * (64 * terms + static_cast<double>(d_) * norm_x * norm_x / b2);
     if (request_.error_log_density) request_.error_log_density[at] = error_log_density;
     if (request_.survivors) request_.survivors[at] = static_cast<int32_t>(n_);
     if (request_.path) request_.path[at] = static_cast<uint8_t>(Path::dense);
@@ -406,46 +433,45 @@ class DensePosterior {
         if (request_.score) request_.score[at * d_ + j] = std::fma(a, mean, -x) / b2;
       }
       const double scale = (std::sqrt(norm_query) + a * std::sqrt(norm_mean)) / b2;
-      const double error_score = kappa_ * bounds.denoised + 8 * 0x1p-53 * scale;
+      const double error_score = kappa_ * errors.denoised + 8 * 0x1p-53 * scale;
       if (request_.error_score) request_.error_score[at] = error_score;
       within = within && error_score <= score_contract * scale;
     }
     return within;
   }
 
-  double largest() const { return rows_.largest_norm + rows_.largest_residual; }  // of |y'|
+  // Gives the heaviest component its logit in float64 in place of that from float32 products, and moves all sums of query q accordingly;
+  // `moments` receive the sums of squares without it. `denoised` is the sum of e_i y'_i.
+  void mend_heaviest(int64_t q, GroupSums& group, std::vector<double>& denoised, DenseMoments& moments) const {
+    constexpr double rounding = 1e-5;  // of sums of float32, which the heaviest is taken from
+    const int lane = static_cast<int>(q % group_lanes);
+    LaneAccumulators& half = group.scalars[lane / lanes];
+    LogSumExp<double>& sums = half.sums[lane % lanes];
+    const double *centred = queries_.centred.data() + q * d_, *displacement = queries_.displacement.data() + q * d_;
+    std::vector<double> row(static_cast<size_t>(d_));
+    double product = 0, half_square = 0;
+    for (int64_t j = 0; j < d_; ++j) {
+      row[j] = bytes_ ? rows_.scale[j] * (static_cast<int>(rows_.rows[sums.index * rows_.stride + j]) - rows_.centre[j])
+                      : target_.points.value(sums.index, j) - rows_.origin[j];
+      product += (centred[j] - displacement[j]) * row[j];
+      half_square += row[j] * row[j] / 2;
+    }
+    moments.squares = sums.squares + rounding;
+    moments.fourth = std::max(group.fourth[lane] - half_square * half_square, 0.0) + rounding * half_square * half_square;
 
-  struct Bounds {
-    double log_density, denoised;
-  };
-
-  Bounds bounds_of(int64_t q, const LogSumExp<double>& sums, const GroupSums& group, int lane, double norm) const {
-    constexpr double small = 0x1p-53;
-    const double whole = 1 + sums.rest, far = largest(), gap = sums.gap / whole, norm_x = queries_.norm[q];
-    const double spread = std::max(2 * group.second[lane] / whole - norm * norm, 0.0) + 1e-4 * far * far;
-    const double moved = queries_.moved[q] + 4 * small * (norm_x + request_.a * origin_norm_);
-    // Deterministic errors of single logits beyond the displacement: of the rows, and of the float64 operations.
-    const double row = (bytes_ ? rows_.largest_residual : 0) + 2 * small * (far + origin_norm_);
-    const double half_square = small * (static_cast<double>(d_) + 16) * request_.a * far * far;
-    const double product = 8 * small * norm_x * (far + (fixed_ ? 256 * largest_scale_ * std::sqrt(static_cast<double>(d_)) : 0));
-    const double logit = kappa_ * ((norm_x + request_.a * far) * row + half_square + product);
-    // `deviations` times the deviation of a logit, in units of |y'_i|, for the errors that are taken as random: of chains, and of rows
-    // rounded to float32. root = sqrt(sum w^2), root_two >= sqrt(sum w^2 |y'|^2), root_four = sqrt(sum w^2 |y'|^4).
-    const double chain = queries_.chain[q] + (bytes_ ? 0 : queries_.largest[q]);
-    const double chance = fixed_ ? 0 : deviations * kappa_ * unit * chain;
-    const double root = std::sqrt(sums.sum_squares()), root_four = 2 * std::sqrt(group.fourth[lane]) / whole;
-    const double root_two = std::sqrt(root * root_four), square_of = (chance * far) * (chance * far);
-    const double weights = (16 + gap) * unit, sums_of = 40 * unit, dropped = 2 * std::exp(-dropped_logits);
-    const double shift = kappa_ * far * moved;
-
-    double denoised = kappa_ * spread * moved * std::exp(4 * shift) + row + 2 * logit * std::sqrt(spread);
-    denoised += chance * (root_four + norm * root_two) + (far + norm) * (square_of + weights + dropped) + norm * sums_of;
-    denoised += integer_ ? group.lost[lane] / whole * far : static_cast<double>(second_chain + chains + 2) * unit * far;
-    double log_density = shift * shift / 2 + logit + weights + sums_of + dropped + chance * root_two + square_of;
-    log_density += denoise_ ? kappa_ * moved * denoised : shift;
-    return {1.01 * log_density, 1.01 * denoised};
+    const double logit = kappa_ * (product - request_.a * half_square) + target_.log_weight(sums.index);
+    const double shift = logit - sums.max, gain = std::expm1(shift), shrink = 1 / (1 + gain);
+    for (size_t j = 0; j < denoised.size(); ++j) denoised[j] = (denoised[j] + gain * row[j]) * shrink;
+    if (class_count_ > 0) half.classes[static_cast<size_t>(target_.classes[sums.index]) * lanes + lane % lanes] += gain;
+    moments.second = (moments.second + gain * half_square) * shrink;
+    moments.fourth *= shrink * shrink;
+    sums.max = logit;
+    sums.gap = (sums.gap + shift * sums.rest) * shrink;
+    sums.rest *= shrink;
+    sums.squares *= shrink * shrink;
   }
 
+  const Instructions& set_;
   const DigitKernels& digits_;
   const DenseKernels& dense_;
   const Target& target_;
@@ -460,14 +486,15 @@ class DensePosterior {
   const bool fixed_;    // queries are in fixed point
   const bool denoise_;
   const int32_t class_count_;
-  const double kappa_, uniform_, reach_, origin_norm_;
+  const double kappa_, uniform_, reach_;
   const int64_t block_;  // rows whose sums are formed at once
-  double largest_scale_ = 0;
+  DenseArithmetic with_;
   int64_t run_rows_ = 0, runs_ = 0, groups_per_block_ = 1;
 
   // The block of queries at hand.
   int64_t first_ = 0;
-  Queries queries_;
+  DenseQueries queries_;
+  std::vector<double> drop_;      // [count] share of the weights that the second product may leave out
   std::vector<GroupSums> sums_;   // [runs][groups], merged into the first run
   std::vector<double> denoised_;  // [runs][groups][d][16], likewise
 };
@@ -485,12 +512,8 @@ bool dense_exact_applies(const Instructions& set, const Target& target) {
 
 DenseProducts dense_preferred(const Instructions& set, const Target& target, const PosteriorRequest& request) {
   if (!dense_exact_applies(set, target)) return DenseProducts::fast;
-  // The random part of the bound of the denoised mean for a query of noise alone and sqrt(sum w^2) = 0.1, in units of the contract's.
-  const double a = request.a, b = request.b, far = target.layouts->digits.largest_norm;
-  const double chain = b * std::sqrt(static_cast<double>(first_chain * (first_chain + (chains - 1) * chains)));
-  const double error = deviations * a / (b * b) * unit * chain * far * far * 0.1;
-  const double contract = score_contract * b * std::sqrt(static_cast<double>(target.d)) / a;
-  return error > contract / 4 ? DenseProducts::exact : DenseProducts::fast;
+  (void)request;
+  return DenseProducts::fast;
 }
 
 Status posterior_dense(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,

@@ -38,8 +38,8 @@ Status sweep_mixture(const Instructions& set, const Target& target, const SweepR
     pool.run(count, [&](int64_t r, int) {
       const uint64_t draw = request.first + static_cast<uint64_t>(first + r);
       component[r] = draw_component(target, cumulative, request.seed, draw);
-      draw_origin(target, request.seed, draw, component[r], origin.data() + r * d);
-      draw_noise(request.seed, draw, d, noise.data() + r * d);
+      draw_origin(target, request.seed, draw, component[r], origin.data() + r * d, set.normals);
+      draw_noise(request.seed, draw, d, noise.data() + r * d, set.normals);
       if (request.component) request.component[first + r] = component[r];
     });
     for (int64_t t = 0; t < request.times && !execution.cancelled(); ++t) {

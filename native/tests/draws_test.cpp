@@ -7,7 +7,9 @@
 #include "../core/draws.h"
 #include "../core/philox.h"
 #include "../core/prepare.h"
+#include "../cpu/cpu.h"
 #include "check.h"
+#include "quad.h"
 
 using namespace regimes;
 
@@ -30,6 +32,100 @@ void philox_known_answers() {
   CHECK((philox4x32({ones, ones, ones, ones}, {ones, ones}) == Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
   CHECK((philox4x32({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}) ==
          Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+}
+
+// sin and cos of pi x / 2 for |x| <= 1/2 in 113 bits.
+void quad_turn(Quad x, Quad& cosine, Quad& sine) {
+  const Quad half_pi = Quad(0x1.921fb54442d18p+0) + Quad(0x1.1a62633145c07p-54) + Quad(-0x1.f1976b7ed8fbcp-110);
+  const Quad angle = half_pi * x;
+  Quad term = 1;
+  cosine = sine = 0;
+  for (int k = 0; k < 40; ++k) {
+    (k % 2 == 0 ? cosine : sine) += k % 4 < 2 ? term : -term;
+    term = term * angle / (k + 1);
+  }
+}
+
+double ulps(double value, Quad exact) {
+  int exponent;
+  std::frexp(static_cast<double>(exact), &exponent);
+  return std::abs(static_cast<double>((Quad(value) - exact) * Quad(std::ldexp(1.0, 53 - exponent))));
+}
+
+// Uniforms as the generator gives them, and its corners: the ends, quarter turns, where the exponent changes.
+void logarithms_and_turns_are_accurate() {
+  std::vector<double> uniforms;
+  for (uint32_t k = 0; k < 20000; ++k) uniforms.push_back(uniform_pair(4, 5, 6, k)[k % 2]);
+  for (const double corner : {0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.70710678118654752, 0.75, 0.875, 1.0}) {
+    for (const double offset : {-0x1.8p-30, -0x1.8p-52, -0x1p-53, 0x1p-53, 0x1.8p-52, 0x1.8p-30}) {
+      if (corner + offset > 0 && corner + offset < 1) uniforms.push_back(corner + offset);
+    }
+  }
+  for (int k = 1; k <= 53; ++k) uniforms.push_back(std::ldexp(1.0, -k));
+  double of_log = 0, of_turn = 0, of_normal = 0;
+  for (const double u : uniforms) {
+    const Quad exact_log = -log(Quad(u));
+    of_log = std::max(of_log, ulps(negative_log<OneNumber>(u), exact_log));
+    const double n = std::nearbyint(4 * u);
+    Quad c, s;
+    quad_turn(Quad(4 * u - n), c, s);
+    const Quad turns[4][2] = {{c, s}, {-s, c}, {-c, -s}, {s, -c}};
+    const auto& exact = turns[static_cast<int>(n) % 4];
+    double cosine, sine;
+    turn<OneNumber>(u, cosine, sine);
+    if (static_cast<double>(exact[0]) != 0) of_turn = std::max(of_turn, ulps(cosine, exact[0]));
+    if (static_cast<double>(exact[1]) != 0) of_turn = std::max(of_turn, ulps(sine, exact[1]));
+    const double radius = std::sqrt(2 * negative_log<OneNumber>(u));
+    of_normal = std::max(of_normal, ulps(radius * cosine, sqrt(Quad(2) * exact_log) * exact[0]));
+  }
+  CHECK(of_log < 1);
+  CHECK(of_turn < 2);
+  CHECK(of_normal < 3);
+}
+
+// Every kernel, every length of the last vector, seeds and trajectories above 32 bits.
+void normals_have_the_same_bits_on_every_instruction_set() {
+  std::vector<const Instructions*> sets = {&portable_set()};
+#ifdef REGIMES_X86_KERNELS
+  for (const Instructions* set : {&amx_set(), &vnni_set(), &avx512_set(), &avx2_set()}) {
+    if (set->kernels != nullptr) sets.push_back(set);
+  }
+#endif
+  for (const Instructions* set : sets) {
+    for (int64_t d = 1; d < 140; ++d) {
+      const auto number = static_cast<uint64_t>(d);
+      std::vector<double> z(static_cast<size_t>(d + 1), 7.0), expected(z);
+      normals(0x0123456789abcdef + number, ~uint64_t{0} - number, static_cast<uint32_t>(d), d, expected.data());
+      set->normals(0x0123456789abcdef + number, ~uint64_t{0} - number, static_cast<uint32_t>(d), d, z.data());
+      CHECK(z == expected && z.back() == 7.0);
+    }
+  }
+}
+
+// Mean 0, variance 1, third moment 0, fourth 3, neighbours independent, and the share beyond 2 and 3.5.
+void normals_have_their_moments() {
+  const int64_t count = 1 << 20;
+  std::vector<double> z(count);
+  normals(99, 1, 2, count, z.data());
+  double sum = 0, square = 0, cube = 0, fourth = 0, product = 0, beyond_2 = 0, beyond_35 = 0;
+  for (int64_t k = 0; k < count; ++k) {
+    sum += z[k];
+    square += z[k] * z[k];
+    cube += z[k] * z[k] * z[k];
+    fourth += z[k] * z[k] * z[k] * z[k];
+    product += z[k] * z[(k + 1) % count];
+    beyond_2 += z[k] > 2;
+    beyond_35 += std::abs(z[k]) > 3.5;
+  }
+  const auto n = static_cast<double>(count);
+  const double root = sigmas / std::sqrt(n), share_2 = std::erfc(2 / std::sqrt(2.0)) / 2, share_35 = std::erfc(3.5 / std::sqrt(2.0));
+  CHECK_NEAR(sum / n, 0, root);
+  CHECK_NEAR(square / n, 1, root * std::sqrt(2.0));
+  CHECK_NEAR(cube / n, 0, root * std::sqrt(15.0));
+  CHECK_NEAR(fourth / n, 3, root * std::sqrt(96.0));
+  CHECK_NEAR(product / n, 0, root);
+  CHECK_NEAR(beyond_2 / n, share_2, root * std::sqrt(share_2));
+  CHECK_NEAR(beyond_35 / n, share_35, root * std::sqrt(share_35));
 }
 
 Target points_target(const std::vector<double>& rows, int64_t d) {
@@ -307,6 +403,9 @@ void full_covariances_are_decomposed() {
 
 int main() {
   philox_known_answers();
+  logarithms_and_turns_are_accurate();
+  normals_have_the_same_bits_on_every_instruction_set();
+  normals_have_their_moments();
   components_have_their_weights();
   uniform_components_stay_in_range();
   draws_of_points_are_rows();

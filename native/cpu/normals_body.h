@@ -1,0 +1,32 @@
+// Compiled by normals_<set>.cpp, which defines the set of numbers `Wide` of core/box_muller.h: `width` of them, with wide_counter (k,
+// k + 1, ... in 64 bits each) and store_pairs (x_0 y_0 x_1 y_1 ...). Template instances over a type of an unnamed namespace belong to
+// this translation unit alone.
+#pragma once
+
+#include <cstdint>
+
+#include "normals.h"
+
+namespace {
+
+// Two vectors at once: their chains of operations are long.
+void wide_normals(uint64_t seed, uint64_t trajectory, uint32_t step, int64_t d, double* z) {
+  const Wide::Bits second = Wide::bits(step), third = Wide::bits(trajectory & 0xffffffffu), fourth = Wide::bits(trajectory >> 32);
+  const uint32_t key0 = static_cast<uint32_t>(seed), key1 = static_cast<uint32_t>(seed >> 32);
+  constexpr int64_t stride = 4 * width;
+  for (int64_t at = 0; at < d; at += stride) {
+    const uint64_t block = static_cast<uint64_t>(at / 2);
+    const auto words = regimes::philox_rounds<Wide>({wide_counter(block), second, third, fourth}, key0, key1);
+    const auto more = regimes::philox_rounds<Wide>({wide_counter(block + width), second, third, fourth}, key0, key1);
+    Wide::Real x, y, u, v;
+    regimes::normal_pair<Wide>(words, x, y);
+    regimes::normal_pair<Wide>(more, u, v);
+    double last[stride];
+    double* out = at + stride <= d ? z + at : last;
+    store_pairs(out, x, y);
+    store_pairs(out + 2 * width, u, v);
+    for (int64_t j = at; out == last && j < d; ++j) z[j] = last[j - at];
+  }
+}
+
+}  // namespace
