@@ -60,7 +60,6 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   regimes: ["field", "process", "target", "native"],
   speciation: ["regimes", "field", "target", "process", "theory", "native"],
   collapse: ["experiments", "regimes", "field", "target", "process", "theory", "native"],
-  experiments: ["sampler", "regimes", "field", "target", "data", "process", "theory", "native"],
   generation: [...estimators, "sampler", "regimes", "field", "target", "native"],
   analysis: [...estimators, "regimes", "field", "target", "data", "process", "theory", "citations", "native"],
   report: ["analysis", "generation", "experiments", "citations", "process"],

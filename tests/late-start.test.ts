@@ -105,7 +105,7 @@ describe("discretisationAudit", () => {
   it("measures the orders of deterministic samplers on a Gaussian, and their deviations shrink", async () => {
     const target = gaussianMixture({ means: matrix([[1, 1]]), covariances: { type: "diagonal", variances: [0.5, 3] } });
     const field = diffuse(target, ornsteinUhlenbeck());
-    const audit = await discretisationAudit(field, { samplers: ["ddim", "probability-flow-euler", "heun", "dpm-solver++2m", "ddpm"], steps: [16, 32, 64], samples: 400, seed: 1, from: 3, to: 0.02 });
+    const audit = await discretisationAudit(field, { samplers: ["ddim", "probability-flow-euler", "heun", "dpm-solver++2m", "pndm", "ddpm"], steps: [16, 32, 64], samples: 400, seed: 1, from: 3, to: 0.02 });
     for (const { sampler, of, order, theory } of audit.orders.filter((row) => row.of === "end points")) {
       expect(of).toBe("end points");
       // 16 steps are not the limit: the slope is within 0.15 of the theory there.
