@@ -27,7 +27,7 @@ import {
   type CriticalTime,
   type CurveOptions,
 } from "./regimes.js";
-import { gaussianMixture, symmetricEigen, type Mixture, type Target } from "./target.js";
+import { gaussianMixture, type Mixture, type Target } from "./target.js";
 import { information, populationCollapseTime, surrogateCollapseTime, type Population } from "./theory.js";
 
 export type CollapseCriterion = "excess-entropy" | "cloning" | "population" | "trajectory";
@@ -315,11 +315,25 @@ async function gaussianInformation(covariances: Mixture["covariances"], k: numbe
             for (let q = 0; q < rank; q++) gram[r * rank + q]! += row * factors[i * rank + q]!;
           }
         }
-        const excess = nonNegative(symmetricEigen(gram, rank).values).reduce((sum, value) => sum + Math.log1p(value), 0);
-        return information(ouTime, { d, variance }) + excess / 2;
+        return information(ouTime, { d, variance }) + logDeterminantAboveOne(gram, rank) / 2;
       };
     }
   }
+}
+
+/** log det(I + G) of a positive semi-definite G [n, n], by Cholesky; overwrites G. */
+function logDeterminantAboveOne(gram: Float64Array, n: number): number {
+  let sum = 0;
+  for (let j = 0; j < n; j++) {
+    // The pivot of I + G in column j is 1 + rest, rest >= 0.
+    const rest = Math.max(0, gram[j * n + j]!);
+    sum += Math.log1p(rest);
+    for (let i = j + 1; i < n; i++) {
+      const factor = gram[i * n + j]! / (1 + rest);
+      for (let k = j + 1; k <= i; k++) gram[i * n + k]! -= factor * gram[k * n + j]!;
+    }
+  }
+  return sum;
 }
 
 /** A covariance has no negative eigenvalue; rounding puts some a little below 0. */

@@ -92,7 +92,36 @@ export {
   type Start,
   type TrajectoryOptions,
 } from "./sampler.js";
-export { generation, type Generation, type GenerationOptions } from "./experiments/generation.js";
+export { generation, type Generation, type GenerationOptions } from "./generation.js";
+export {
+  frechetDistance,
+  memorisationRatio,
+  sampleQuality,
+  type GaussianLaw,
+  type Memorisation,
+  type MemorisationOptions,
+  type MeasureName,
+  type MeasureOptions,
+  type SampleQuality,
+} from "./quality.js";
+export {
+  lateStart,
+  secondDifferences,
+  type LateStartComparison,
+  type LateStartCurve,
+  type LateStartOptions,
+  type LateStartPoint,
+  type LateStartStudy,
+  type StartLaw,
+} from "./experiments/late-start.js";
+export {
+  discretisationAudit,
+  type AuditCell,
+  type DiscretisationAudit,
+  type DiscretisationAuditOptions,
+  type MeasuredOrder,
+} from "./experiments/discretisation-audit.js";
+export type { SamplerChoice } from "./experiments/sampler-choice.js";
 export { defaultTimes, regimes, type CriticalTime, type RegimeCurves, type RegimesOptions, type TimesInput } from "./regimes.js";
 export { speciationCriteria, speciationTime, type SpeciationCriterion, type SpeciationOptions } from "./speciation.js";
 export { collapseCriteria, collapseTime, type CollapseCriterion, type CollapseOptions } from "./collapse.js";

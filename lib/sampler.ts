@@ -8,12 +8,13 @@
 import { copyRows, type NdArray, type PointsInput } from "./array.js";
 import { RegimesError, checkChoice, checkOptionNames } from "./errors.js";
 import { checkRange, metaOf, type Field, type Meta, type Path, type Precision } from "./field.js";
-import { checkRun, native, nativePaths, runJob, runOptionNames, seedOf, type NativeSimulateResult, type RunOptions } from "./native.js";
+import { checkRun, nativePaths, runJob, runOptionNames, seedOf, threadsOf, type NativeSimulateResult, type RunOptions } from "./native.js";
 import type { Process } from "./process.js";
 import type { Target } from "./target.js";
-import { nodeAt, reverseGrid, type GridOptions, type Node } from "./sampler/grid.js";
-import { interpret, type ScoreModel } from "./sampler/interpret.js";
+import { gridNodes, nodeAt, type GridOptions, type Node } from "./sampler/grid.js";
+import { interpret, noise, type ScoreModel } from "./sampler/interpret.js";
 import { lift, liftedReadings, readingsToLift } from "./sampler/lift.js";
+import { pace, type Pace } from "./sampler/pace.js";
 import { dot, reducedRows, reductionOf, type ComplementStart, type Reduction } from "./sampler/reduction.js";
 import { startDraws, type Start, type StartDraws } from "./sampler/start.js";
 import { samplerStep, type SamplerName, type SamplerParameters } from "./sampler/steps.js";
@@ -25,6 +26,9 @@ export { reducedField } from "./sampler/reduction.js";
 export { samplingOf, trajectoryOptionNames, type TrajectoryOptions } from "./sampler/trajectories.js";
 export { gaussianOf, type GaussianCovariance, type Start } from "./sampler/start.js";
 export { samplerNames, samplers, type SamplerName, type SamplerParameters } from "./sampler/steps.js";
+
+/** What is read off the state, without a pass over the target. */
+const ofState: readonly string[] = ["states", "norm", "projections"];
 
 const observableNames = ["states", "denoised", "norm", "projections", "logDensity", "entropy", "sumSquares", "nearest", "classWeights", "survivors"] as const;
 
@@ -124,10 +128,19 @@ export async function sampleReverse(source: Field | ScoreModel, options: SampleR
   const { process, d } = checkSource(source);
   const count = wholeAtLeast("count", options.count, 1);
   const first = wholeAtLeast("firstTrajectory", options.firstTrajectory ?? 0, 0);
+  if (!Number.isSafeInteger(first + count)) throw new RegimesError("E_OPTION", `firstTrajectory is ${first}, too large for ${count} more trajectories`);
   const batch = wholeAtLeast("batch", options.batch ?? 0, 0);
-  const grid = reverseGrid(process, options);
+  checkRun(options);
+  threadsOf(options);
+  const rest = pace(options);
+  const grid: Node[] = [];
+  for (const node of gridNodes(process, options)) {
+    grid.push(node);
+    const wait = rest();
+    if (wait !== null) await wait;
+  }
   const record = checkRecord(options.record, grid, d);
-  const traced = traceRun(process, grid, options, record.places);
+  const traced = await traceRun(process, grid, options, record, rest);
   const field = "target" in source ? source : null;
   const reduction = field === null ? null : await reductionFor(field.target, options, record, traced.recorded.length);
   const places = { times: traced.recorded.map(({ t }) => t), ouTimes: traced.recorded.map(({ ouTime }) => ouTime) };
@@ -139,7 +152,12 @@ export async function sampleReverse(source: Field | ScoreModel, options: SampleR
   const start = await startDraws(law, grid[0]!, where.target, { count, d: where.d }, options);
   const run: Run = { ...traced, grid, start, count, first, batch, seed: seedOf(options.seed), record };
   if (field === null) return { ...common, ...(await ownScore(source as ScoreModel, run, options)) };
-  for (const node of grid) checkRange(start.rows ?? new Float64Array(0), field.target, node);
+  const reach = Float64Array.of(start.rows?.reduce((most, value) => Math.max(most, Math.abs(value)), 0) ?? 0);
+  for (const node of grid) {
+    checkRange(reach, field.target, node);
+    const wait = rest();
+    if (wait !== null) await wait;
+  }
   return { ...common, ...(await (reduction === null ? exactScore(field.target, run, options) : reducedScore(field, reduction, run, options))) };
 }
 
@@ -167,11 +185,18 @@ interface CheckedRecord {
 type Outcome = Omit<ReverseRun, "grid" | "times" | "ouTimes" | "evaluations">;
 
 /** The program of a sampler over a grid, recorded at some of its places. */
-function traceRun(process: Process, grid: readonly Node[], options: SampleReverseOptions, places: ReadonlySet<number>): { program: Program; recorded: Node[] } {
+async function traceRun(
+  process: Process,
+  grid: readonly Node[],
+  options: SampleReverseOptions,
+  { places, observe }: CheckedRecord,
+  rest: Pace,
+): Promise<{ program: Program; recorded: Node[] }> {
   const middle = (from: Node, to: Node): Node => nodeAt(process, (from.t + to.t) / 2);
   const { eta, variance, churn, corrector } = options;
   const step = samplerStep(options.sampler, { eta, variance, churn, corrector }, { steps: grid.length - 1, middle });
   const end = checkChoice("end", options.end ?? "state", ["state", "denoised"]);
+  const pass = observe.some((name) => !ofState.includes(name));
   const trace = new Trace();
   const recorded: Node[] = [];
   let x = trace.start();
@@ -179,13 +204,15 @@ function traceRun(process: Process, grid: readonly Node[], options: SampleRevers
     const node = grid[i]!;
     const last = i === grid.length - 1;
     if (places.has(i)) {
-      trace.observe(x, node);
+      trace.observe(x, node, pass);
       recorded.push(node);
     }
     if (!last) x = trace.keep(step(trace, x, node, grid[i + 1]!));
+    const wait = rest();
+    if (wait !== null) await wait;
   }
   if (end === "denoised") x = trace.denoise(x, grid[grid.length - 1]!);
-  return { program: trace.program(x), recorded };
+  return { program: await trace.program(x, rest), recorded };
 }
 
 /** Most records of a reading that has to be lifted: their joint law costs the square of that. */
@@ -229,11 +256,12 @@ async function simulated(target: Target, run: Run, options: SampleReverseOptions
   const { program, start, count, record } = run;
   const precision = checkChoice("precision", options.precision ?? "exact", ["exact", "float64", "fast"]);
   const carry = options.carry ?? target.kind === "points";
+  if (typeof carry !== "boolean") throw new RegimesError("E_OPTION", `carry is ${String(carry)}, need true or false`);
   if (record.observe.includes("classWeights") && target.classes === 0) {
     throw new RegimesError("E_LABELS", "classWeights needs classes: pass labels to openDataset");
   }
   const request = {
-    ...packed(program),
+    ...program,
     seed: run.seed,
     first: run.first,
     count,
@@ -243,47 +271,27 @@ async function simulated(target: Target, run: Run, options: SampleReverseOptions
     startTarget: start.target?.handle ?? null,
     startA: start.a,
     startB: start.b,
-    records: program.records,
     observe: record.observe,
     directions: record.directions,
     directionCount: record.directionCount,
     carry,
   };
   const result = await runJob(options, (addon, threads, progress) => addon.simulate(target.handle, request, threads, progress));
+  const path = result.path.filter((index) => index !== notEvaluated);
   const outcome: Outcome = {
     samples: { data: result.x, shape: [count, target.d] },
     startComponents: start.target === target ? (result.startComponent ?? null) : null,
     observed: observations(result, [program.records, count], { d: target.d, classes: target.classes, directions: record.directionCount }),
-    paths: Array.from(result.path, (index) => nativePaths[index] ?? "mixed"),
+    paths: Array.from(path, (index) => nativePaths[index] ?? "mixed"),
     carried: result.refreshes === undefined ? null : { refreshes: result.refreshes, steps: result.carriedSteps! },
     reduction: null,
-    meta: metaOf(started, options, precision, run.seed, result),
+    meta: metaOf(started, options, precision, run.seed, { ...result, path }),
   };
   return { result, outcome };
 }
 
-function packed({ steps, registers, result }: Program): Pick<
-  Parameters<ReturnType<typeof native>["simulate"]>[1],
-  "integers" | "reals" | "stepCount" | "terms" | "factors" | "termCount" | "registers" | "result"
-> {
-  const integers = new Int32Array(5 * steps.length);
-  const reals = new Float64Array(2 * steps.length);
-  const terms: number[] = [];
-  const factors: number[] = [];
-  steps.forEach((step, k) => {
-    if (step.kind === "combine") {
-      integers.set([0, step.out, terms.length, step.terms.length, step.draw], 5 * k);
-      reals[2 * k] = step.noise;
-      terms.push(...step.terms);
-      factors.push(...step.factors);
-    } else {
-      integers.set([1, step.out, step.in, step.record, 0], 5 * k);
-      reals.set([step.at.a, step.at.b], 2 * k);
-    }
-  });
-  const lists = { terms: Int32Array.from(terms), factors: Float64Array.from(factors), termCount: terms.length };
-  return { integers, reals, stepCount: steps.length, ...lists, registers, result };
-}
+/** Stands for the path of an observation that needed no pass. */
+const notEvaluated = 255;
 
 type Readings = { readonly [name in keyof NativeSimulateResult]?: NativeSimulateResult[name] | undefined };
 type Widths = { readonly d: number; readonly classes: number; readonly directions: number };
@@ -311,7 +319,11 @@ const ownBatchNumbers = 2 ** 20;
 async function ownScore(model: ScoreModel, run: Run, options: SampleReverseOptions): Promise<Outcome> {
   const { program, start, count, first, seed, record } = run;
   const { d } = model;
-  const fieldOnly = record.observe.filter((name) => name !== "states" && name !== "norm" && name !== "projections");
+  const rest = pace(options);
+  for (const name of ["precision", "carry"] as const) {
+    if (options[name] !== undefined) throw new RegimesError("E_OPTION", `${name} is a matter of exact scores; it does not go with a score of your own`);
+  }
+  const fieldOnly = record.observe.filter((name) => !ofState.includes(name));
   if (fieldOnly.length > 0) throw new RegimesError("E_OPTION", `${fieldOnly[0]} is a reading of a field; of a score of your own "states", "norm" and "projections" can be observed`);
   const places = program.records * count;
   const seen = {
@@ -324,7 +336,7 @@ async function ownScore(model: ScoreModel, run: Run, options: SampleReverseOptio
   for (let done = 0; done < count; done += rows) {
     const part = Math.min(rows, count - done);
     const number = first + done;
-    const begin = start.rows?.slice(done * d, (done + part) * d) ?? native().normals({ seed, first: number, count: part, d, draw: null }).map((z) => start.b * z);
+    const begin = start.rows?.slice(done * d, (done + part) * d) ?? (await noise({ seed, first: number, count: part, d, draw: null }, rest)).map((z) => start.b * z);
     const observe = (index: number, state: Float64Array<ArrayBuffer>): void => {
       const place = index * count + done;
       seen.states?.set(state, place * d);
@@ -338,9 +350,9 @@ async function ownScore(model: ScoreModel, run: Run, options: SampleReverseOptio
     };
     const afterStep = (steps: number): void => {
       checkRun(options);
-      options.onProgress?.((done + (part * steps) / program.steps.length) / count);
+      options.onProgress?.((done + (part * steps) / program.stepCount) / count);
     };
-    samples.set(await interpret(program, model, { start: begin, count: part, first: number, seed }, observe, afterStep), done * d);
+    samples.set(await interpret(program, model, { start: begin, count: part, first: number, seed }, observe, afterStep, rest), done * d);
   }
   const observed = observations(seen, [program.records, count], { d, classes: 0, directions: record.directionCount });
   return { samples: { data: samples, shape: [count, d] }, startComponents: null, observed, paths: [], carried: null, reduction: null, meta: null };

@@ -13,7 +13,7 @@ import { diffuse, type Field } from "../field.js";
 import { checkRun, native, type RunOptions } from "../native.js";
 import type { Marginal } from "../process.js";
 import { gaussianMixture, type Target } from "../target.js";
-import type { Program } from "./trace.js";
+import { instruction, type Program } from "./trace.js";
 
 /** A target reduced to the span of its centred means. */
 export interface Reduction {
@@ -117,15 +117,20 @@ export function complementLaw(program: Program, variance: number, records: boole
   const draws = new Set<number>();
   start[0] = 1;
   /** value[out] = constant q + sum_k factors_k value[terms_k] + noise z. */
-  const assign = (out: number, constant: number, terms: readonly number[], factors: readonly number[], noise: number): void => {
-    const sum = (of: (term: number) => number): number => terms.reduce((total, term, k) => total + factors[k]! * of(term), 0);
+  const assign = (out: number, constant: number, terms: ArrayLike<number>, factors: ArrayLike<number>, noise: number): void => {
+    const sum = (of: (term: number) => number): number => {
+      let total = 0;
+      for (let k = 0; k < terms.length; k++) total += factors[k]! * of(terms[k]!);
+      return total;
+    };
     const row = Float64Array.from({ length: size }, (_, j) => sum((term) => covariance[term * size + j]!));
     const own = sum((term) => row[term]!) + noise * noise;
     [rest[out], start[out]] = [constant + sum((term) => rest[term]!), sum((term) => start[term]!)];
     row[out] = own;
     for (let j = 0; j < size; j++) covariance[out * size + j] = covariance[j * size + out] = row[j]!;
   };
-  for (const step of program.steps) {
+  for (let k = 0; k < program.stepCount; k++) {
+    const step = instruction(program, k);
     if (step.kind === "combine") {
       if (step.noise !== 0 && draws.size === draws.add(step.draw).size) throw new RegimesError("E_INTERNAL", `draw ${step.draw} enters two sums`);
       assign(step.out, 0, step.terms, step.factors, step.noise);

@@ -15,7 +15,9 @@ namespace {
 constexpr int64_t most_rows = 256;                   // of a block: what one pass over the data serves well
 constexpr int64_t register_bytes = int64_t{1} << 27;  // of the registers of a block
 constexpr int64_t few_numbers = 4;                    // fewer than a vector kernel makes at once: the definition is faster
-constexpr double largest_state = 1e150;              // squares stay finite
+
+// Squared distances over 2 b^2 from a state up to here stay finite, beside components that were checked with the request.
+double largest_state(double b, int64_t d) { return std::min(1e150, 1e152 * b / std::sqrt(static_cast<double>(d))); }
 
 Status check(const Target& target, const SimulateRequest& request) {
   const auto wrong = [](const char* what, int64_t step) { return Status::failure(Code::shape, std::string(what) + " at step " + std::to_string(step)); };
@@ -53,11 +55,14 @@ class Simulation {
     const int threads = execution_.threads;
     const int64_t bytes_of_row = (request_.registers + 1) * d_ * static_cast<int64_t>(sizeof(double));
     const int64_t share = (request_.count + threads - 1) / threads;
-    const int64_t rows = std::clamp<int64_t>(std::min(share, register_bytes / bytes_of_row), 1, request_.batch > 0 ? request_.batch : most_rows);
-    const int64_t blocks = (request_.count + rows - 1) / rows;
+    const int64_t most = std::clamp<int64_t>(std::min(share, register_bytes / bytes_of_row), 1, request_.batch > 0 ? request_.batch : most_rows);
+    int64_t blocks = (request_.count + most - 1) / most;
+    if (blocks > threads) blocks = std::min((blocks + threads - 1) / threads * threads, request_.count);  // no thread ends early
+    const int64_t rows = (request_.count + blocks - 1) / blocks;
+    blocks = (request_.count + rows - 1) / rows;
     total_ = blocks * std::max<int64_t>(1, request_.step_count);
     ThreadPool pool(blocks > 1 ? threads : 1);
-    inner_.threads = blocks > 1 ? 1 : threads;
+    inner_.threads = static_cast<int>(std::max<int64_t>(1, threads / blocks));
     inner_.stop = execution_.stop;
     pool.run(blocks, [&](int64_t block, int) {
       if (failed_.load(std::memory_order_relaxed)) return;
@@ -79,18 +84,29 @@ class Simulation {
     Status status = start(first, rows, at(0));
     int64_t evaluation = 0;
     for (int64_t k = 0; status.ok() && k < request_.step_count; ++k) {
-      if (execution_.cancelled() || failed_.load(std::memory_order_relaxed)) return Status::failure(Code::cancelled, "");
       const ReverseStep& step = request_.steps[k];
       if (step.kind == ReverseStep::Kind::combine) {
         combine(step, first, rows, registers.data(), z.data());
       } else {
         status = denoise(step, evaluation++, first, rows, at(step.in), step.out < 0 ? nullptr : at(step.out));
       }
+      if (execution_.cancelled() || failed_.load(std::memory_order_relaxed)) return Status::failure(Code::cancelled, "");
       const int64_t done = done_.fetch_add(1, std::memory_order_relaxed) + 1;
       if (execution_.progress) execution_.progress(static_cast<double>(done) / static_cast<double>(total_));
     }
-    if (status.ok() && request_.x != nullptr) std::copy_n(at(request_.result), rows * d_, request_.x + first * d_);
+    const double* end = at(request_.result);
+    if (status.ok()) status = in_range(end, first, rows, largest_state(1, d_), "the end");
+    if (status.ok() && request_.x != nullptr) std::copy_n(end, rows * d_, request_.x + first * d_);
     return status;
+  }
+
+  Status in_range(const double* x, int64_t first, int64_t rows, double largest, const std::string& where) const {
+    for (int64_t i = 0; i < rows * d_; ++i) {
+      if (std::abs(x[i]) <= largest) continue;
+      return Status::failure(Code::nonfinite, "trajectory " + std::to_string(request_.first + static_cast<uint64_t>(first + i / d_)) +
+                                                  " left the range of float64 before " + where);
+    }
+    return {};
   }
 
   Status start(int64_t first, int64_t rows, double* x) const {
@@ -104,7 +120,7 @@ class Simulation {
       if (request_.start_component != nullptr) draws.component = request_.start_component + first;
       return sample(*request_.start_target, draws, inner_);
     }
-    for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t r = 0; r < rows && !execution_.cancelled(); ++r) {
       draw_normals_(request_.seed, number + static_cast<uint64_t>(r), step_noise, d_, x + r * d_);
       for (int64_t j = 0; j < d_; ++j) x[r * d_ + j] *= request_.start_b;
     }
@@ -114,7 +130,7 @@ class Simulation {
   void combine(const ReverseStep& step, int64_t first, int64_t rows, double* registers, double* z) const {
     const int32_t* terms = request_.terms + step.first_term;
     const double* factors = request_.factors + step.first_term;
-    for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t r = 0; r < rows && !execution_.cancelled(); ++r) {
       const auto row = [&](int32_t index) { return registers + (index * rows + r) * d_; };
       double* out = row(step.out);
       if (step.noise != 0) draw_normals_(request_.seed, request_.first + static_cast<uint64_t>(first + r), step.draw, d_, z);
@@ -139,12 +155,8 @@ class Simulation {
   }
 
   Status denoise(const ReverseStep& step, int64_t evaluation, int64_t first, int64_t rows, const double* x, double* out) {
-    for (int64_t i = 0; i < rows * d_; ++i) {
-      if (!(std::abs(x[i]) <= largest_state)) {
-        return Status::failure(Code::nonfinite, "trajectory " + std::to_string(request_.first + static_cast<uint64_t>(first + i / d_)) +
-                                                    " left the range of float64 at evaluation " + std::to_string(evaluation));
-      }
-    }
+    const Status fit = in_range(x, first, rows, largest_state(step.b, d_), "evaluation " + std::to_string(evaluation));
+    if (!fit.ok()) return fit;
     const Observations& seen = request_.observed;
     PosteriorRequest pass;
     pass.x = {x, rows, d_};
