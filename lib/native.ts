@@ -274,7 +274,12 @@ export interface NativeAddon {
     progress: Progress,
   ): NativeJob<{ readonly projections: Float64Array<ArrayBuffer> }>;
   /** Eigenvalues (ascending) and vectors (rows) of a symmetric [n, n] matrix. */
-  symmetricEigen(matrix: Float64Array, n: number): { values: Float64Array<ArrayBuffer>; vectors: Float64Array<ArrayBuffer> };
+  symmetricEigen(
+    matrix: Float64Array,
+    n: number,
+    threads: number,
+    progress: Progress,
+  ): NativeJob<{ readonly values: Float64Array<ArrayBuffer>; readonly vectors: Float64Array<ArrayBuffer> }>;
   /** Bytes that V8 counts outside its heap: array buffers, and what the handles said that they hold. */
   externalMemory(): number;
   /** Stops every running job; called when the process exits. */

@@ -10,20 +10,25 @@ import { RegimesError, checkChoice, checkOptionNames } from "./errors.js";
 import { checkRange, metaOf, type Field, type Meta, type Path, type Precision } from "./field.js";
 import { checkRun, nativePaths, runJob, runOptionNames, seedOf, threadsOf, type NativeSimulateResult, type RunOptions } from "./native.js";
 import type { Process } from "./process.js";
+import type { Target } from "./target.js";
 import { gridNodes, nodeAt, type GridOptions, type Node } from "./sampler/grid.js";
 import { interpret, noise, type ScoreModel } from "./sampler/interpret.js";
+import { lift, liftedReadings, readingsToLift } from "./sampler/lift.js";
 import { pace, type Pace } from "./sampler/pace.js";
+import { dot, reducedRows, reductionOf, type ComplementStart, type Reduction } from "./sampler/reduction.js";
 import { startDraws, type Start, type StartDraws } from "./sampler/start.js";
 import { samplerStep, type SamplerName, type SamplerParameters } from "./sampler/steps.js";
 import { Trace, type Program } from "./sampler/trace.js";
 
-export { reverseGrid, scheduleNames, type GridOptions, type Node, type Schedule } from "./sampler/grid.js";
+export { gridThrough, reverseGrid, scheduleNames, type GridOptions, type Node, type Schedule } from "./sampler/grid.js";
 export type { ScoreModel } from "./sampler/interpret.js";
+export { reducedField } from "./sampler/reduction.js";
+export { samplingOf, trajectoryOptionNames, type TrajectoryOptions } from "./sampler/trajectories.js";
 export { gaussianOf, type GaussianCovariance, type Start } from "./sampler/start.js";
 export { samplerNames, samplers, type SamplerName, type SamplerParameters } from "./sampler/steps.js";
 
 /** What is read off the state, without a pass over the target. */
-const ofState: readonly Observable[] = ["states", "norm", "projections"];
+const ofState: readonly string[] = ["states", "norm", "projections"];
 
 const observableNames = ["states", "denoised", "norm", "projections", "logDensity", "entropy", "sumSquares", "nearest", "classWeights", "survivors"] as const;
 
@@ -34,6 +39,8 @@ export type Observable = (typeof observableNames)[number];
 export interface RecordOptions {
   /** Record the state before every `every`-th step, and always the last one; default 1. */
   readonly every?: number | undefined;
+  /** Or record at these times alone, in the process's clock; each must be one of the grid's. */
+  readonly times?: ArrayLike<number> | undefined;
   readonly observe: readonly Observable[];
   /** With "projections": directions u [p, d]; x . u is recorded. */
   readonly directions?: PointsInput | undefined;
@@ -60,6 +67,12 @@ export interface SampleReverseOptions extends RunOptions, GridOptions, SamplerPa
    * steps then cost next to nothing. False evaluates every step anew.
    */
   readonly carry?: boolean | undefined;
+  /**
+   * "auto" (default): mixtures whose Gaussians share one spherical variance run in the span of their centred means, where that is
+   * less than half of the dimensions and a lifted reading ("states", "denoised", "norm", "projections", "logDensity") has at most 64
+   * records; the rest is drawn from its exact law. Same law, other bits, and `reduction` of the result tells. "none": all dimensions.
+   */
+  readonly reduce?: "auto" | "none" | undefined;
 }
 
 /** Readings at the recorded times: only those asked for are there. */
@@ -96,11 +109,13 @@ export interface ReverseRun {
   readonly paths: readonly (Path | "mixed")[];
   /** With state carried along: passes over all data after the first, and evaluations answered from a list, per trajectory. */
   readonly carried: { readonly refreshes: Int32Array<ArrayBuffer>; readonly steps: Int32Array<ArrayBuffer> } | null;
+  /** Dimension that the dynamics ran in, where it was reduced. */
+  readonly reduction: { readonly dimension: number } | null;
   readonly meta: Meta | null;
 }
 
 const optionNames: readonly string[] = [
-  "sampler", "count", "seed", "firstTrajectory", "start", "end", "record", "precision", "batch", "carry",
+  "sampler", "count", "seed", "firstTrajectory", "start", "end", "record", "precision", "batch", "carry", "reduce",
   "steps", "from", "to", "schedule", "eta", "variance", "churn", "corrector", ...runOptionNames,
 ];
 
@@ -124,13 +139,18 @@ export async function sampleReverse(source: Field | ScoreModel, options: SampleR
     const wait = rest();
     if (wait !== null) await wait;
   }
-  const record = checkRecord(options.record, d);
+  const record = checkRecord(options.record, grid, d);
   const traced = await traceRun(process, grid, options, record, rest);
   const field = "target" in source ? source : null;
-  const start = await startDraws(options.start ?? "standard", grid[0]!, field?.target ?? null, { count, d }, options);
+  const reduction = field === null ? null : await reductionFor(field.target, options, record, traced.recorded.length);
   const places = { times: traced.recorded.map(({ t }) => t), ouTimes: traced.recorded.map(({ ouTime }) => ouTime) };
   const common = { grid, times: Float64Array.from(places.times), ouTimes: Float64Array.from(places.ouTimes), evaluations: traced.program.evaluations };
-  const run: Run = { ...traced, start, count, first, batch, seed: seedOf(options.seed), record };
+  const law = options.start ?? "standard";
+  const given = typeof law === "object" && "data" in law;
+  // A law is drawn from in the reduced dimensions, given rows are projected on them.
+  const where = reduction !== null && !given ? { target: reduction.target, d: reduction.dimension } : { target: field?.target ?? null, d };
+  const start = await startDraws(law, grid[0]!, where.target, { count, d: where.d }, options);
+  const run: Run = { ...traced, grid, start, count, first, batch, seed: seedOf(options.seed), record };
   if (field === null) return { ...common, ...(await ownScore(source as ScoreModel, run, options)) };
   const reach = Float64Array.of(start.rows?.reduce((most, value) => Math.max(most, Math.abs(value)), 0) ?? 0);
   for (const node of grid) {
@@ -138,11 +158,12 @@ export async function sampleReverse(source: Field | ScoreModel, options: SampleR
     const wait = rest();
     if (wait !== null) await wait;
   }
-  return { ...common, ...(await exactScore(field, run, options)) };
+  return { ...common, ...(await (reduction === null ? exactScore(field.target, run, options) : reducedScore(field, reduction, run, options))) };
 }
 
 /** One run, checked. */
 interface Run {
+  readonly grid: readonly Node[];
   readonly program: Program;
   readonly recorded: readonly Node[];
   readonly start: StartDraws;
@@ -154,20 +175,21 @@ interface Run {
 }
 
 interface CheckedRecord {
-  readonly every: number;
-  readonly observe: readonly Observable[];
+  /** Indices of the grid that are recorded. */
+  readonly places: ReadonlySet<number>;
+  readonly observe: readonly string[];
   readonly directions: Float64Array<ArrayBuffer> | null;
   readonly directionCount: number;
 }
 
 type Outcome = Omit<ReverseRun, "grid" | "times" | "ouTimes" | "evaluations">;
 
-/** The program of a sampler over a grid; every = 0 records nothing. */
+/** The program of a sampler over a grid, recorded at some of its places. */
 async function traceRun(
   process: Process,
   grid: readonly Node[],
   options: SampleReverseOptions,
-  { every, observe }: CheckedRecord,
+  { places, observe }: CheckedRecord,
   rest: Pace,
 ): Promise<{ program: Program; recorded: Node[] }> {
   const middle = (from: Node, to: Node): Node => nodeAt(process, (from.t + to.t) / 2);
@@ -181,7 +203,7 @@ async function traceRun(
   for (let i = 0; i < grid.length; i++) {
     const node = grid[i]!;
     const last = i === grid.length - 1;
-    if (every > 0 && (last || i % every === 0)) {
+    if (places.has(i)) {
       trace.observe(x, node, pass);
       recorded.push(node);
     }
@@ -193,9 +215,44 @@ async function traceRun(
   return { program: await trace.program(x, rest), recorded };
 }
 
-async function exactScore(field: Field, run: Run, options: SampleReverseOptions): Promise<Outcome> {
+/** Most records of a reading that has to be lifted: their joint law costs the square of that. */
+const mostLiftedRecords = 64;
+
+/** The reduction that a run is made in, or null. */
+async function reductionFor(target: Target, options: SampleReverseOptions, record: CheckedRecord, records: number): Promise<Reduction | null> {
+  if (checkChoice("reduce", options.reduce ?? "auto", ["auto", "none"]) === "none") return null;
+  const { start } = options;
+  const rotated = typeof start === "object" && "law" in start && (start.covariance ?? "full") !== "full";
+  if (rotated || (records > mostLiftedRecords && readingsToLift(record.observe).length > 0)) return null;
+  return reductionOf(target);
+}
+
+/** A run in the span of the means, and what lies outside it drawn after. */
+async function reducedScore(field: Field, reduction: Reduction, run: Run, options: SampleReverseOptions): Promise<Outcome> {
+  const { record, program, recorded, count, first, seed } = run;
+  void field.target.handle; // Throws once it was disposed of.
+  const [{ rows }, { a, b }] = [run.start, run.grid[0]!];
+  const weightsOnly = record.observe.filter((name) => !(liftedReadings as readonly string[]).includes(name));
+  const inner: Run = {
+    ...run,
+    start: rows === null ? run.start : { ...run.start, rows: reducedRows(reduction, rows, field.d) },
+    record: { ...record, observe: [...weightsOnly, ...readingsToLift(record.observe)], directions: null, directionCount: 0 },
+  };
+  const { result, outcome } = await simulated(reduction.target, inner, options);
+  const standard = run.start.target === null;
+  const start: ComplementStart = { rows, mean: standard ? 0 : a, deviation: standard ? run.start.b : Math.sqrt(a * a * reduction.variance + b * b) };
+  const { x, ...lifted } = await lift(reduction, result, { ...options, ...record, program, recorded, start, seed, first, count });
+  const widths = { d: field.d, classes: field.target.classes, directions: record.directionCount };
+  const observed = observations({ ...result, ...lifted }, [program.records, count], widths);
+  return { ...outcome, samples: { data: x, shape: [count, field.d] }, observed, reduction: { dimension: reduction.dimension } };
+}
+
+async function exactScore(target: Target, run: Run, options: SampleReverseOptions): Promise<Outcome> {
+  return (await simulated(target, run, options)).outcome;
+}
+
+async function simulated(target: Target, run: Run, options: SampleReverseOptions): Promise<{ readonly result: NativeSimulateResult; readonly outcome: Outcome }> {
   const started = performance.now();
-  const { target } = field;
   const { program, start, count, record } = run;
   const precision = checkChoice("precision", options.precision ?? "exact", ["exact", "float64", "fast"]);
   const carry = options.carry ?? target.kind === "points";
@@ -221,20 +278,25 @@ async function exactScore(field: Field, run: Run, options: SampleReverseOptions)
   };
   const result = await runJob(options, (addon, threads, progress) => addon.simulate(target.handle, request, threads, progress));
   const path = result.path.filter((index) => index !== notEvaluated);
-  return {
-    samples: { data: result.x, shape: [count, field.d] },
+  const outcome: Outcome = {
+    samples: { data: result.x, shape: [count, target.d] },
     startComponents: start.target === target ? (result.startComponent ?? null) : null,
-    observed: observations(result, [program.records, count], field.d, target.classes, record.directionCount),
+    observed: observations(result, [program.records, count], { d: target.d, classes: target.classes, directions: record.directionCount }),
     paths: Array.from(path, (index) => nativePaths[index] ?? "mixed"),
     carried: result.refreshes === undefined ? null : { refreshes: result.refreshes, steps: result.carriedSteps! },
+    reduction: null,
     meta: metaOf(started, options, precision, run.seed, { ...result, path }),
   };
+  return { result, outcome };
 }
 
 /** Stands for the path of an observation that needed no pass. */
 const notEvaluated = 255;
 
-function observations(result: NativeSimulateResult, places: readonly [number, number], d: number, classes: number, directions: number): Partial<Observed> {
+type Readings = { readonly [name in keyof NativeSimulateResult]?: NativeSimulateResult[name] | undefined };
+type Widths = { readonly d: number; readonly classes: number; readonly directions: number };
+
+function observations(result: Readings, places: readonly [number, number], { d, classes, directions }: Widths): Partial<Observed> {
   const of = <T>(data: T | undefined, ...width: number[]): NdArray<T> | undefined => (data === undefined ? undefined : { data, shape: [...places, ...width] });
   const all = {
     states: of(result.states, d),
@@ -292,14 +354,8 @@ async function ownScore(model: ScoreModel, run: Run, options: SampleReverseOptio
     };
     samples.set(await interpret(program, model, { start: begin, count: part, first: number, seed }, observe, afterStep, rest), done * d);
   }
-  const observed = observations({ ...seen } as NativeSimulateResult, [program.records, count], d, 0, record.directionCount);
-  return { samples: { data: samples, shape: [count, d] }, startComponents: null, observed, paths: [], carried: null, meta: null };
-}
-
-function dot(u: Float64Array, v: Float64Array): number {
-  let sum = 0;
-  for (let j = 0; j < u.length; j++) sum += u[j]! * v[j]!;
-  return sum;
+  const observed = observations(seen, [program.records, count], { d, classes: 0, directions: record.directionCount });
+  return { samples: { data: samples, shape: [count, d] }, startComponents: null, observed, paths: [], carried: null, reduction: null, meta: null };
 }
 
 // ---- checks -----------------------------------------------------------------------------------------------------------------
@@ -314,16 +370,30 @@ function checkSource(source: Field | ScoreModel): { readonly process: Process; r
   return source;
 }
 
-function checkRecord(record: RecordOptions | undefined, d: number): CheckedRecord {
-  if (record === undefined) return { every: 0, observe: [], directions: null, directionCount: 0 };
-  checkOptionNames("record", record, ["every", "observe", "directions"]);
-  const every = wholeAtLeast("record.every", record.every ?? 1, 1);
+function checkRecord(record: RecordOptions | undefined, grid: readonly Node[], d: number): CheckedRecord {
+  if (record === undefined) return { places: new Set(), observe: [], directions: null, directionCount: 0 };
+  checkOptionNames("record", record, ["every", "times", "observe", "directions"]);
   if (!Array.isArray(record.observe)) throw new RegimesError("E_OPTION", `record.observe is ${String(record.observe)}, need an array of ${observableNames.join(", ")}`);
   for (const name of record.observe as readonly Observable[]) checkChoice("observe", name, observableNames);
   const wanted = record.observe.includes("projections");
   if (wanted !== (record.directions !== undefined)) throw new RegimesError("E_OPTION", `observe "projections" and record.directions go together`);
   const directions = record.directions === undefined ? null : copyRows("directions", record.directions, d);
-  return { every, observe: record.observe, directions: directions?.data ?? null, directionCount: directions?.rows ?? 0 };
+  return { places: recordedPlaces(record, grid), observe: record.observe, directions: directions?.data ?? null, directionCount: directions?.rows ?? 0 };
+}
+
+function recordedPlaces({ every, times }: RecordOptions, grid: readonly Node[]): ReadonlySet<number> {
+  if (times === undefined) {
+    const step = wholeAtLeast("record.every", every ?? 1, 1);
+    return new Set(grid.flatMap((_, i) => (i === grid.length - 1 || i % step === 0 ? [i] : [])));
+  }
+  if (every !== undefined) throw new RegimesError("E_OPTION", "record.every does not go with record.times, which say all");
+  return new Set(
+    Array.from(times, (t) => {
+      const place = grid.findIndex((node) => node.t === t);
+      if (place < 0) throw new RegimesError("E_DOMAIN", `record.times has ${t}, which is not a time of the grid: see reverseGrid, or pass a schedule of times`);
+      return place;
+    }),
+  );
 }
 
 function wholeAtLeast(name: string, value: number, least: number): number {

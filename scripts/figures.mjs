@@ -1,5 +1,6 @@
 /**
- * Renders the figures of the documentation: runs the demo and takes the drawings out of its report, docs/figures/*.svg.
+ * Renders the figures of the documentation, docs/figures/*.svg: runs the demo and takes the drawings out of its report, and runs the
+ * late starts of the digits.
  *
  *   npm run figures
  */
@@ -22,6 +23,11 @@ try {
     const svg = link[1].includes("base64") ? Buffer.from(link[2], "base64").toString("utf8") : decodeURIComponent(link[2].replaceAll("&amp;", "&"));
     writeFileSync(join(figures, `${name}.svg`), svg);
   }
+  const { diffuse, empirical, lateStart, openDataset, variancePreserving } = await import("../dist/index.js");
+  const { lateStartSvg } = await import("../dist/report/late-start.js");
+  const field = diffuse(empirical(await openDataset("digits", { scale: "standardize" })), variancePreserving());
+  const study = await lateStart(field, { samplers: ["ddim", "pndm"], steps: 10, starts: 16, samples: 5000, seed: 1 });
+  writeFileSync(join(figures, "late-start.svg"), lateStartSvg(study));
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }

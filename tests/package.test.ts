@@ -179,6 +179,14 @@ describe("examples", () => {
     expect(readFileSync(report, "utf8")).toMatch(/own\.npy/);
   });
 
+  it("late-start prints a table per number of steps", () => {
+    const studies = join(folder, "studies.json");
+    const out = run(process.execPath, [join(compiled, "late-start.js"), "digits", "3,4", "100", "3", "0", studies]);
+    expect(out).toMatch(/digits, n = 1797, d = 64: 4 steps, 100 samples, frechet-pixel/);
+    expect(out.match(/^\| pndm \| gaussian \|/gm)).toHaveLength(2);
+    expect(JSON.parse(readFileSync(studies, "utf8"))).toHaveLength(2);
+  });
+
   it.skipIf(fashion === null)("fashion-mnist finds both transitions in a part of the data", () => {
     const out = run(process.execPath, [join(compiled, "fashion-mnist.js"), "2000", "100"]);
     expect(out).toMatch(/ten classes: n = 2000, d = 784/);

@@ -57,6 +57,24 @@ export function* gridNodes(process: Process, options: GridOptions): Generator<No
   yield last;
 }
 
+/**
+ * `reverseGrid` with further times on it, which lie inside its range; a node that is one of them up to rounding gives way.
+ * @throws RegimesError E_DOMAIN for a time outside.
+ */
+export function gridThrough(process: Process, options: GridOptions, times: ArrayLike<number>): Node[] {
+  const grid = reverseGrid(process, options);
+  const near = (left: Node, right: Node): boolean => Math.abs(left.ouTime - right.ouTime) <= 1e-9 * right.ouTime;
+  for (const t of Array.from(times)) {
+    const node = nodeAt(process, t);
+    const [first, last] = [grid[0]!, grid[grid.length - 1]!];
+    const inside = node.ouTime < first.ouTime && node.ouTime > last.ouTime;
+    if (!inside && !near(node, first) && !near(node, last)) throw new RegimesError("E_DOMAIN", `time ${t} is not between ${first.t} and ${last.t}, the ends of the run`);
+    const place = grid.findIndex((other) => near(node, other) || other.ouTime < node.ouTime);
+    grid.splice(place, near(node, grid[place]!) ? 1 : 0, node);
+  }
+  return grid;
+}
+
 function* ownGrid(process: Process, times: ArrayLike<number>, options: GridOptions): Generator<Node, void> {
   for (const name of ["steps", "from", "to"] as const) {
     if (options[name] !== undefined) throw new RegimesError("E_OPTION", `${name} does not go with a schedule of times, which says all`);

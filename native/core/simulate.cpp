@@ -14,6 +14,7 @@ namespace {
 
 constexpr int64_t most_rows = 256;                   // of a block: what one pass over the data serves well
 constexpr int64_t register_bytes = int64_t{1} << 27;  // of the registers of a block
+constexpr int64_t few_numbers = 4;                    // fewer than a vector kernel makes at once: the definition is faster
 
 // Squared distances over 2 b^2 from a state up to here stay finite, beside components that were checked with the request.
 double largest_state(double b, int64_t d) { return std::min(1e150, 1e152 * b / std::sqrt(static_cast<double>(d))); }
@@ -125,7 +126,7 @@ class Simulation {
       return sample(*request_.start_target, draws, inner_);
     }
     for (int64_t r = 0; r < rows && !execution_.cancelled(); ++r) {
-      backend_.normals(request_.seed, number + static_cast<uint64_t>(r), step_noise, d_, x + r * d_);
+      draw_normals_(request_.seed, number + static_cast<uint64_t>(r), step_noise, d_, x + r * d_);
       for (int64_t j = 0; j < d_; ++j) x[r * d_ + j] *= request_.start_b;
     }
     return {};
@@ -137,7 +138,7 @@ class Simulation {
     for (int64_t r = 0; r < rows && !execution_.cancelled(); ++r) {
       const auto row = [&](int32_t index) { return registers + (index * rows + r) * d_; };
       double* out = row(step.out);
-      if (step.noise != 0) backend_.normals(request_.seed, request_.first + static_cast<uint64_t>(first + r), step.draw, d_, z);
+      if (step.noise != 0) draw_normals_(request_.seed, request_.first + static_cast<uint64_t>(first + r), step.draw, d_, z);
       // The sum of the first three terms in one sweep; the register written may be one of those read.
       const int32_t count = step.term_count;
       const double* const p[3] = {count > 0 ? row(terms[0]) : out, count > 1 ? row(terms[1]) : out, count > 2 ? row(terms[2]) : out};
@@ -226,6 +227,7 @@ class Simulation {
   const SimulateRequest& request_;
   const Execution& execution_;
   const int64_t d_;
+  const Normals draw_normals_ = d_ <= few_numbers ? Normals{normals} : backend_.normals;
   Execution inner_;  // of the operations inside a block: no progress of their own
   int64_t evaluations_ = 0, total_ = 1, done_ = 0;
   std::atomic<bool> failed_{false};

@@ -73,7 +73,7 @@ struct PairBlock {
 };
 
 // The same for 16 draws in float32, for q that are 0 or between 1e-20 and 1e20. A logit is off by at most 2^-22 (r^2 q / 2 + r |v|) and
-// the rounding of its biases, an exponential by 2^-21 of itself, and sums run in chains of 64 before they meet float64. A pair whose
+// the rounding of its biases, an exponential by 2^-20 of itself, and sums run in chains of 64 before they meet float64. A pair whose
 // logit passes `highest_logit` at its peak, v^2 / 2q + bias_i - own_bias, is added in float64 and its q set to NaN.
 inline constexpr double highest_logit = 40;
 
@@ -87,7 +87,7 @@ struct FloatPairBlock {
   int64_t times;
   double reach;
   double* sums[2];           // as in PairBlock, draws 0 ... 7 and 8 ... 15
-  bool moments;
+  bool gaps, squares;        // whether sum e^L L and sum e^2L are wanted
   double* class_sums[2];
   const int32_t* classes;
   int64_t class_count;
@@ -147,6 +147,9 @@ struct Kernels {
   // sum_j weight_j f_j^2; weight may be null (then 1).
   double (*weighted_square)(const double* f, const double* weight, int64_t d);
 
+  // out[g][8] = sum_j weight_j (x_gj - a mean_j)^2 for `groups` <= 4 groups of lanes x [g][d][8]; weight may be null (then 1).
+  void (*weighted_distances)(const double* x, int groups, const double* mean, const double* weight, int64_t d, double a, double* out);
+
   // out[q * stride + r] = rows_r . f_q.
   void (*row_products)(const double* rows, int64_t row_count, int64_t d, const double* f, int count, double* out, int64_t stride);
 
@@ -164,10 +167,9 @@ struct Kernels {
   // row_j = weight_j v_j; bytes_j = 128 + row_j / step, rounded, with step = max |row| / 127; returns max |row|.
   double (*weighted_bytes)(const double* v, const double* weight, int64_t d, double* row, uint8_t* bytes);
 
-  // out[r * out_stride + q] >= logit of component r at query q, from products [rows][16] of bytes (mixture_bounds.h); reduction
-  // [rows][16], where not null, is taken off the quadratic forms.
-  void (*screen_bounds)(const double* products, int rows, const ScreenQueries& queries, const ScreenRow* row, const double* reduction,
-                        float* out, int64_t out_stride);
+  // out[r * out_stride + q] >= logit of component r at query q, from products [rows][16] of bytes (mixture_bounds.h).
+  void (*screen_bounds)(const double* products, int rows, const ScreenQueries& queries, const ScreenRow* row, float* out,
+                        int64_t out_stride);
 };
 
 // Null where the instruction set was not compiled or this machine lacks it.

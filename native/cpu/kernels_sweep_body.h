@@ -95,6 +95,17 @@ inline Floats power_of_two(Floats x) {
   return scale_by_whole(p, x);
 }
 
+// 2^x for |x| below 100, relative error below 2^-20.
+inline Floats coarse_power_of_two(Floats x) {
+#ifdef REGIMES_FLOATS_LOOKUP
+  // 2^(k/16) 2^f with k whole and |f| <= 1/32.
+  const Floats magic = spread(0x1.8p19f), sum = x + magic, f = x - (sum - magic), power = power_of_sixteenths(sum);
+  return multiply_add(multiply_add(spread(0x1.ebfbe0p-3f), f, spread(0x1.62e980p-1f)), power * f, power);
+#else
+  return power_of_two(x);
+#endif
+}
+
 // The number of ratios, ascending, that are at most `limit`.
 inline int64_t ratios_up_to(const double* ratios, int64_t times, double limit) {
   int64_t low = 0, high = times;
@@ -212,10 +223,8 @@ template <bool Weighted>
     store(each, power_of_two(broadcast(logit * bits_per_nat)));
     double* sums = b.sums[lane / 8] + t * 24 + lane % 8;
     sums[0] += each[0];
-    if (b.moments) {
-      sums[8] += each[0] * logit;
-      sums[16] += each[0] * each[0];
-    }
+    if (b.gaps) sums[8] += each[0] * logit;
+    if (b.squares) sums[16] += each[0] * each[0];
     if (b.class_sums[0] != nullptr) b.class_sums[lane / 8][(t * b.class_count + b.classes[row]) * 8 + lane % 8] += each[0];
   }
   square = __builtin_nanf("");
@@ -256,7 +265,7 @@ inline void add_halves(double* low, double* high, Floats x) {
   store(high, load(high) + widen(each + 8));
 }
 
-template <bool Weighted, bool Moments, bool Classes>
+template <bool Weighted, bool Gaps, bool Squares, bool Classes>
 void float_pair_sums_of(const FloatPairBlock& b) {
   int64_t live[regimes::most_pair_rows / pair_group];
   uint8_t list[regimes::most_pair_rows / pair_group];
@@ -288,12 +297,10 @@ void float_pair_sums_of(const FloatPairBlock& b) {
         if (Weighted) offset = multiply_add(spread(b.bias[row + c]) - load(b.own_bias), bits, offset);
         const Floats logit = multiply_add(of_q, load(b.q + (row + c) * 16), offset);
         const Floats bounded = max(logit, least);  // least where it is NaN
-        const Floats value = where_above(logit, least, power_of_two(bounded));
+        const Floats value = where_above(logit, least, coarse_power_of_two(bounded));
         sum[c] = sum[c] + value;
-        if (Moments) {
-          gap[c] = multiply_add(value, bounded, gap[c]);
-          squares[c] = multiply_add(value, value, squares[c]);
-        }
+        if (Gaps) gap[c] = multiply_add(value, bounded, gap[c]);
+        if (Squares) squares[c] = multiply_add(value, value, squares[c]);
         if (Classes) {
           const int64_t at = (t * b.class_count + b.classes[row + c]) * 8;
           add_halves(b.class_sums[0] + at, b.class_sums[1] + at, value);
@@ -302,19 +309,20 @@ void float_pair_sums_of(const FloatPairBlock& b) {
     }
     double *low = b.sums[0] + t * 24, *high = b.sums[1] + t * 24;
     add_halves(low, high, (sum[0] + sum[1]) + (sum[2] + sum[3]));
-    if (Moments) {
-      add_halves(low + 8, high + 8, ((gap[0] + gap[1]) + (gap[2] + gap[3])) * spread(static_cast<float>(log_two)));
-      add_halves(low + 16, high + 16, (squares[0] + squares[1]) + (squares[2] + squares[3]));
-    }
+    if (Gaps) add_halves(low + 8, high + 8, ((gap[0] + gap[1]) + (gap[2] + gap[3])) * spread(static_cast<float>(log_two)));
+    if (Squares) add_halves(low + 16, high + 16, (squares[0] + squares[1]) + (squares[2] + squares[3]));
   }
 }
 
-template <bool Weighted>
+template <bool Weighted, bool Classes>
 void float_pair_sums_as(const FloatPairBlock& b) {
-  if (b.class_sums[0] != nullptr) return b.moments ? float_pair_sums_of<Weighted, true, true>(b) : float_pair_sums_of<Weighted, false, true>(b);
-  return b.moments ? float_pair_sums_of<Weighted, true, false>(b) : float_pair_sums_of<Weighted, false, false>(b);
+  if (b.gaps) return b.squares ? float_pair_sums_of<Weighted, true, true, Classes>(b) : float_pair_sums_of<Weighted, true, false, Classes>(b);
+  return b.squares ? float_pair_sums_of<Weighted, false, true, Classes>(b) : float_pair_sums_of<Weighted, false, false, Classes>(b);
 }
 
-void float_pair_sums(const FloatPairBlock& b) { b.bias != nullptr ? float_pair_sums_as<true>(b) : float_pair_sums_as<false>(b); }
+void float_pair_sums(const FloatPairBlock& b) {
+  if (b.class_sums[0] != nullptr) return b.bias != nullptr ? float_pair_sums_as<true, true>(b) : float_pair_sums_as<false, true>(b);
+  b.bias != nullptr ? float_pair_sums_as<true, false>(b) : float_pair_sums_as<false, false>(b);
+}
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "../core/thread_pool.h"
+#include "posterior_dense.h"
 #include "readings.h"
 #include "screening.h"
 
@@ -13,6 +14,9 @@ namespace {
 constexpr int64_t sum_block = 512;  // rows whose weighted sum is formed before it enters the denoised mean
 // Above, even differences of logits to about 100 bits do not tell the weights.
 constexpr double most_uncertainty = 1e-3;
+
+// More rows cost more one by one in float64 than all of them do together: in the dense path, or where that does not apply, in float64.
+int64_t most_candidates(const Target& target, const PosteriorRequest& request) { return target.n / (dense_applies(target, request) ? 24 : 8); }
 
 // The survivors of one query in ascending order, and what the sums over them need.
 struct Survivors {
@@ -34,7 +38,7 @@ class RefinedPosterior {
   RefinedPosterior(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,
                    std::vector<uint8_t>& answered)
       : set_(set), target_(target), request_(request), execution_(execution), answered_(answered), pool_(execution.threads),
-        screening_(set, target, request.a, request.b, pool_, execution), d_(target.d), chunks_(chunk_count(target.n)),
+        screening_(set, target, request.a, request.b, most_candidates(target, request), pool_, execution), d_(target.d), chunks_(chunk_count(target.n)),
         uniform_(target.uniform()) {}
 
   Status run() {

@@ -36,8 +36,8 @@ struct Candidates {
 
 class Screening {
  public:
-  // The target has layouts; a > 0. References must outlive the object.
-  Screening(const Instructions& set, const Target& target, double a, double b, ThreadPool& pool, const Execution& execution);
+  // The target has layouts; a > 0. Queries with more than `most` candidates, at most n / 8, are closed. References must outlive the object.
+  Screening(const Instructions& set, const Target& target, double a, double b, int64_t most, ThreadPool& pool, const Execution& execution);
 
   // Distance below the largest logit up to which a row counts.
   double reach() const { return reach_; }
@@ -66,6 +66,7 @@ class Screening {
     double centre_product = 0;  // sum_k X_k centre_k
     std::vector<int32_t> fixed; // X
     std::vector<DigitLine> packed;  // X as single_products reads it
+    std::vector<double> sample;     // what digit_threshold is compared with, of the rows of the sample
   };
 
   Candidates& list(int64_t chunk, int64_t q) { return lists_[chunk * block_ + q]; }
@@ -80,6 +81,8 @@ class Screening {
   void improve_best(Query& query, const int32_t* rows, int64_t count) const;
   void pass_over_prefix(int64_t chunk, int worker);
   void prefix_tile(int64_t row, int count, float* values) const;
+  void try_sample(int64_t q);
+  int64_t staying(int64_t q) const;
   void seed(int64_t q);
   void try_prefix_on_sample(int64_t group);
   void list_by_prefix(int64_t chunk, int worker);
@@ -98,10 +101,11 @@ class Screening {
   const double a_, b_;
   ThreadPool& pool_;
   const Execution& execution_;
-  const int64_t n_, d_, chunks_, block_;
+  const int64_t n_, d_, chunks_, block_, most_;
   const double reach_;
   double largest_log_weight_ = 0, smallest_log_weight_ = 0;
   const bool with_prefix_, with_digits_;
+  const std::vector<double> levels_;   // bytes of the digits' centre, as numbers
   std::vector<int32_t> sample_;
   std::vector<float> sample_prefix_;   // their rows of the prefix
   std::vector<double> directions_;     // [d][prefix_width] the basis of the prefix

@@ -51,7 +51,6 @@ class PointsSweep {
               ThreadPool& pool)
       : kernels_(kernels), products_(std::move(products)), target_(target), request_(request), execution_(execution), pool_(pool),
         n_(target.n), d_(target.d), class_count_(sweep_classes(target, request)),
-        moments_(request.entropy || request.sum_squares),
         extent_(sweep_extent(n_, d_, request.count, request.times, class_count_)),
         uniform_(target.uniform()),
         reach_(std::log(static_cast<double>(n_)) + (request.precision == Precision::float64 ? 100 : dropped_logits)) {
@@ -193,14 +192,16 @@ class PointsSweep {
     block.ratios = ratios_.data() + first_time_;
     block.times = times_;
     block.reach = reach_;
-    block.moments = moments_;
     block.classes = scratch.classes.data();
     block.class_count = class_count_;
     if constexpr (width == lanes) {
+      block.moments = request_.entropy || request_.sum_squares;
       block.sums = sums_at(span, eight);
       block.class_sums = class_count_ > 0 ? masses_at(span, eight) : nullptr;
       kernels_.pair_sums(block);
     } else {
+      block.gaps = request_.entropy != nullptr;
+      block.squares = request_.sum_squares != nullptr;
       for (int half = 0; half < 2; ++half) {
         block.sums[half] = sums_at(span, eight + half);
         block.class_sums[half] = class_count_ > 0 ? masses_at(span, eight + half) : nullptr;
@@ -243,7 +244,6 @@ class PointsSweep {
   const Execution& execution_;
   ThreadPool& pool_;
   const int64_t n_, d_, class_count_;
-  const bool moments_;
   const SweepExtent extent_;
   const double uniform_, reach_;
   std::vector<int64_t> order_;   // times by ascending ratio

@@ -61,14 +61,30 @@ void Differences::pairs(int64_t, int64_t group, int64_t count, int64_t stride, S
   }
 }
 
+namespace {
+
+// Elements [first, first + count) as stored.
+void stored_floats(const DataView& points, int64_t first, int64_t count, float* out) {
+  if (points.dtype == Dtype::f32) {
+    std::copy_n(static_cast<const float*>(points.stored) + first, count, out);
+  } else {
+    std::copy_n(static_cast<const Half*>(points.stored) + first, count, out);
+  }
+}
+
+}  // namespace
+
 bool takes_float_differences(const Target& target, ThreadPool& pool) {
-  if (target.points.dtype != Dtype::f32) return false;
-  const float* values = static_cast<const float*>(target.points.stored);
-  const int64_t size = target.n * target.d, grain = int64_t{1} << 18, tasks = (size + grain - 1) / grain;
+  if (target.points.dtype != Dtype::f32 && target.points.dtype != Dtype::f16) return false;
+  const int64_t size = target.n * target.d, grain = int64_t{1} << 16, tasks = (size + grain - 1) / grain;
   std::vector<float> largest(static_cast<size_t>(tasks));
-  pool.run(tasks, [&](int64_t task, int) {
+  std::vector<std::vector<float>> values(static_cast<size_t>(pool.size()), std::vector<float>(static_cast<size_t>(grain)));
+  pool.run(tasks, [&](int64_t task, int worker) {
+    const int64_t first = task * grain, count = std::min(grain, size - first);
+    float* piece = values[static_cast<size_t>(worker)].data();
+    stored_floats(target.points, first, count, piece);
     float most = 0;
-    for (int64_t k = task * grain; k < std::min((task + 1) * grain, size); ++k) most = std::max(most, std::abs(values[k]));
+    for (int64_t k = 0; k < count; ++k) most = std::max(most, std::abs(piece[k]));
     largest[static_cast<size_t>(task)] = most;
   });
   const float most = *std::max_element(largest.begin(), largest.end());
@@ -77,10 +93,11 @@ bool takes_float_differences(const Target& target, ThreadPool& pool) {
 
 void FloatDifferences::set_group(int64_t group, const double*, const double* noises, const int32_t* components) {
   float* draws = draws_.data() + group * 2 * draw_group * d_;
+  std::vector<float> origin(static_cast<size_t>(d_));
   for (int64_t draw = 0; draw < draw_group; ++draw) {
-    const float* origin = row(components[draw]);
+    stored_floats(points_, components[draw] * d_, d_, origin.data());
     for (int64_t k = 0; k < d_; ++k) {
-      draws[2 * k * draw_group + draw] = origin[k];
+      draws[2 * k * draw_group + draw] = origin[static_cast<size_t>(k)];
       draws[(2 * k + 1) * draw_group + draw] = static_cast<float>(std::copysign(1.0, points_.scale) * noises[draw * d_ + k]);
     }
   }
@@ -91,11 +108,16 @@ void FloatDifferences::multiply(int64_t first_group, int64_t groups, int64_t cou
   const int64_t area = block_rows() * draw_group;
   scratch.q.assign(static_cast<size_t>(groups_per_run * area), 0.0f);
   scratch.v.assign(scratch.q.size(), 0.0f);
+  const bool in_place = points_.dtype == Dtype::f32;
+  if (!in_place) scratch.rows.resize(static_cast<size_t>(block_rows() * columns_at_once));
   for (int64_t column = 0; column < d_; column += columns_at_once) {
+    const int64_t columns = std::min(columns_at_once, d_ - column);
+    const int64_t first = scratch.first * d_ + column;
+    for (int64_t i = 0; !in_place && i < count; ++i) stored_floats(points_, first + i * d_, columns, scratch.rows.data() + i * columns_at_once);
+    const float* rows = in_place ? static_cast<const float*>(points_.stored) + first : scratch.rows.data();
     for (int64_t g = 0; g < groups; ++g) {
-      kernels_.float_pair_products(draws_.data() + ((first_group + g) * d_ + column) * 2 * draw_group, row(scratch.first) + column, d_,
-                                   static_cast<int>(count), std::min(columns_at_once, d_ - column), scratch.q.data() + g * area,
-                                   scratch.v.data() + g * area);
+      kernels_.float_pair_products(draws_.data() + ((first_group + g) * d_ + column) * 2 * draw_group, rows, in_place ? d_ : columns_at_once,
+                                   static_cast<int>(count), columns, scratch.q.data() + g * area, scratch.v.data() + g * area);
     }
   }
 }

@@ -2,7 +2,7 @@
 //   q = |o - y_i|^2,  v = z . (o - y_i),
 // both in units of a length `unit`, so that they go with r unit in place of r. Three sources with one interface:
 //   Differences  float64 differences of any data
-//   FloatDifferences  float32 differences of data stored so. Roundings count as independent: in chains of 128 and d / 128 terms they move
+//   FloatDifferences  float32 differences of data stored so or as float16, with the same bits. Roundings count as independent: in chains of 128 and d / 128 terms they move
 //                q by less than 2^-21 of itself and v by 2^-21 sqrt(q), so that a logit that matters is off by about 1e-5
 //   Digits       exact integer products of bytes with o and with z in fixed point, for data that are bytes times one scale; q and v
 //                rounded to float32. What rounding leaves of z does not know the data, so that it moves v by max|z| 2^-24 sqrt(q / 3)
@@ -60,7 +60,8 @@ class Differences {
   std::vector<double> origin_, noise_;  // [groups][2][d][8]
 };
 
-// Whether FloatDifferences can take the data: float32 whose largest value lies well inside its range, whose squares then do too.
+// Whether FloatDifferences can take the data: float32 or float16 whose largest value lies well inside the range of float32, whose
+// squares then do too.
 bool takes_float_differences(const Target& target, ThreadPool& pool);
 
 class FloatDifferences {
@@ -70,6 +71,7 @@ class FloatDifferences {
   struct Scratch {
     int64_t first = 0;
     std::vector<float> q, v;  // [groups_per_run][block_rows][16]
+    std::vector<float> rows;  // float16: some columns of the block
   };
 
   FloatDifferences(const Instructions& set, const Target& target) : kernels_(*set.kernels), points_(target.points), d_(target.d) {}
@@ -82,7 +84,6 @@ class FloatDifferences {
   void pairs(int64_t first_group, int64_t group, int64_t count, int64_t stride, Scratch& scratch, float* q, float* v) const;
 
  private:
-  const float* row(int64_t i) const { return static_cast<const float*>(points_.stored) + i * d_; }
   const Kernels& kernels_;
   const DataView points_;
   const int64_t d_;

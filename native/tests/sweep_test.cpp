@@ -187,7 +187,7 @@ Exact exact_readings(const Target& target, const Pairs& pairs, double a, double 
 
   // A logit is off by delta_i. float64: q and v in chains of at most 32 and d / 32 additions and a few roundings, the terms of the logit,
   // and 1e-13 for the exponential and the sums. float32: the fixed point or the rounding of z and of the products with it, those of q
-  // in chains, the terms of the logit and biases, 2^-21 for the exponential and 2^-18 for sums in chains of 64. To first order a
+  // in chains, the terms of the logit and biases, 2^-20 for the exponential and 2^-18 for sums in chains of 64. To first order a
   // weight moves by w_i (delta_i + sum w delta).
   const double chain = u * (2 * std::min(length, 32.0) + length / 32 + 16);
   const double r = static_cast<double>(ratio), total_entropy = static_cast<double>(exact.values[1]), norm = std::sqrt(2 * pairs.half_square);
@@ -204,7 +204,7 @@ Exact exact_readings(const Target& target, const Pairs& pairs, double a, double 
       if (single) {
         if (source == float_differences) delta += 0x1p-21 * r * r * distance * distance / 2;
         const double terms = r * r * distance * distance / 2 + r * std::abs(static_cast<double>(pairs.v[i])) + bias;
-        delta += of_noise * r * distance + 0x1p-22 * terms + 0x1p-21 + 0x1p-18;
+        delta += of_noise * r * distance + 0x1p-22 * terms + 0x1p-20 + 0x1p-18;
       }
       if (i == pairs.own) own_delta = single ? 0 : delta;
       mean += weight * delta;
@@ -353,6 +353,25 @@ void test_large(const Instructions& set) {
   expect(same_bits(plain, alone), std::string(set.name) + " unequal scales");
 }
 
+// float16 rows have the bits of the same numbers in float32; more columns and rows than one block holds.
+void test_halves(const Instructions& set) {
+  constexpr int64_t n = 300, d = 133;
+  std::vector<Half> halves;
+  std::mt19937_64 random(9);
+  for (int64_t k = 0; k < n * d; ++k) halves.push_back({static_cast<uint16_t>(0x3400 + random() % 0x800 + (random() % 2 << 15))});
+  const std::vector<float> floats(halves.begin(), halves.end());
+  Target target;
+  target.n = n;
+  target.d = d;
+  const std::vector<double> a = signals();
+  Curves of_floats(a, noises, 0, 20, Precision::exact, false), of_halves(a, noises, 0, 20, Precision::exact, false);
+  target.points = {floats.data(), n, d, Dtype::f32, 1, 0};
+  CHECK(sweep(set, target, of_floats.request).ok());
+  target.points = {halves.data(), n, d, Dtype::f16, 1, 0};
+  CHECK(sweep(set, target, of_halves.request, 2).ok());
+  expect(same_bits(of_floats, of_halves), std::string(set.name) + " float16");
+}
+
 // What float32 cannot hold is added in float64: pairs whose logits rise beyond e^40 at their peak, which random draws never show.
 void test_high_pairs(const Instructions& set) {
   constexpr int rows = 8;
@@ -366,7 +385,7 @@ void test_high_pairs(const Instructions& set) {
     std::vector<int32_t> labels(rows, 1);
     FloatPairBlock block;
     block.q = q.data(), block.v = v.data(), block.rows = rows, block.ratios = ratios, block.times = times, block.reach = reach;
-    block.bias = weighted ? bias.data() : nullptr, block.own_bias = own_bias.data(), block.moments = true;
+    block.bias = weighted ? bias.data() : nullptr, block.own_bias = own_bias.data(), block.gaps = block.squares = true;
     block.classes = labels.data(), block.class_count = 2;
     for (int half = 0; half < 2; ++half) {
       block.sums[half] = sums.data() + half * times * 24;
@@ -524,6 +543,7 @@ void test_set(const Instructions& set, const std::vector<Points*>& problems, con
   test_large(set);
   test_many_classes(set);
   test_high_pairs(set);
+  test_halves(set);
   test_cancelled(set);
   for (const auto type : {Covariances::Type::spherical, Covariances::Type::diagonal, Covariances::Type::full, Covariances::Type::low_rank}) {
     test_mixture(set, type);
