@@ -91,8 +91,7 @@ class Simulation {
         status = denoise(step, evaluation++, first, rows, at(step.in), step.out < 0 ? nullptr : at(step.out));
       }
       if (execution_.cancelled() || failed_.load(std::memory_order_relaxed)) return Status::failure(Code::cancelled, "");
-      const int64_t done = done_.fetch_add(1, std::memory_order_relaxed) + 1;
-      if (execution_.progress) execution_.progress(static_cast<double>(done) / static_cast<double>(total_));
+      if (execution_.progress) tell_progress();
     }
     const double* end = at(request_.result);
     if (status.ok()) status = in_range(end, first, rows, largest_state(1, d_), "the end");
@@ -107,6 +106,12 @@ class Simulation {
                                                   " left the range of float64 before " + where);
     }
     return {};
+  }
+
+  // In order, whichever thread comes first.
+  void tell_progress() {
+    const std::lock_guard lock(mutex_);
+    execution_.progress(static_cast<double>(++done_) / static_cast<double>(total_));
   }
 
   Status start(int64_t first, int64_t rows, double* x) const {
@@ -224,8 +229,7 @@ class Simulation {
   const int64_t d_;
   const Normals draw_normals_ = d_ <= few_numbers ? Normals{normals} : backend_.normals;
   Execution inner_;  // of the operations inside a block: no progress of their own
-  int64_t evaluations_ = 0, total_ = 1;
-  std::atomic<int64_t> done_{0};
+  int64_t evaluations_ = 0, total_ = 1, done_ = 0;
   std::atomic<bool> failed_{false};
   std::mutex mutex_;
   Status status_;
