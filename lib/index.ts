@@ -77,6 +77,7 @@ export {
   samplerNames,
   samplers,
   scheduleNames,
+  type AdaptiveSteps,
   type GaussianCovariance,
   type GridOptions,
   type Node,
@@ -85,11 +86,13 @@ export {
   type RecordOptions,
   type ReverseRun,
   type SampleReverseOptions,
+  type SamplerFacts,
   type SamplerName,
   type SamplerParameters,
   type Schedule,
   type ScoreModel,
   type Start,
+  type Tolerance,
   type TrajectoryOptions,
 } from "./sampler.js";
 export { generation, type Generation, type GenerationOptions } from "./generation.js";
