@@ -30,9 +30,13 @@ double smallest_log_weight(const Target& target) {
 }  // namespace
 
 Screening::Screening(const Instructions& set, const Target& target, double a, double b, ThreadPool& pool, const Execution& execution)
+    : Screening(set, target, a, b, pool, execution, {canonical_reach(target.n)}) {}
+
+Screening::Screening(const Instructions& set, const Target& target, double a, double b, ThreadPool& pool, const Execution& execution,
+                     const ScreeningScope& scope)
     : set_(set), target_(target), digits_(target.layouts->digits), prefix_(target.layouts->prefix), a_(a), b_(b), pool_(pool),
-      execution_(execution), n_(target.n), d_(target.d), chunks_(chunk_count(target.n)), block_(screened_queries(target.n)),
-      reach_(canonical_reach(target.n)),
+      execution_(execution), n_(target.n), d_(target.d), chunks_(chunk_count(target.n)), block_(screened_queries(target.n, scope.fewest_in)),
+      reach_(scope.reach), most_(target.n / scope.fewest_in),
       largest_log_weight_(largest_log_weight(target)), smallest_log_weight_(smallest_log_weight(target)),
       with_prefix_(!prefix_.rows.empty()), with_digits_(digits_.rows != nullptr), queries_(static_cast<size_t>(block_)),
       lists_(static_cast<size_t>(chunks_ * block_)) {
@@ -115,7 +119,7 @@ void Screening::run(const double* x, int64_t count) {
     Query& query = queries_[q];
     if (!query.open) continue;
     const int64_t rows = query.listed ? listed(q) : n_;
-    if (query.listed && rows <= n_ / 8) continue;
+    if (query.listed && rows <= most_) continue;
     query.open = with_digits_;
     query.listed = false;
     for (int64_t chunk = 0; chunk < chunks_; ++chunk) list(chunk, q).rows.clear();
@@ -157,7 +161,7 @@ void Screening::run(const double* x, int64_t count) {
   }
   if (with_digits_) pool_.run(chunks_ * count_, [&](int64_t item, int) { drop(item / count_, item % count_); });
   for (int64_t q = 0; q < count_; ++q) {
-    if (queries_[q].open && listed(q) > n_ / 8) queries_[q].open = false;
+    if (queries_[q].open && listed(q) > most_) queries_[q].open = false;
   }
   pool_.run(chunks_ * count_, [&](int64_t item, int) { find_logits(item / count_, item % count_); });
 }
@@ -226,7 +230,7 @@ void Screening::seed(int64_t q) {
   improve_best(query, &sample_[best], 1);
   const double threshold = digit_threshold(query);
   const auto staying = std::count_if(values, values + size, [&](double value) { return value >= threshold; });
-  if (staying > size / 5) query.open = false;
+  if (staying * 5 * n_ > 8 * most_ * size) query.open = false;
 }
 
 void Screening::list_masks(int64_t chunk, int64_t first, int count, const uint16_t* masks, const std::vector<int64_t>& members) {
@@ -314,6 +318,17 @@ void Screening::find_logits(int64_t chunk, int64_t q) {
   part.values.resize(part.rows.size());
   set_.screen->row_distances(target_.points, part.rows.data(), static_cast<int64_t>(part.rows.size()), query.x, a_, part.values.data());
   for (size_t k = 0; k < part.rows.size(); ++k) part.values[k] = target_.log_weight(part.rows[k]) - part.values[k] / (2 * b_ * b_);
+}
+
+void Screening::collect(int64_t q, std::vector<int32_t>& rows, std::vector<double>& logits) const {
+  const auto total = static_cast<size_t>(listed(q));
+  rows.reserve(total);
+  logits.reserve(total);
+  for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
+    const Candidates& part = candidates(chunk, q);
+    rows.insert(rows.end(), part.rows.begin(), part.rows.end());
+    logits.insert(logits.end(), part.values.begin(), part.values.end());
+  }
 }
 
 int64_t Screening::listed(int64_t q) const {
