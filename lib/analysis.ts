@@ -217,12 +217,11 @@ export async function analyze(dataset: Dataset, options: AnalysisOptions = {}): 
 }
 
 /** One row has no covariance. */
-async function leadingSpectrum({ target }: Field, run: RunOptions): Promise<Spectrum> {
+async function leadingSpectrum({ target }: Field, run: RunOptions): Promise<Omit<Spectrum, "mean">> {
   const count = Math.min(leadingCount, target.d, target.n - 1);
   if (count >= 1) return target.spectrum({ count, ...run });
   const empty = new Float64Array(0);
-  const mean = Float64Array.from((target.dataset?.rows(0, 1) ?? target.mixture!.means).data);
-  return { eigenvalues: empty, standardErrors: empty, residuals: empty, vectors: { data: empty, shape: [0, target.d] }, trace: 0, mean };
+  return { eigenvalues: empty, standardErrors: empty, residuals: empty, vectors: { data: empty, shape: [0, target.d] }, trace: 0 };
 }
 
 /** f(t)/alpha of the Gaussian with these covariance eigenvalues. */

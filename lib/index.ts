@@ -76,6 +76,7 @@ export {
   sampleReverse,
   samplerNames,
   samplers,
+  scheduleNames,
   type GaussianCovariance,
   type GridOptions,
   type Node,
@@ -90,10 +91,12 @@ export {
   type ScoreModel,
   type Start,
 } from "./sampler.js";
+export { generation, type Generation, type GenerationOptions } from "./experiments/generation.js";
 export { defaultTimes, regimes, type CriticalTime, type RegimeCurves, type RegimesOptions, type TimesInput } from "./regimes.js";
 export { speciationCriteria, speciationTime, type SpeciationCriterion, type SpeciationOptions } from "./speciation.js";
 export { collapseCriteria, collapseTime, type CollapseCriterion, type CollapseOptions } from "./collapse.js";
 export * as theory from "./theory.js";
 export { analyze, type Analysis, type AnalysisOptions, type AnalysisStage } from "./analysis.js";
+export { renderGeneration, type GenerationReportOptions } from "./report/generation.js";
 export { renderReport, type ReportOptions } from "./report.js";
 export { citationKeys, citationsFor, restsOn, type CitationKey } from "./citations.js";

@@ -5,17 +5,15 @@
  *
  * It computes no physics: every number on it is in the analysis, rounded by its uncertainty. Layout: report/*.ts by noun.
  */
-import { createHash } from "node:crypto";
 import type { Analysis } from "./analysis.js";
 import { citationsFor, restsOn } from "./citations.js";
 import { checkOptionNames } from "./errors.js";
-import { type Layout, drawChart, standaloneSvg } from "./report/chart.js";
-import type { AbsentFigure, Figure } from "./report/curve.js";
+import type { Layout } from "./report/chart.js";
 import { collapseFigures, speciationFigures } from "./report/figures.js";
 import { type Headline, headline } from "./report/headline.js";
-import { type Markup, dataUrl, html, prose, trusted } from "./report/markup.js";
+import { type Markup, html, prose } from "./report/markup.js";
 import { count, duration, estimateText, percent, short, significant } from "./report/numbers.js";
-import { STYLE } from "./report/style.js";
+import { download, downloadCsv, downloadSvg, figureMarkup, layouts, page } from "./report/page.js";
 import { boundaryTable, clockCsv, clockTable, curveTable, scrolling } from "./report/tables.js";
 import { drawTimeline } from "./report/timeline.js";
 
@@ -76,27 +74,6 @@ ${download("analysis.json", "application/json", `${JSON.stringify(analysis, null
   return page(title, body);
 }
 
-function page(title: string, body: Markup): string {
-  const hash = createHash("sha256").update(STYLE).digest("base64");
-  const policy = `default-src 'none'; style-src 'sha256-${hash}'; img-src data:; base-uri 'none'; form-action 'none'`;
-  return `<!doctype html>\n${html`<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<meta name="color-scheme" content="light dark">
-<title>${title}: dynamical regimes</title>
-<link rel="icon" href="data:,">
-<style>${trusted(STYLE)}</style>
-</head>
-<body>
-${body}
-</body>
-</html>
-`}`;
-}
-
 /** Name for the page from a path of either kind of system. */
 function lastPart(source: string): string {
   return source.split(/[/\\]/).findLast((part) => part !== "") ?? source;
@@ -126,36 +103,6 @@ ${layouts(wide, draw("narrow"))}
       (hollow ? "Triangles: the same boundaries by theory." : ""),
   )} <span class="downloads">${downloadSvg("regimes", wide, "The regimes")}</span></figcaption>
 </figure>`;
-}
-
-function figureMarkup(figure: Figure | AbsentFigure, ordinal: number): Markup {
-  const heading = html`<h3><span class="ordinal">Figure ${count(ordinal)}.</span> ${figure.title}</h3>`;
-  if ("absent" in figure)
-    return html`<div class="absent" id="figure-${figure.slug}">${heading}<p class="status">${prose(figure.absent)}</p></div>`;
-  const wide = drawChart(figure.chart, "wide");
-  const name = `Figure ${ordinal}, ${figure.title}`;
-  return html`<figure class="chart" id="figure-${figure.slug}">
-<div class="drawing">${layouts(wide, drawChart(figure.chart, "narrow"))}</div>
-<figcaption>${heading}<p>${figure.caption}</p>
-<p class="downloads">${downloadSvg(figure.slug, wide, name)}${downloadCsv(figure.slug, figure.csv, name)}</p></figcaption>
-</figure>`;
-}
-
-/** Both layouts of a drawing; the style sheet shows the one that fits. */
-function layouts(wide: string, narrow: string): Markup {
-  return trusted(`${wide.replace("<svg ", '<svg class="wide" ')}\n${narrow.replace("<svg ", '<svg class="narrow" ')}`);
-}
-
-function download(file: string, mediaType: string, content: string, label: string, text: string): Markup {
-  return html`<a download="${file}" href="${dataUrl(mediaType, content)}" aria-label="${label}">${text}</a>`;
-}
-
-function downloadSvg(slug: string, drawing: string, name: string): Markup {
-  return download(`${slug}.svg`, "image/svg+xml", standaloneSvg(drawing), `${name}, as SVG`, "SVG");
-}
-
-function downloadCsv(slug: string, table: string, name: string): Markup {
-  return download(`${slug}.csv`, "text/csv", table, `${name}, as CSV`, "CSV");
 }
 
 function facts({ config, result }: Analysis): Markup {

@@ -16,7 +16,7 @@ import { startDraws, type Start, type StartDraws } from "./sampler/start.js";
 import { samplerStep, type SamplerName, type SamplerParameters } from "./sampler/steps.js";
 import { Trace, type Program } from "./sampler/trace.js";
 
-export { reverseGrid, type GridOptions, type Node, type Schedule } from "./sampler/grid.js";
+export { reverseGrid, scheduleNames, type GridOptions, type Node, type Schedule } from "./sampler/grid.js";
 export type { ScoreModel } from "./sampler/interpret.js";
 export { gaussianOf, type GaussianCovariance, type Start } from "./sampler/start.js";
 export { samplerNames, samplers, type SamplerName, type SamplerParameters } from "./sampler/steps.js";

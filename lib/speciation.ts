@@ -37,7 +37,7 @@ export const speciationCriteria: readonly SpeciationCriterion[] = ["spectral", "
 export interface SpeciationOptions extends CurveOptions {
   readonly criterion: SpeciationCriterion;
   /** "spectral": the spectrum of the same target where it is at hand, to save computing it again. */
-  readonly spectrum?: Spectrum | undefined;
+  readonly spectrum?: Omit<Spectrum, "mean"> | undefined;
 }
 
 /**

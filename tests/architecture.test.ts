@@ -58,8 +58,9 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   regimes: ["field", "process", "target", "native"],
   speciation: ["regimes", "field", "target", "process", "theory", "native"],
   collapse: ["regimes", "field", "target", "process", "theory", "native"],
+  experiments: [...estimators, "sampler", "regimes", "field", "target", "data", "process", "theory", "native"],
   analysis: [...estimators, "regimes", "field", "target", "data", "process", "theory", "citations", "native"],
-  report: ["analysis", "citations", "process"],
+  report: ["analysis", "experiments", "citations", "process"],
   cli: ["index", "report", "native"],
 };
 

@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { Terminal } from "../lib/cli/terminal.js";
+import { openDataset } from "../lib/index.js";
 import { npyFile } from "./written_files.js";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
@@ -41,7 +42,7 @@ describe("usage", () => {
     const { stdout, status } = cli(["--help"]);
     expect(status).toBe(0);
     const verbs = [...stdout.matchAll(/^ {2}([a-z]+) (?=.*[a-z])/gm)].map((match) => match[1]!).filter((verb) => verb !== "diffusion" && verb !== "help");
-    expect(verbs).toEqual(["demo", "analyze", "posterior", "theory", "inspect", "doctor", "build"]);
+    expect(verbs).toEqual(["demo", "analyze", "posterior", "sample", "theory", "inspect", "doctor", "build"]);
     for (const verb of verbs) {
       const help = cli([verb, "--help"]).stdout.split("\n");
       expect(help[0]).toBe("Examples:");
@@ -242,6 +243,35 @@ describe("analyze", () => {
 
   it("with --quiet says nothing on stderr", () => {
     expect(cli(["demo", "--draws", "10", "--times", "0.5,1", "--quiet", "--out", out]).stderr).toBe("");
+  });
+});
+
+describe("sample", () => {
+  it("writes samples that other programs read, a table, a page and the object that it prints", async () => {
+    const out = join(folder, "generated");
+    const { stdout, stderr, status } = cli(["sample", "digits", "--scale", "standardize", "--count", "12", "--steps", "40", "--sampler", "ddim", "--out", out, "--json", "--quiet"]);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    const answer = parse(stdout);
+    expect(answer["schema"]).toBe("diffusion-regimes/sample/1");
+    expect(parse(readFileSync(join(out, "result.json"), "utf8"))).toEqual(answer);
+    expect(answer["result"].shape).toEqual([12, 64]);
+    const samples = await openDataset(join(out, "samples.npy"));
+    expect([samples.n, samples.d]).toEqual([12, 64]);
+    const lines = readFileSync(join(out, "trajectories.csv"), "utf8").trim().split("\r\n");
+    expect(lines.length).toBe(13);
+    expect(lines[1]!.split(",")[3]).toBe(String(answer["result"].nearest.index[0]));
+    expect(readFileSync(join(out, "report.html"), "utf8")).toContain("When trajectories settle");
+  });
+
+  it("samples a mixture, and says what it does not know", () => {
+    writeFileSync(join(folder, "two.json"), JSON.stringify(mixture));
+    const { stdout, status } = cli(["sample", "two.json", "--count", "20", "--steps", "30", "--out", join(folder, "two-samples"), "--quiet"]);
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^20 trajectories by ddpm, 30 steps/);
+    const wrong = cli(["sample", "two.json", "--eta", "0.5", "--out", join(folder, "wrong")]);
+    expect(wrong.status).toBe(2);
+    expect(wrong.stderr).toMatch(/E_OPTION the sampler ddpm has no option "eta"/);
+    expect(existsSync(join(folder, "wrong"))).toBe(false);
   });
 });
 

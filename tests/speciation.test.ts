@@ -9,7 +9,7 @@ import { classEntropy, cloningThreshold, entropyRateKappa, timeOfKappa } from ".
 import { fashion } from "./fashion.js";
 import { covered, fakeField, logSpaced, twoClassField } from "./synthetic.js";
 
-const spectrumOf = (eigenvalue: number, standardError: number): Spectrum => ({
+const spectrumOf = (eigenvalue: number, standardError: number): Omit<Spectrum, "mean"> => ({
   eigenvalues: Float64Array.of(eigenvalue),
   standardErrors: Float64Array.of(standardError),
   residuals: Float64Array.of(0),

@@ -3,10 +3,11 @@
  * The program `diffusion-regimes`: argv -> calls of the public API -> text, JSON, files. Each verb lives in a module of its own,
  * loaded when it runs; the native addon is loaded by the first computation.
  */
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, Option } from "commander";
 import { version } from "./envelope.js";
 import { describe, exitCodeOf, exitCodes } from "./failure.js";
 import { finite, times, wholeNumber, withCommonFlags, withComputeFlags, withDataFlags, withDrawFlags, withSeed } from "./flags.js";
+import { samplerNames, scheduleNames } from "../index.js";
 import { Terminal } from "./terminal.js";
 
 const stop = new AbortController();
@@ -95,6 +96,33 @@ withDrawFlags(
   .action(async (data: string, flags) => {
     const { posterior } = await import("./posterior.js");
     await posterior(data, flags, new Terminal(flags), stop.signal);
+  });
+
+withDrawFlags(
+  withComputeFlags(
+    withDataFlags(
+      verb(
+        "sample <DATA>",
+        "generate by the reverse process with the exact score: samples, trajectories and a page",
+        "diffusion-regimes sample digits --scale standardize --count 64",
+        "diffusion-regimes sample data.npy --sampler ddim --steps 50 --from 3 --to 0.001 --out samples",
+      ),
+    ),
+  ),
+)
+  .addOption(new Option("--sampler <name>", "how to step").choices(samplerNames).default("ddpm"))
+  .option("--steps <K>", "number of steps", wholeNumber(1), 200)
+  .addOption(new Option("--schedule <name>", "how the steps lie between the ends").choices(scheduleNames).default("log-snr"))
+  .addOption(new Option("--start <law>", "of the first states: N(0, I), the exact law, or its Gaussian").choices(["standard", "marginal", "gaussian"]).default("standard"))
+  .option("--count <N>", "trajectories", wholeNumber(1), 64)
+  .option("--from <t>", "first time, on the clock of the process (default: OU time 5)", finite)
+  .option("--to <t>", "last time (default: OU time 0.001)", finite)
+  .option("--eta <eta>", "of ddim: 0 deterministic, 1 ancestral", finite)
+  .option("--process <name>", "forward process", "ornstein-uhlenbeck")
+  .option("--out <DIR>", "folder for samples.npy, trajectories.csv, result.json and report.html")
+  .action(async (data: string, flags) => {
+    const { sampleVerb } = await import("./sample.js");
+    await sampleVerb(data, flags, new Terminal(flags), stop.signal);
   });
 
 verb(

@@ -70,7 +70,7 @@ async function makeFolder(folder: string): Promise<void> {
 }
 
 /** Writes files into the folder, making it; a file that is there is replaced by the finished one. @throws RegimesError E_OUTPUT. */
-export async function writeFolder(folder: string, files: Readonly<Record<string, string>>): Promise<void> {
+export async function writeFolder(folder: string, files: Readonly<Record<string, string | Uint8Array>>): Promise<void> {
   try {
     await makeFolder(resolve(folder));
     await writeFile(join(folder, marker), "Written by diffusion-regimes, which may write this folder again.\n");

@@ -28,7 +28,7 @@ export interface AbsentFigure {
 }
 
 type Plot = Parameters<Chart["marks"]>[0];
-interface TimeAxis extends Axis {
+export interface TimeAxis extends Axis {
   readonly label: string;
 }
 /** The vertical axis with headroom for the names of the regimes. */
@@ -204,7 +204,8 @@ function regimeNames(plot: Plot, layout: Layout, top: Headline, x: TimeAxis, y: 
   });
 }
 
-function timeAxis(times: readonly number[]): TimeAxis {
+/** Axis of OU time over `times`, increasing: logarithmic where they span more than a decade. */
+export function timeAxis(times: readonly number[]): TimeAxis {
   const [first, last] = [times[0]!, times[times.length - 1]!];
   const domain = last > first ? ([first, last] as const) : ([first / 2, first * 2] as const);
   // A ratio of 12 has a decade with room for its ticks; below that a linear axis is easier to read.

@@ -20,6 +20,16 @@ export const LIGHT = {
   memory: "#f7e6d8",
   class: "#e1ebf4",
   noise: "#efeee9",
+  blue: "#0a5a9c",
+  orange: "#a8400f",
+  green: "#176d4d",
+  purple: "#6d3fa0",
+  crimson: "#b0124a",
+  brown: "#77551a",
+  teal: "#0c6c7c",
+  olive: "#5d6406",
+  magenta: "#9a2d86",
+  grey: "#5c5c5c",
 } as const;
 
 export const DARK: Readonly<Record<Colour, string>> = {
@@ -36,7 +46,20 @@ export const DARK: Readonly<Record<Colour, string>> = {
   memory: "#35261b",
   class: "#1b2a3a",
   noise: "#212429",
+  blue: "#74b6f0",
+  orange: "#f2a068",
+  green: "#6fcaa3",
+  purple: "#c3a2ee",
+  crimson: "#f58aa8",
+  brown: "#d8b378",
+  teal: "#6fd0e0",
+  olive: "#c3cc66",
+  magenta: "#ec96dc",
+  grey: "#b8b8b8",
 };
+
+/** Ten colours for classes, in this order; from the eleventh class on they repeat. */
+export const CLASS_COLOURS: readonly Colour[] = ["blue", "orange", "green", "purple", "crimson", "brown", "teal", "olive", "magenta", "grey"];
 
 /** The colour as a figure inside the page names it. */
 export function paint(colour: Colour): string {

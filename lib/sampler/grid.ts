@@ -9,7 +9,7 @@ export interface Node extends Marginal {
   readonly ouTime: number;
 }
 
-const scheduleNames = ["log-snr", "ou-time", "process", "sigma", "karras"] as const;
+export const scheduleNames = ["log-snr", "ou-time", "process", "sigma", "karras"] as const;
 
 /**
  * How the steps lie between the two ends: uniform in log(a^2/b^2) ("log-snr", default), in OU time, in the process's own clock or in
