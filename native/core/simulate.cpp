@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <mutex>
+#include <numeric>
 #include <string>
 
+#include "carry_plan.h"
 #include "draws.h"
 #include "philox.h"
+#include "request_part.h"
 #include "thread_pool.h"
 
 namespace regimes {
@@ -44,8 +47,12 @@ class Simulation {
  public:
   Simulation(const Backend& backend, const Target& target, const SimulateRequest& request, const Execution& execution)
       : backend_(backend), target_(target), request_(request), execution_(execution), d_(target.d) {
-    for (int64_t k = 0; k < request.step_count; ++k) evaluations_ += request.steps[k].kind == ReverseStep::Kind::denoise;
-    if (request.path != nullptr) std::fill_n(request.path, evaluations_, unset);
+    int64_t evaluations = 0;
+    for (int64_t k = 0; k < request.step_count; ++k) evaluation_of_.push_back(request.steps[k].kind == ReverseStep::Kind::denoise ? evaluations++ : -1);
+    if (request.carry.wanted && backend.carry != nullptr) plan_ = plan_carry(request);
+    if (request.path != nullptr) std::fill_n(request.path, evaluations, unset);
+    if (request.carry.refreshes != nullptr) std::fill_n(request.carry.refreshes, request.count, 0);
+    if (request.carry.carried_steps != nullptr) std::fill_n(request.carry.carried_steps, request.count, 0);
   }
 
   Status run() {
@@ -54,10 +61,11 @@ class Simulation {
     const int64_t share = (request_.count + threads - 1) / threads;
     const int64_t rows = std::clamp<int64_t>(std::min(share, register_bytes / bytes_of_row), 1, request_.batch > 0 ? request_.batch : most_rows);
     const int64_t blocks = (request_.count + rows - 1) / rows;
-    total_ = blocks * std::max<int64_t>(1, request_.step_count);
+    total_ = request_.count * std::max<int64_t>(1, request_.step_count);
     ThreadPool pool(blocks > 1 ? threads : 1);
     inner_.threads = blocks > 1 ? 1 : threads;
     inner_.stop = execution_.stop;
+    alone_.stop = execution_.stop;
     pool.run(blocks, [&](int64_t block, int) {
       if (failed_.load(std::memory_order_relaxed)) return;
       const Status status = run_block(block * rows, std::min(rows, request_.count - block * rows));
@@ -72,24 +80,69 @@ class Simulation {
  private:
   static constexpr uint8_t unset = 255;
 
+  struct Block {
+    int64_t first, rows;
+    std::vector<double> registers;                 // [register][row][d]
+    std::unique_ptr<CarriedBlock> carried;         // null: nothing is carried
+    std::vector<int64_t> together;                 // rows that go step by step with the others
+    std::vector<std::pair<int64_t, int64_t>> left; // row and the step from which it goes alone
+  };
+
   Status run_block(int64_t first, int64_t rows) {
-    std::vector<double> registers(static_cast<size_t>(request_.registers * rows * d_)), z(static_cast<size_t>(d_));
-    const auto at = [&](int32_t index) { return registers.data() + index * rows * d_; };
-    Status status = start(first, rows, at(0));
-    int64_t evaluation = 0;
-    for (int64_t k = 0; status.ok() && k < request_.step_count; ++k) {
-      if (execution_.cancelled() || failed_.load(std::memory_order_relaxed)) return Status::failure(Code::cancelled, "");
+    Block block{first, rows, std::vector<double>(static_cast<size_t>(request_.registers * rows * d_)), nullptr, {}, {}};
+    if (request_.carry.wanted && backend_.carry != nullptr) block.carried = backend_.carry(target_, request_, plan_, first, rows);
+    block.together.resize(static_cast<size_t>(rows));
+    std::iota(block.together.begin(), block.together.end(), int64_t{0});
+    std::vector<double> z(static_cast<size_t>(d_));
+    Status status = start(first, rows, block.registers.data());
+    for (int64_t k = 0; status.ok() && k < request_.step_count && !block.together.empty(); ++k) {
+      if (stopped()) return Status::failure(Code::cancelled, "");
+      const ReverseStep& step = request_.steps[k];
+      advanced(static_cast<int64_t>(block.together.size()));
+      if (step.kind == ReverseStep::Kind::combine) {
+        for (const int64_t row : block.together) combine(step, block, row, z.data());
+      } else {
+        status = denoise(k, block, first, rows, nullptr);
+      }
+    }
+    if (status.ok() && !block.left.empty()) {
+      std::mutex mutex;
+      ThreadPool pool(inner_.threads);
+      pool.run(static_cast<int64_t>(block.left.size()), [&](int64_t i, int) {
+        const Status end = run_alone(block, block.left[i].first, block.left[i].second);
+        if (end.ok()) return;
+        const std::lock_guard lock(mutex);
+        if (status.ok() || status.code == Code::cancelled) status = end;
+      });
+    }
+    if (status.ok() && request_.x != nullptr) std::copy_n(block.registers.data() + request_.result * rows * d_, rows * d_, request_.x + first * d_);
+    return status;
+  }
+
+  // The rest of the program for one trajectory, whose state is in cache all the while.
+  Status run_alone(Block& block, int64_t row, int64_t from) {
+    std::vector<double> z(static_cast<size_t>(d_));
+    for (int64_t k = from; k < request_.step_count; ++k) {
+      if (stopped()) return Status::failure(Code::cancelled, "");
       const ReverseStep& step = request_.steps[k];
       if (step.kind == ReverseStep::Kind::combine) {
-        combine(step, first, rows, registers.data(), z.data());
+        combine(step, block, row, z.data());
+        if (step.noise != 0) block.carried->drew(k, row, z.data());
       } else {
-        status = denoise(step, evaluation++, first, rows, at(step.in), step.out < 0 ? nullptr : at(step.out));
+        const Status status = denoise(k, block, block.first + row, 1, &row);
+        if (!status.ok()) return status;
       }
-      const int64_t done = done_.fetch_add(1, std::memory_order_relaxed) + 1;
-      if (execution_.progress) execution_.progress(static_cast<double>(done) / static_cast<double>(total_));
     }
-    if (status.ok() && request_.x != nullptr) std::copy_n(at(request_.result), rows * d_, request_.x + first * d_);
-    return status;
+    block.carried->finish(row);
+    advanced(request_.step_count - from);
+    return {};
+  }
+
+  bool stopped() const { return execution_.cancelled() || failed_.load(std::memory_order_relaxed); }
+
+  void advanced(int64_t steps) {
+    const int64_t done = done_.fetch_add(steps, std::memory_order_relaxed) + steps;
+    if (execution_.progress) execution_.progress(static_cast<double>(done) / static_cast<double>(total_));
   }
 
   Status start(int64_t first, int64_t rows, double* x) const {
@@ -110,34 +163,38 @@ class Simulation {
     return {};
   }
 
-  void combine(const ReverseStep& step, int64_t first, int64_t rows, double* registers, double* z) const {
+  void combine(const ReverseStep& step, Block& block, int64_t r, double* z) const {
     const int32_t* terms = request_.terms + step.first_term;
     const double* factors = request_.factors + step.first_term;
-    for (int64_t r = 0; r < rows; ++r) {
-      const auto row = [&](int32_t index) { return registers + (index * rows + r) * d_; };
-      double* out = row(step.out);
-      if (step.noise != 0) backend_.normals(request_.seed, request_.first + static_cast<uint64_t>(first + r), step.draw, d_, z);
-      // The sum of the first three terms in one sweep; the register written may be one of those read.
-      const int32_t count = step.term_count;
-      const double* const p[3] = {count > 0 ? row(terms[0]) : out, count > 1 ? row(terms[1]) : out, count > 2 ? row(terms[2]) : out};
-      const double f[3] = {count > 0 ? factors[0] : 0, count > 1 ? factors[1] : 0, count > 2 ? factors[2] : 0};
-      switch (std::min(count, 3)) {
-        case 0: std::fill_n(out, d_, 0.0); break;
-        case 1: for (int64_t j = 0; j < d_; ++j) out[j] = f[0] * p[0][j]; break;
-        case 2: for (int64_t j = 0; j < d_; ++j) out[j] = f[0] * p[0][j] + f[1] * p[1][j]; break;
-        default: for (int64_t j = 0; j < d_; ++j) out[j] = f[0] * p[0][j] + f[1] * p[1][j] + f[2] * p[2][j];
-      }
-      for (int32_t term = 3; term < count; ++term) {
-        const double* more = row(terms[term]);
-        for (int64_t j = 0; j < d_; ++j) out[j] += factors[term] * more[j];
-      }
-      if (step.noise != 0) {
-        for (int64_t j = 0; j < d_; ++j) out[j] += step.noise * z[j];
-      }
+    const auto row = [&](int32_t index) { return block.registers.data() + (index * block.rows + r) * d_; };
+    double* out = row(step.out);
+    if (step.noise != 0) backend_.normals(request_.seed, request_.first + static_cast<uint64_t>(block.first + r), step.draw, d_, z);
+    // The sum of the first three terms in one sweep; the register written may be one of those read.
+    const int32_t count = step.term_count;
+    const double* const p[3] = {count > 0 ? row(terms[0]) : out, count > 1 ? row(terms[1]) : out, count > 2 ? row(terms[2]) : out};
+    const double f[3] = {count > 0 ? factors[0] : 0, count > 1 ? factors[1] : 0, count > 2 ? factors[2] : 0};
+    switch (std::min(count, 3)) {
+      case 0: std::fill_n(out, d_, 0.0); break;
+      case 1: for (int64_t j = 0; j < d_; ++j) out[j] = f[0] * p[0][j]; break;
+      case 2: for (int64_t j = 0; j < d_; ++j) out[j] = f[0] * p[0][j] + f[1] * p[1][j]; break;
+      default: for (int64_t j = 0; j < d_; ++j) out[j] = f[0] * p[0][j] + f[1] * p[1][j] + f[2] * p[2][j];
+    }
+    for (int32_t term = 3; term < count; ++term) {
+      const double* more = row(terms[term]);
+      for (int64_t j = 0; j < d_; ++j) out[j] += factors[term] * more[j];
+    }
+    if (step.noise != 0) {
+      for (int64_t j = 0; j < d_; ++j) out[j] += step.noise * z[j];
     }
   }
 
-  Status denoise(const ReverseStep& step, int64_t evaluation, int64_t first, int64_t rows, const double* x, double* out) {
+  // Evaluation at step k for trajectories [first, first + rows) of the block; `alone`: for that row, which has left the others.
+  Status denoise(int64_t k, Block& block, int64_t first, int64_t rows, const int64_t* alone) {
+    const ReverseStep& step = request_.steps[k];
+    const int64_t evaluation = evaluation_of_[k];
+    const auto at = [&](int32_t index) { return block.registers.data() + (index * block.rows + first - block.first) * d_; };
+    const double* x = at(step.in);
+    double* out = step.out < 0 ? nullptr : at(step.out);
     for (int64_t i = 0; i < rows * d_; ++i) {
       if (!(std::abs(x[i]) <= largest_state)) {
         return Status::failure(Code::nonfinite, "trajectory " + std::to_string(request_.first + static_cast<uint64_t>(first + i / d_)) +
@@ -168,12 +225,40 @@ class Simulation {
     const bool wanted = pass.denoised || pass.log_density || pass.entropy || pass.sum_squares || pass.nearest_index || pass.nearest_weight ||
                         pass.class_weights || pass.survivors;
     if (wanted) {
-      const Status status = backend_.posterior(target_, pass, inner_);
+      const Status status = alone != nullptr          ? block.carried->alone(evaluation, *alone, pass, alone_)
+                            : block.carried != nullptr ? together(k, block, pass)
+                                                       : backend_.posterior(target_, pass, inner_);
       if (!status.ok()) return status;
-      state_path(evaluation, path);
+      if (request_.path != nullptr) state_path(evaluation, path);
     }
     if (step.record >= 0) observe(step.record * request_.count + first, rows, x, out);
     return {};
+  }
+
+  Status together(int64_t k, Block& block, const PosteriorRequest& pass) {
+    std::vector<uint8_t> leaves(block.together.size(), 0);
+    const int64_t evaluation = evaluation_of_[k];
+    Status status;
+    if (block.left.empty()) {
+      status = block.carried->together(evaluation, block.together, pass, inner_, leaves);
+    } else {
+      const RequestPart part(pass, d_, target_.class_count, block.together);
+      status = block.carried->together(evaluation, block.together, part.request(), inner_, leaves);
+      if (status.ok()) part.scatter();
+      for (const auto& [row, from] : block.left) {
+        if (pass.path != nullptr) pass.path[row] = pass.path[block.together[0]];  // theirs is stated where they go
+      }
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < leaves.size(); ++i) {
+      if (leaves[i]) {
+        block.left.emplace_back(block.together[i], k + 1);
+      } else {
+        block.together[kept++] = block.together[i];
+      }
+    }
+    block.together.resize(kept);
+    return status;
   }
 
   // What is read off the state itself.
@@ -196,7 +281,6 @@ class Simulation {
   }
 
   void state_path(int64_t evaluation, const std::vector<uint8_t>& paths) {
-    if (request_.path == nullptr) return;
     const bool same = std::all_of(paths.begin(), paths.end(), [&](uint8_t path) { return path == paths[0]; });
     const uint8_t here = same ? paths[0] : paths_mixed;
     const std::lock_guard lock(mutex_);
@@ -209,8 +293,11 @@ class Simulation {
   const SimulateRequest& request_;
   const Execution& execution_;
   const int64_t d_;
+  std::vector<int64_t> evaluation_of_;  // [steps]
+  CarryPlan plan_;                      // where something may be carried
   Execution inner_;  // of the operations inside a block: no progress of their own
-  int64_t evaluations_ = 0, total_ = 1;
+  Execution alone_;  // of those for one trajectory
+  int64_t total_ = 1;
   std::atomic<int64_t> done_{0};
   std::atomic<bool> failed_{false};
   std::mutex mutex_;
