@@ -17,7 +17,7 @@ namespace {
 
 constexpr int64_t least_evaluations = 8;    // that must follow for a list to be worth its making
 constexpr int64_t most_listed = 43690;      // rows of a list: 128 MB for 256 trajectories that have not left yet
-constexpr int64_t copied_bytes = 8 << 20;   // lists below are copied together
+constexpr int64_t copied_values = 1 << 17;  // lists below, a megabyte, are copied together
 constexpr double allowed_drift = 5;         // of zeta - lse, nats: what a coarse grid makes of it before the list is renewed
 
 double most_negative_log_weight(const Target& target) {
@@ -37,7 +37,7 @@ struct Trajectory {
   std::vector<int32_t> places;   // where they lie in the view
   std::vector<double> logits;    // with log pi_i, not relative
   DataView view;
-  std::vector<uint8_t> copy;     // behind the view, empty: the view is the target's
+  std::vector<double> copy;      // behind the view, empty: the view is the target's
   std::vector<double> star;      // y_star
   int64_t node = -1;             // evaluation that the certificate stands at
   std::vector<double> x;         // its state
@@ -246,20 +246,18 @@ class Carried : public CarriedBlock {
     t.certificate.bound = std::max(c.bound, gone);
   }
 
-  // Rows that lie together are read faster; a copy is made anew when half of it is gone.
+  // Rows that lie together are read faster, and faster still as values; a copy is made anew when half of it is gone.
   void gather(Trajectory& t) const {
     const DataView& data = target_.points;
-    const int64_t bytes = target_.d * element_bytes(data.dtype), count = static_cast<int64_t>(t.places.size());
-    if (count * bytes > copied_bytes || (!t.copy.empty() && 2 * count > t.view.rows)) return;
-    std::vector<uint8_t> copy(static_cast<size_t>(count * bytes + digit_padding));
-    const auto* from = static_cast<const uint8_t*>(data.stored);
+    const int64_t d = target_.d, count = static_cast<int64_t>(t.places.size());
+    if (count * d > copied_values || (!t.copy.empty() && 2 * count > t.view.rows)) return;
+    std::vector<double> copy(static_cast<size_t>(count * d));
     for (int64_t k = 0; k < count; ++k) {
-      std::copy_n(from + t.numbers[k] * bytes, bytes, copy.data() + k * bytes);
+      set_.kernels->convert(data, t.numbers[k] * d, d, copy.data() + k * d);
       t.places[k] = static_cast<int32_t>(k);
     }
     t.copy = std::move(copy);
-    t.view.stored = t.copy.data();
-    t.view.rows = count;
+    t.view = {t.copy.data(), count, d, Dtype::f64, 1, 0};
   }
 
   // With one datum left and steady steps to the end, p* only scales: bounds on what was dropped can but fall, and D is that datum.
