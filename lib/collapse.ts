@@ -1,13 +1,15 @@
 /**
- * Collapse: the time below which a generated sample is bound to one datum (memorisation). Three criteria; each result names its own.
+ * Collapse: the time below which a generated sample is bound to one datum (memorisation). Four criteria; each result names its own.
  *   excess-entropy  E H(w(x_t)) = threshold * H(pi), threshold a stated fraction (default 0.05) of alpha = H(pi)/d
  *   cloning         E sum_i w_i^2 = 1/2: half of the pairs of clones end on the same datum
  *   population      f(t) = alpha - I(x_0; x_t)/d = 0 for the population the data were drawn from (Biroli et al. 2024, Eq. 5): a mixture,
  *                   with the class information I(c; x_t) that the published curve drops; for data a Gaussian with their covariance
+ *   trajectory      mean time of the last switch of the nearest datum along reverse trajectories (collapse/trajectory.ts)
  * The empirical excess entropy itself never vanishes at t > 0, hence the threshold.
  */
 import { setImmediate } from "node:timers/promises";
 import type { NdArray } from "./array.js";
+import { trajectoryCollapse, trajectoryCollapseOptionNames, type TrajectoryCollapse, type TrajectoryCollapseOptions } from "./collapse/trajectory.js";
 import { RegimesError, checkChoice, checkOptionNames } from "./errors.js";
 import { crossing, exact, rounded, unavailable, withInterval, type Estimate } from "./estimate.js";
 import type { Field } from "./field.js";
@@ -25,19 +27,19 @@ import {
   type CriticalTime,
   type CurveOptions,
 } from "./regimes.js";
-import { gaussianMixture, symmetricEigen, type Mixture, type Target } from "./target.js";
+import { gaussianMixture, type Mixture, type Target } from "./target.js";
 import { information, populationCollapseTime, surrogateCollapseTime, type Population } from "./theory.js";
 
-export type CollapseCriterion = "excess-entropy" | "cloning" | "population";
+export type CollapseCriterion = "excess-entropy" | "cloning" | "population" | "trajectory";
 
-export const collapseCriteria: readonly CollapseCriterion[] = ["excess-entropy", "cloning", "population"];
+export const collapseCriteria: readonly CollapseCriterion[] = ["excess-entropy", "cloning", "population", "trajectory"];
 
 /** All eigenvalues are computed densely up to this min(n, d). */
 export const largestDenseSpectrum = 4096;
 
-/** Options of `collapseTime`; draws and seed also serve "population" of a mixture without a closed form. */
+/** Options of `collapseTime` for all criteria but "trajectory"; draws and seed also serve "population" of a mixture without a closed form. */
 export interface CollapseOptions extends CurveOptions {
-  readonly criterion: CollapseCriterion;
+  readonly criterion: Exclude<CollapseCriterion, "trajectory">;
   /** "excess-entropy": fraction of alpha in (0, 1), default 0.05. */
   readonly threshold?: number | undefined;
   /** "population" of a mixture: how many data are drawn from it. */
@@ -47,15 +49,23 @@ export interface CollapseOptions extends CurveOptions {
 }
 
 /**
- * The collapse time in OU time by one of three criteria (head of this file). Without a transition there is no value and the status says
- * why. Error bars of "excess-entropy" and "cloning" are over draws for the given data.
+ * The collapse time in OU time by one of four criteria (head of this file). Without a transition there is no value and the status says
+ * why. Error bars of "excess-entropy" and "cloning" are over draws, of "trajectory" over trajectories, for the given data.
  * @throws RegimesError E_DOMAIN for a threshold outside (0, 1) or n <= 0, E_OPTION for options that do not belong to the criterion and
  * for curves of another target; E_SHAPE, E_NONFINITE, E_NOT_PSD for eigenvalues that no covariance of these data can have.
  */
-export async function collapseTime(field: Field, options: CollapseOptions): Promise<CriticalTime> {
+export async function collapseTime(field: Field, options: TrajectoryCollapseOptions): Promise<TrajectoryCollapse>;
+export async function collapseTime(field: Field, options: CollapseOptions): Promise<CriticalTime>;
+export async function collapseTime(field: Field, options: CollapseOptions | TrajectoryCollapseOptions): Promise<CriticalTime | TrajectoryCollapse> {
+  checkChoice("criterion", options?.criterion, collapseCriteria);
+  if (options.criterion === "trajectory") {
+    checkOptionNames(`collapseTime by "trajectory"`, options, trajectoryCollapseOptionNames);
+    const why = nothingToCollapse(field.target);
+    if (why === null) return trajectoryCollapse(field, options);
+    return { ...criticalTime(field.process, unavailable(why), { criterion: "trajectory", method: "not computed" }), distribution: null };
+  }
   checkOptionNames("collapseTime", options, ["criterion", "threshold", "n", "eigenvalues", ...curveOptionNames]);
   const { criterion, threshold, n } = options;
-  checkChoice("criterion", criterion, collapseCriteria);
   if (threshold !== undefined && criterion !== "excess-entropy") {
     throw new RegimesError("E_OPTION", `threshold belongs to criterion "excess-entropy", not to "${criterion}"`);
   }
@@ -305,11 +315,25 @@ async function gaussianInformation(covariances: Mixture["covariances"], k: numbe
             for (let q = 0; q < rank; q++) gram[r * rank + q]! += row * factors[i * rank + q]!;
           }
         }
-        const excess = nonNegative(symmetricEigen(gram, rank).values).reduce((sum, value) => sum + Math.log1p(value), 0);
-        return information(ouTime, { d, variance }) + excess / 2;
+        return information(ouTime, { d, variance }) + logDeterminantAboveOne(gram, rank) / 2;
       };
     }
   }
+}
+
+/** log det(I + G) of a positive semi-definite G [n, n], by Cholesky; overwrites G. */
+function logDeterminantAboveOne(gram: Float64Array, n: number): number {
+  let sum = 0;
+  for (let j = 0; j < n; j++) {
+    // The pivot of I + G in column j is 1 + rest, rest >= 0.
+    const rest = Math.max(0, gram[j * n + j]!);
+    sum += Math.log1p(rest);
+    for (let i = j + 1; i < n; i++) {
+      const factor = gram[i * n + j]! / (1 + rest);
+      for (let k = j + 1; k <= i; k++) gram[i * n + k]! -= factor * gram[k * n + j]!;
+    }
+  }
+  return sum;
 }
 
 /** A covariance has no negative eigenvalue; rounding puts some a little below 0. */

@@ -297,15 +297,17 @@ export function bootstrap(
   return { values: Float64Array.from(found).sort(), missing: resamples - found.length };
 }
 
-/** The 2.5 % and 97.5 % quantiles of ascending values (linear between order statistics, R-7 of Hyndman & Fan 1996). */
+/** Quantile of ascending values, linear between order statistics (R-7 of Hyndman & Fan 1996). */
+export function quantileOf(sorted: ArrayLike<number>, p: number): number {
+  const position = p * (sorted.length - 1);
+  const below = Math.floor(position);
+  const above = Math.min(below + 1, sorted.length - 1);
+  return sorted[below]! + (position - below) * (sorted[above]! - sorted[below]!);
+}
+
+/** The 2.5 % and 97.5 % quantiles of ascending values. */
 export function percentileInterval(sorted: ArrayLike<number>): readonly [low: number, high: number] {
-  const quantile = (p: number): number => {
-    const position = p * (sorted.length - 1);
-    const below = Math.floor(position);
-    const above = Math.min(below + 1, sorted.length - 1);
-    return sorted[below]! + (position - below) * (sorted[above]! - sorted[below]!);
-  };
-  return [quantile(0.025), quantile(0.975)];
+  return [quantileOf(sorted, 0.025), quantileOf(sorted, 0.975)];
 }
 
 /** Uniform numbers in [0, 1) for resampling only (sfc32, Doty-Humphrey 2010); forward draws come from the native generator. */

@@ -90,11 +90,44 @@ export {
   type Schedule,
   type ScoreModel,
   type Start,
+  type TrajectoryOptions,
 } from "./sampler.js";
-export { generation, type Generation, type GenerationOptions } from "./experiments/generation.js";
+export { generation, type Generation, type GenerationOptions } from "./generation.js";
+export {
+  frechetDistance,
+  memorisationRatio,
+  sampleQuality,
+  type GaussianLaw,
+  type Memorisation,
+  type MemorisationOptions,
+  type MeasureName,
+  type MeasureOptions,
+  type SampleQuality,
+} from "./quality.js";
+export {
+  lateStart,
+  secondDifferences,
+  type LateStartComparison,
+  type LateStartCurve,
+  type LateStartOptions,
+  type LateStartPoint,
+  type LateStartStudy,
+  type StartLaw,
+} from "./experiments/late-start.js";
+export {
+  discretisationAudit,
+  type AuditCell,
+  type DiscretisationAudit,
+  type DiscretisationAuditOptions,
+  type MeasuredOrder,
+} from "./experiments/discretisation-audit.js";
+export type { SamplerChoice } from "./experiments/sampler-choice.js";
 export { defaultTimes, regimes, type CriticalTime, type RegimeCurves, type RegimesOptions, type TimesInput } from "./regimes.js";
 export { speciationCriteria, speciationTime, type SpeciationCriterion, type SpeciationOptions } from "./speciation.js";
 export { collapseCriteria, collapseTime, type CollapseCriterion, type CollapseOptions } from "./collapse.js";
+export { clones, type Clones, type ClonesOptions } from "./experiments/clones.js";
+export type { TrajectoryCollapse, TrajectoryCollapseOptions } from "./collapse/trajectory.js";
+export { uTurn, type UTurn, type UTurnOptions } from "./experiments/u-turn.js";
 export * as theory from "./theory.js";
 export { analyze, type Analysis, type AnalysisOptions, type AnalysisStage } from "./analysis.js";
 export { renderGeneration, type GenerationReportOptions } from "./report/generation.js";

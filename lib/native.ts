@@ -149,9 +149,9 @@ export interface NativeSampleResult {
 
 /** A program of reverse dynamics (native/core/operations.h, SimulateRequest). */
 export interface NativeSimulateRequest {
-  /** Five per step. combine: 0, out, first term, number of terms, draw; denoise: 1, out, in, record, 0. */
+  /** Five per step. combine: 0, out, first term, number of terms, draw; denoise: 1, out, in, record, not read. */
   readonly integers: Int32Array;
-  /** Two per step. combine: noise, 0; denoise: a, b. */
+  /** Three per step. combine: noise, 0, 0; denoise: a, b, not read. */
   readonly reals: Float64Array;
   readonly stepCount: number;
   readonly terms: Int32Array;
@@ -274,7 +274,12 @@ export interface NativeAddon {
     progress: Progress,
   ): NativeJob<{ readonly projections: Float64Array<ArrayBuffer> }>;
   /** Eigenvalues (ascending) and vectors (rows) of a symmetric [n, n] matrix. */
-  symmetricEigen(matrix: Float64Array, n: number): { values: Float64Array<ArrayBuffer>; vectors: Float64Array<ArrayBuffer> };
+  symmetricEigen(
+    matrix: Float64Array,
+    n: number,
+    threads: number,
+    progress: Progress,
+  ): NativeJob<{ readonly values: Float64Array<ArrayBuffer>; readonly vectors: Float64Array<ArrayBuffer> }>;
   /** Bytes that V8 counts outside its heap: array buffers, and what the handles said that they hold. */
   externalMemory(): number;
   /** Stops every running job; called when the process exits. */

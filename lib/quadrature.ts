@@ -1,6 +1,6 @@
 /**
- * One-dimensional numerics of the closed forms: an adaptive integral, the mean of a log-concave function under a Gaussian, and the
- * root of a monotone function. Deterministic, nothing to tune.
+ * One-dimensional numerics of the closed forms: an adaptive integral, the mean of a log-concave function under a Gaussian, the
+ * root of a monotone function and the normal distribution function. Deterministic, nothing to tune.
  */
 
 /** Nodes in [0, 1] and weights of the 15-point Kronrod rule, and the weights of the 7-point Gauss rule inside it (QUADPACK qk15). */
@@ -109,3 +109,20 @@ export function monotoneRoot(f: (x: number) => number, low: number, high: number
     else right = middle;
   }
 }
+
+/** Phi(z), the standard normal distribution function, to 1e-15 absolute (Hart 1968, algorithm 5666, as West 2005 gives it). */
+export function normalDistribution(z: number): number {
+  const x = Math.abs(z);
+  if (x > 38) return z > 0 ? 1 : 0;
+  const bell = Math.exp(-0.5 * x * x);
+  const tail =
+    x < 7.07106781186547
+      ? (bell * HART_ABOVE.reduce((sum, coefficient) => sum * x + coefficient, 0)) / HART_BELOW.reduce((sum, coefficient) => sum * x + coefficient, 0)
+      : bell / (x + 1 / (x + 2 / (x + 3 / (x + 4 / (x + 0.65))))) / Math.sqrt(2 * Math.PI);
+  return z > 0 ? 1 - tail : tail;
+}
+
+const HART_ABOVE = [0.0352624965998911, 0.700383064443688, 6.37396220353165, 33.912866078383, 112.079291497871, 221.213596169931, 220.206867912376];
+const HART_BELOW = [
+  0.0883883476483184, 1.75566716318264, 16.064177579207, 86.7807322029461, 296.564248779674, 637.333633378831, 793.826512519948, 440.413735824752,
+];

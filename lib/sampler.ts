@@ -8,18 +8,27 @@
 import { copyRows, type NdArray, type PointsInput } from "./array.js";
 import { RegimesError, checkChoice, checkOptionNames } from "./errors.js";
 import { checkRange, metaOf, type Field, type Meta, type Path, type Precision } from "./field.js";
-import { checkRun, native, nativePaths, runJob, runOptionNames, seedOf, type NativeSimulateResult, type RunOptions } from "./native.js";
+import { checkRun, nativePaths, runJob, runOptionNames, seedOf, threadsOf, type NativeSimulateResult, type RunOptions } from "./native.js";
 import type { Process } from "./process.js";
-import { nodeAt, reverseGrid, type GridOptions, type Node } from "./sampler/grid.js";
-import { interpret, type ScoreModel } from "./sampler/interpret.js";
+import type { Target } from "./target.js";
+import { gridNodes, nodeAt, type GridOptions, type Node } from "./sampler/grid.js";
+import { interpret, noise, type ScoreModel } from "./sampler/interpret.js";
+import { lift, liftedReadings, readingsToLift } from "./sampler/lift.js";
+import { pace, type Pace } from "./sampler/pace.js";
+import { dot, reducedRows, reductionOf, type ComplementStart, type Reduction } from "./sampler/reduction.js";
 import { startDraws, type Start, type StartDraws } from "./sampler/start.js";
 import { samplerStep, type SamplerName, type SamplerParameters } from "./sampler/steps.js";
 import { Trace, type Program } from "./sampler/trace.js";
 
-export { reverseGrid, scheduleNames, type GridOptions, type Node, type Schedule } from "./sampler/grid.js";
+export { gridThrough, reverseGrid, scheduleNames, type GridOptions, type Node, type Schedule } from "./sampler/grid.js";
 export type { ScoreModel } from "./sampler/interpret.js";
+export { reducedField } from "./sampler/reduction.js";
+export { samplingOf, trajectoryOptionNames, type TrajectoryOptions } from "./sampler/trajectories.js";
 export { gaussianOf, type GaussianCovariance, type Start } from "./sampler/start.js";
 export { samplerNames, samplers, type SamplerName, type SamplerParameters } from "./sampler/steps.js";
+
+/** What is read off the state, without a pass over the target. */
+const ofState: readonly string[] = ["states", "norm", "projections"];
 
 const observableNames = ["states", "denoised", "norm", "projections", "logDensity", "entropy", "sumSquares", "nearest", "classWeights", "survivors"] as const;
 
@@ -30,6 +39,8 @@ export type Observable = (typeof observableNames)[number];
 export interface RecordOptions {
   /** Record the state before every `every`-th step, and always the last one; default 1. */
   readonly every?: number | undefined;
+  /** Or record at these times alone, in the process's clock; each must be one of the grid's. */
+  readonly times?: ArrayLike<number> | undefined;
   readonly observe: readonly Observable[];
   /** With "projections": directions u [p, d]; x . u is recorded. */
   readonly directions?: PointsInput | undefined;
@@ -56,6 +67,12 @@ export interface SampleReverseOptions extends RunOptions, GridOptions, SamplerPa
    * steps then cost next to nothing. False evaluates every step anew.
    */
   readonly carry?: boolean | undefined;
+  /**
+   * "auto" (default): mixtures whose Gaussians share one spherical variance run in the span of their centred means, where that is
+   * less than half of the dimensions and a lifted reading ("states", "denoised", "norm", "projections", "logDensity") has at most 64
+   * records; the rest is drawn from its exact law. Same law, other bits, and `reduction` of the result tells. "none": all dimensions.
+   */
+  readonly reduce?: "auto" | "none" | undefined;
 }
 
 /** Readings at the recorded times: only those asked for are there. */
@@ -92,11 +109,13 @@ export interface ReverseRun {
   readonly paths: readonly (Path | "mixed")[];
   /** With state carried along: passes over all data after the first, and evaluations answered from a list, per trajectory. */
   readonly carried: { readonly refreshes: Int32Array<ArrayBuffer>; readonly steps: Int32Array<ArrayBuffer> } | null;
+  /** Dimension that the dynamics ran in, where it was reduced. */
+  readonly reduction: { readonly dimension: number } | null;
   readonly meta: Meta | null;
 }
 
 const optionNames: readonly string[] = [
-  "sampler", "count", "seed", "firstTrajectory", "start", "end", "record", "precision", "batch", "carry",
+  "sampler", "count", "seed", "firstTrajectory", "start", "end", "record", "precision", "batch", "carry", "reduce",
   "steps", "from", "to", "schedule", "eta", "variance", "churn", "corrector", ...runOptionNames,
 ];
 
@@ -109,22 +128,42 @@ export async function sampleReverse(source: Field | ScoreModel, options: SampleR
   const { process, d } = checkSource(source);
   const count = wholeAtLeast("count", options.count, 1);
   const first = wholeAtLeast("firstTrajectory", options.firstTrajectory ?? 0, 0);
+  if (!Number.isSafeInteger(first + count)) throw new RegimesError("E_OPTION", `firstTrajectory is ${first}, too large for ${count} more trajectories`);
   const batch = wholeAtLeast("batch", options.batch ?? 0, 0);
-  const grid = reverseGrid(process, options);
-  const record = checkRecord(options.record, d);
-  const traced = traceRun(process, grid, options, record.every);
+  checkRun(options);
+  threadsOf(options);
+  const rest = pace(options);
+  const grid: Node[] = [];
+  for (const node of gridNodes(process, options)) {
+    grid.push(node);
+    const wait = rest();
+    if (wait !== null) await wait;
+  }
+  const record = checkRecord(options.record, grid, d);
+  const traced = await traceRun(process, grid, options, record, rest);
   const field = "target" in source ? source : null;
-  const start = await startDraws(options.start ?? "standard", grid[0]!, field?.target ?? null, { count, d }, options);
+  const reduction = field === null ? null : await reductionFor(field.target, options, record, traced.recorded.length);
   const places = { times: traced.recorded.map(({ t }) => t), ouTimes: traced.recorded.map(({ ouTime }) => ouTime) };
   const common = { grid, times: Float64Array.from(places.times), ouTimes: Float64Array.from(places.ouTimes), evaluations: traced.program.evaluations };
-  const run: Run = { ...traced, start, count, first, batch, seed: seedOf(options.seed), record };
+  const law = options.start ?? "standard";
+  const given = typeof law === "object" && "data" in law;
+  // A law is drawn from in the reduced dimensions, given rows are projected on them.
+  const where = reduction !== null && !given ? { target: reduction.target, d: reduction.dimension } : { target: field?.target ?? null, d };
+  const start = await startDraws(law, grid[0]!, where.target, { count, d: where.d }, options);
+  const run: Run = { ...traced, grid, start, count, first, batch, seed: seedOf(options.seed), record };
   if (field === null) return { ...common, ...(await ownScore(source as ScoreModel, run, options)) };
-  for (const node of grid) checkRange(start.rows ?? new Float64Array(0), field.target, node);
-  return { ...common, ...(await exactScore(field, run, options)) };
+  const reach = Float64Array.of(start.rows?.reduce((most, value) => Math.max(most, Math.abs(value)), 0) ?? 0);
+  for (const node of grid) {
+    checkRange(reach, field.target, node);
+    const wait = rest();
+    if (wait !== null) await wait;
+  }
+  return { ...common, ...(await (reduction === null ? exactScore(field.target, run, options) : reducedScore(field, reduction, run, options))) };
 }
 
 /** One run, checked. */
 interface Run {
+  readonly grid: readonly Node[];
   readonly program: Program;
   readonly recorded: readonly Node[];
   readonly start: StartDraws;
@@ -136,47 +175,93 @@ interface Run {
 }
 
 interface CheckedRecord {
-  readonly every: number;
-  readonly observe: readonly Observable[];
+  /** Indices of the grid that are recorded. */
+  readonly places: ReadonlySet<number>;
+  readonly observe: readonly string[];
   readonly directions: Float64Array<ArrayBuffer> | null;
   readonly directionCount: number;
 }
 
 type Outcome = Omit<ReverseRun, "grid" | "times" | "ouTimes" | "evaluations">;
 
-/** The program of a sampler over a grid; every = 0 records nothing. */
-function traceRun(process: Process, grid: readonly Node[], options: SampleReverseOptions, every: number): { program: Program; recorded: Node[] } {
+/** The program of a sampler over a grid, recorded at some of its places. */
+async function traceRun(
+  process: Process,
+  grid: readonly Node[],
+  options: SampleReverseOptions,
+  { places, observe }: CheckedRecord,
+  rest: Pace,
+): Promise<{ program: Program; recorded: Node[] }> {
   const middle = (from: Node, to: Node): Node => nodeAt(process, (from.t + to.t) / 2);
   const { eta, variance, churn, corrector } = options;
   const step = samplerStep(options.sampler, { eta, variance, churn, corrector }, { steps: grid.length - 1, middle });
   const end = checkChoice("end", options.end ?? "state", ["state", "denoised"]);
+  const pass = observe.some((name) => !ofState.includes(name));
   const trace = new Trace();
   const recorded: Node[] = [];
   let x = trace.start();
   for (let i = 0; i < grid.length; i++) {
     const node = grid[i]!;
     const last = i === grid.length - 1;
-    if (every > 0 && (last || i % every === 0)) {
-      trace.observe(x, node);
+    if (places.has(i)) {
+      trace.observe(x, node, pass);
       recorded.push(node);
     }
     if (!last) x = trace.keep(step(trace, x, node, grid[i + 1]!));
+    const wait = rest();
+    if (wait !== null) await wait;
   }
   if (end === "denoised") x = trace.denoise(x, grid[grid.length - 1]!);
-  return { program: trace.program(x), recorded };
+  return { program: await trace.program(x, rest), recorded };
 }
 
-async function exactScore(field: Field, run: Run, options: SampleReverseOptions): Promise<Outcome> {
+/** Most records of a reading that has to be lifted: their joint law costs the square of that. */
+const mostLiftedRecords = 64;
+
+/** The reduction that a run is made in, or null. */
+async function reductionFor(target: Target, options: SampleReverseOptions, record: CheckedRecord, records: number): Promise<Reduction | null> {
+  if (checkChoice("reduce", options.reduce ?? "auto", ["auto", "none"]) === "none") return null;
+  const { start } = options;
+  const rotated = typeof start === "object" && "law" in start && (start.covariance ?? "full") !== "full";
+  if (rotated || (records > mostLiftedRecords && readingsToLift(record.observe).length > 0)) return null;
+  return reductionOf(target);
+}
+
+/** A run in the span of the means, and what lies outside it drawn after. */
+async function reducedScore(field: Field, reduction: Reduction, run: Run, options: SampleReverseOptions): Promise<Outcome> {
+  const { record, program, recorded, count, first, seed } = run;
+  void field.target.handle; // Throws once it was disposed of.
+  const [{ rows }, { a, b }] = [run.start, run.grid[0]!];
+  const weightsOnly = record.observe.filter((name) => !(liftedReadings as readonly string[]).includes(name));
+  const inner: Run = {
+    ...run,
+    start: rows === null ? run.start : { ...run.start, rows: reducedRows(reduction, rows, field.d) },
+    record: { ...record, observe: [...weightsOnly, ...readingsToLift(record.observe)], directions: null, directionCount: 0 },
+  };
+  const { result, outcome } = await simulated(reduction.target, inner, options);
+  const standard = run.start.target === null;
+  const start: ComplementStart = { rows, mean: standard ? 0 : a, deviation: standard ? run.start.b : Math.sqrt(a * a * reduction.variance + b * b) };
+  const { x, ...lifted } = await lift(reduction, result, { ...options, ...record, program, recorded, start, seed, first, count });
+  const widths = { d: field.d, classes: field.target.classes, directions: record.directionCount };
+  const observed = observations({ ...result, ...lifted }, [program.records, count], widths);
+  return { ...outcome, samples: { data: x, shape: [count, field.d] }, observed, reduction: { dimension: reduction.dimension } };
+}
+
+async function exactScore(target: Target, run: Run, options: SampleReverseOptions): Promise<Outcome> {
+  return (await simulated(target, run, options)).outcome;
+}
+
+async function simulated(target: Target, run: Run, options: SampleReverseOptions): Promise<{ readonly result: NativeSimulateResult; readonly outcome: Outcome }> {
   const started = performance.now();
-  const { target } = field;
   const { program, start, count, record } = run;
   const precision = checkChoice("precision", options.precision ?? "exact", ["exact", "float64", "fast"]);
   const carry = options.carry ?? target.kind === "points";
+  if (typeof carry !== "boolean") throw new RegimesError("E_OPTION", `carry is ${String(carry)}, need true or false`);
   if (record.observe.includes("classWeights") && target.classes === 0) {
     throw new RegimesError("E_LABELS", "classWeights needs classes: pass labels to openDataset");
   }
   const request = {
-    ...packed(program),
+    ...program,
     seed: run.seed,
     first: run.first,
     count,
@@ -186,47 +271,32 @@ async function exactScore(field: Field, run: Run, options: SampleReverseOptions)
     startTarget: start.target?.handle ?? null,
     startA: start.a,
     startB: start.b,
-    records: program.records,
     observe: record.observe,
     directions: record.directions,
     directionCount: record.directionCount,
     carry,
   };
   const result = await runJob(options, (addon, threads, progress) => addon.simulate(target.handle, request, threads, progress));
-  return {
-    samples: { data: result.x, shape: [count, field.d] },
+  const path = result.path.filter((index) => index !== notEvaluated);
+  const outcome: Outcome = {
+    samples: { data: result.x, shape: [count, target.d] },
     startComponents: start.target === target ? (result.startComponent ?? null) : null,
-    observed: observations(result, [program.records, count], field.d, target.classes, record.directionCount),
-    paths: Array.from(result.path, (index) => nativePaths[index] ?? "mixed"),
+    observed: observations(result, [program.records, count], { d: target.d, classes: target.classes, directions: record.directionCount }),
+    paths: Array.from(path, (index) => nativePaths[index] ?? "mixed"),
     carried: result.refreshes === undefined ? null : { refreshes: result.refreshes, steps: result.carriedSteps! },
-    meta: metaOf(started, options, precision, run.seed, result),
+    reduction: null,
+    meta: metaOf(started, options, precision, run.seed, { ...result, path }),
   };
+  return { result, outcome };
 }
 
-function packed({ steps, registers, result }: Program): Pick<
-  Parameters<ReturnType<typeof native>["simulate"]>[1],
-  "integers" | "reals" | "stepCount" | "terms" | "factors" | "termCount" | "registers" | "result"
-> {
-  const integers = new Int32Array(5 * steps.length);
-  const reals = new Float64Array(2 * steps.length);
-  const terms: number[] = [];
-  const factors: number[] = [];
-  steps.forEach((step, k) => {
-    if (step.kind === "combine") {
-      integers.set([0, step.out, terms.length, step.terms.length, step.draw], 5 * k);
-      reals[2 * k] = step.noise;
-      terms.push(...step.terms);
-      factors.push(...step.factors);
-    } else {
-      integers.set([1, step.out, step.in, step.record, 0], 5 * k);
-      reals.set([step.at.a, step.at.b], 2 * k);
-    }
-  });
-  const lists = { terms: Int32Array.from(terms), factors: Float64Array.from(factors), termCount: terms.length };
-  return { integers, reals, stepCount: steps.length, ...lists, registers, result };
-}
+/** Stands for the path of an observation that needed no pass. */
+const notEvaluated = 255;
 
-function observations(result: NativeSimulateResult, places: readonly [number, number], d: number, classes: number, directions: number): Partial<Observed> {
+type Readings = { readonly [name in keyof NativeSimulateResult]?: NativeSimulateResult[name] | undefined };
+type Widths = { readonly d: number; readonly classes: number; readonly directions: number };
+
+function observations(result: Readings, places: readonly [number, number], { d, classes, directions }: Widths): Partial<Observed> {
   const of = <T>(data: T | undefined, ...width: number[]): NdArray<T> | undefined => (data === undefined ? undefined : { data, shape: [...places, ...width] });
   const all = {
     states: of(result.states, d),
@@ -249,7 +319,11 @@ const ownBatchNumbers = 2 ** 20;
 async function ownScore(model: ScoreModel, run: Run, options: SampleReverseOptions): Promise<Outcome> {
   const { program, start, count, first, seed, record } = run;
   const { d } = model;
-  const fieldOnly = record.observe.filter((name) => name !== "states" && name !== "norm" && name !== "projections");
+  const rest = pace(options);
+  for (const name of ["precision", "carry"] as const) {
+    if (options[name] !== undefined) throw new RegimesError("E_OPTION", `${name} is a matter of exact scores; it does not go with a score of your own`);
+  }
+  const fieldOnly = record.observe.filter((name) => !ofState.includes(name));
   if (fieldOnly.length > 0) throw new RegimesError("E_OPTION", `${fieldOnly[0]} is a reading of a field; of a score of your own "states", "norm" and "projections" can be observed`);
   const places = program.records * count;
   const seen = {
@@ -262,7 +336,7 @@ async function ownScore(model: ScoreModel, run: Run, options: SampleReverseOptio
   for (let done = 0; done < count; done += rows) {
     const part = Math.min(rows, count - done);
     const number = first + done;
-    const begin = start.rows?.slice(done * d, (done + part) * d) ?? native().normals({ seed, first: number, count: part, d, draw: null }).map((z) => start.b * z);
+    const begin = start.rows?.slice(done * d, (done + part) * d) ?? (await noise({ seed, first: number, count: part, d, draw: null }, rest)).map((z) => start.b * z);
     const observe = (index: number, state: Float64Array<ArrayBuffer>): void => {
       const place = index * count + done;
       seen.states?.set(state, place * d);
@@ -276,18 +350,12 @@ async function ownScore(model: ScoreModel, run: Run, options: SampleReverseOptio
     };
     const afterStep = (steps: number): void => {
       checkRun(options);
-      options.onProgress?.((done + (part * steps) / program.steps.length) / count);
+      options.onProgress?.((done + (part * steps) / program.stepCount) / count);
     };
-    samples.set(await interpret(program, model, { start: begin, count: part, first: number, seed }, observe, afterStep), done * d);
+    samples.set(await interpret(program, model, { start: begin, count: part, first: number, seed }, observe, afterStep, rest), done * d);
   }
-  const observed = observations({ ...seen } as NativeSimulateResult, [program.records, count], d, 0, record.directionCount);
-  return { samples: { data: samples, shape: [count, d] }, startComponents: null, observed, paths: [], carried: null, meta: null };
-}
-
-function dot(u: Float64Array, v: Float64Array): number {
-  let sum = 0;
-  for (let j = 0; j < u.length; j++) sum += u[j]! * v[j]!;
-  return sum;
+  const observed = observations(seen, [program.records, count], { d, classes: 0, directions: record.directionCount });
+  return { samples: { data: samples, shape: [count, d] }, startComponents: null, observed, paths: [], carried: null, reduction: null, meta: null };
 }
 
 // ---- checks -----------------------------------------------------------------------------------------------------------------
@@ -302,16 +370,30 @@ function checkSource(source: Field | ScoreModel): { readonly process: Process; r
   return source;
 }
 
-function checkRecord(record: RecordOptions | undefined, d: number): CheckedRecord {
-  if (record === undefined) return { every: 0, observe: [], directions: null, directionCount: 0 };
-  checkOptionNames("record", record, ["every", "observe", "directions"]);
-  const every = wholeAtLeast("record.every", record.every ?? 1, 1);
+function checkRecord(record: RecordOptions | undefined, grid: readonly Node[], d: number): CheckedRecord {
+  if (record === undefined) return { places: new Set(), observe: [], directions: null, directionCount: 0 };
+  checkOptionNames("record", record, ["every", "times", "observe", "directions"]);
   if (!Array.isArray(record.observe)) throw new RegimesError("E_OPTION", `record.observe is ${String(record.observe)}, need an array of ${observableNames.join(", ")}`);
   for (const name of record.observe as readonly Observable[]) checkChoice("observe", name, observableNames);
   const wanted = record.observe.includes("projections");
   if (wanted !== (record.directions !== undefined)) throw new RegimesError("E_OPTION", `observe "projections" and record.directions go together`);
   const directions = record.directions === undefined ? null : copyRows("directions", record.directions, d);
-  return { every, observe: record.observe, directions: directions?.data ?? null, directionCount: directions?.rows ?? 0 };
+  return { places: recordedPlaces(record, grid), observe: record.observe, directions: directions?.data ?? null, directionCount: directions?.rows ?? 0 };
+}
+
+function recordedPlaces({ every, times }: RecordOptions, grid: readonly Node[]): ReadonlySet<number> {
+  if (times === undefined) {
+    const step = wholeAtLeast("record.every", every ?? 1, 1);
+    return new Set(grid.flatMap((_, i) => (i === grid.length - 1 || i % step === 0 ? [i] : [])));
+  }
+  if (every !== undefined) throw new RegimesError("E_OPTION", "record.every does not go with record.times, which say all");
+  return new Set(
+    Array.from(times, (t) => {
+      const place = grid.findIndex((node) => node.t === t);
+      if (place < 0) throw new RegimesError("E_DOMAIN", `record.times has ${t}, which is not a time of the grid: see reverseGrid, or pass a schedule of times`);
+      return place;
+    }),
+  );
 }
 
 function wholeAtLeast(name: string, value: number, least: number): number {

@@ -214,12 +214,9 @@ export async function sampleTarget(target: Target, n: number, options: SampleTar
   return openDataset({ data: rows, shape: [n, d] }, { labels, name: `${n} draws, seed ${key}`, signal, threads });
 }
 
-/**
- * Eigenvalues (ascending) and eigenvectors (rows, [n, n]) of a small symmetric matrix; synchronous.
- * @throws RegimesError E_NONFINITE.
- */
-export function symmetricEigen(matrix: Float64Array, n: number): { values: Float64Array<ArrayBuffer>; vectors: Float64Array<ArrayBuffer> } {
-  return calling(() => native().symmetricEigen(matrix, n));
+/** Eigenvalues (ascending) and eigenvectors (rows, [n, n]) of a symmetric matrix. @throws RegimesError E_NONFINITE. */
+export function symmetricEigen(matrix: Float64Array, n: number, run: RunOptions = {}): Promise<{ readonly values: Float64Array<ArrayBuffer>; readonly vectors: Float64Array<ArrayBuffer> }> {
+  return runJob(run, (addon, threads, progress) => addon.symmetricEigen(matrix, n, threads, progress));
 }
 
 type TargetParts = Omit<Target, "spectrum" | "allEigenvalues" | "covariance" | "classSpectrum" | "project" | "dispose" | typeof Symbol.dispose>;

@@ -55,12 +55,14 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   theory: ["process"],
   field: ["process", "target", "native"],
   sampler: ["field", "process", "target", "native"],
+  quality: ["components", "target", "native"],
+  experiments: ["quality", ...estimators, "sampler", "regimes", "field", "target", "data", "process", "theory", "native"],
   regimes: ["field", "process", "target", "native"],
   speciation: ["regimes", "field", "target", "process", "theory", "native"],
-  collapse: ["regimes", "field", "target", "process", "theory", "native"],
-  experiments: [...estimators, "sampler", "regimes", "field", "target", "data", "process", "theory", "native"],
+  collapse: ["sampler", "regimes", "field", "target", "process", "theory", "native"],
+  generation: [...estimators, "sampler", "regimes", "field", "target", "native"],
   analysis: [...estimators, "regimes", "field", "target", "data", "process", "theory", "citations", "native"],
-  report: ["analysis", "experiments", "citations", "process"],
+  report: ["analysis", "generation", "experiments", "citations", "process"],
   cli: ["index", "report", "native"],
 };
 

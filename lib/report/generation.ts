@@ -1,6 +1,6 @@
 /** Reverse trajectories as a page of their own: their paths, their images, and when each settled on a class and on a datum. */
 import { checkOptionNames } from "../errors.js";
-import type { Generation } from "../experiments/generation.js";
+import type { Generation } from "../generation.js";
 import { type Layout, type Mark, element, emptyDrawing, finish, layoutWidth, text } from "./chart.js";
 import { type AbsentFigure, DASHES, type Figure, timeAxis } from "./curve.js";
 import { greyPng } from "./image.js";

@@ -30,9 +30,18 @@ export interface GridOptions {
 
 /** The steps + 1 noise levels of a run, noisiest first. @throws RegimesError E_OPTION, E_DOMAIN. */
 export function reverseGrid(process: Process, options: GridOptions): Node[] {
+  return [...gridNodes(process, options)];
+}
+
+/** The same one by one: a long grid takes its time. */
+export function* gridNodes(process: Process, options: GridOptions): Generator<Node, void> {
   const { schedule = "log-snr" } = options;
-  if (typeof schedule === "object" && !("karras" in schedule)) return ownGrid(process, schedule, options);
-  const spread = spreadOf(typeof schedule === "string" ? checkChoice("schedule", schedule, scheduleNames) : { karras: schedule.karras });
+  const isObject = typeof schedule === "object" && schedule !== null;
+  if (isObject && "length" in schedule) return yield* ownGrid(process, schedule, options);
+  if (typeof schedule !== "string" && !(isObject && "karras" in schedule)) {
+    throw new RegimesError("E_OPTION", `schedule is ${String(schedule)}, need one of ${scheduleNames.join(", ")}, {karras: rho}, or an array of times`);
+  }
+  const spread = spreadOf(typeof schedule === "string" ? checkChoice("schedule", schedule, scheduleNames) : schedule);
   const { steps } = options;
   if (steps === undefined || !Number.isSafeInteger(steps) || steps < 1 || steps > 1e6) {
     throw new RegimesError("E_OPTION", `steps is ${steps}, need a whole number from 1 to 1e6`);
@@ -43,28 +52,52 @@ export function reverseGrid(process: Process, options: GridOptions): Node[] {
     throw new RegimesError("E_DOMAIN", `a reverse run goes from much noise to little: from is ${first.t}, to is ${last.t}, need to < from`);
   }
   const [begin, end] = [spread.of(first), spread.of(last)];
-  return Array.from({ length: steps + 1 }, (_, i) => {
-    if (i === 0) return first;
-    if (i === steps) return last;
-    return spread.node(process, begin + (i / steps) * (end - begin));
-  });
+  yield first;
+  for (let i = 1; i < steps; i++) yield spread.node(process, begin + (i / steps) * (end - begin));
+  yield last;
 }
 
-function ownGrid(process: Process, times: ArrayLike<number>, options: GridOptions): Node[] {
+/**
+ * `reverseGrid` with further times on it, which lie inside its range; a node that is one of them up to rounding gives way.
+ * @throws RegimesError E_DOMAIN for a time outside.
+ */
+export function gridThrough(process: Process, options: GridOptions, times: ArrayLike<number>): Node[] {
+  const grid = reverseGrid(process, options);
+  const near = (left: Node, right: Node): boolean => Math.abs(left.ouTime - right.ouTime) <= 1e-9 * right.ouTime;
+  for (const t of Array.from(times)) {
+    const node = nodeAt(process, t);
+    const [first, last] = [grid[0]!, grid[grid.length - 1]!];
+    const inside = node.ouTime < first.ouTime && node.ouTime > last.ouTime;
+    if (!inside && !near(node, first) && !near(node, last)) throw new RegimesError("E_DOMAIN", `time ${t} is not between ${first.t} and ${last.t}, the ends of the run`);
+    const place = grid.findIndex((other) => near(node, other) || other.ouTime < node.ouTime);
+    grid.splice(place, near(node, grid[place]!) ? 1 : 0, node);
+  }
+  return grid;
+}
+
+function* ownGrid(process: Process, times: ArrayLike<number>, options: GridOptions): Generator<Node, void> {
   for (const name of ["steps", "from", "to"] as const) {
     if (options[name] !== undefined) throw new RegimesError("E_OPTION", `${name} does not go with a schedule of times, which says all`);
   }
-  if (times.length < 2) throw new RegimesError("E_OPTION", `the schedule has ${times.length} times, need at least 2`);
-  const nodes = Array.from(times, (t) => nodeAt(process, t));
-  const wrong = nodes.findIndex(({ ouTime }, i) => i > 0 && !(ouTime < nodes[i - 1]!.ouTime));
-  if (wrong >= 0) throw new RegimesError("E_DOMAIN", `schedule[${wrong}] is ${times[wrong]}, need less noise than before it, ${times[wrong - 1]}`);
-  return nodes;
+  if (!(times.length >= 2)) throw new RegimesError("E_OPTION", `the schedule has ${times.length} times, need at least 2`);
+  let before: Node | undefined;
+  for (let i = 0; i < times.length; i++) {
+    const node = nodeAt(process, times[i]!);
+    if (before !== undefined && !(node.ouTime < before.ouTime)) {
+      throw new RegimesError("E_DOMAIN", `schedule[${i}] is ${node.t}, need less noise than before it, at ${before.t}`);
+    }
+    yield node;
+    before = node;
+  }
 }
 
 /** The noise level of a time in the clock of the process. @throws RegimesError E_DOMAIN. */
 export function nodeAt(process: Process, t: number): Node {
   if (typeof t !== "number") throw new RegimesError("E_DOMAIN", `a time is ${String(t)}, need a number in the clock of the process`);
-  return { t, ouTime: process.ouTime(t), ...process.marginal(t) };
+  const ouTime = process.ouTime(t);
+  const { a, b } = process.marginal(t);
+  if (a > 0 && a < Infinity && b > 0 && b < Infinity) return { t, ouTime, a, b };
+  throw new RegimesError("E_DOMAIN", `${process.name}: a is ${a} and b is ${b} at t = ${t}, need positive finite numbers for a reverse run`);
 }
 
 function spreadOf(schedule: (typeof scheduleNames)[number] | { readonly karras: number }): {

@@ -1,9 +1,10 @@
 /** Runs a program with a score that is JavaScript's: the same arithmetic as native/core/simulate.cpp, all trajectories of a batch at a time. */
 import { checkFinite } from "../array.js";
 import { RegimesError } from "../errors.js";
-import { native } from "../native.js";
+import { native, type NativeAddon } from "../native.js";
 import { ouTimeFrom, type Process } from "../process.js";
-import type { Level, Program } from "./trace.js";
+import type { Pace } from "./pace.js";
+import { instruction, type Level, type Program } from "./trace.js";
 
 /** A score of one's own: grad log p_t(x) for a batch of rows x [batch, d] at time t of `process`, as [batch, d] numbers. */
 export interface ScoreModel {
@@ -27,11 +28,12 @@ export async function interpret(
   { start, count, first, seed }: Batch,
   observe: (record: number, state: Float64Array<ArrayBuffer>) => void,
   afterStep: (done: number) => void,
+  rest: Pace,
 ): Promise<Float64Array<ArrayBuffer>> {
   const { d } = model;
-  const registers = Array.from({ length: program.registers }, () => new Float64Array(count * d));
-  registers[0]!.set(start);
-  for (const [k, step] of program.steps.entries()) {
+  const registers: Float64Array<ArrayBuffer>[] = [start];
+  for (let k = 0; k < program.stepCount; k++) {
+    const step = instruction(program, k);
     if (step.kind === "combine") {
       const sum = new Float64Array(count * d);
       step.terms.forEach((term, j) => {
@@ -40,7 +42,7 @@ export async function interpret(
         for (let i = 0; i < sum.length; i++) sum[i]! += factor * from[i]!;
       });
       if (step.noise !== 0) {
-        const z = native().normals({ seed, first, count, d, draw: step.draw });
+        const z = await noise({ seed, first, count, d, draw: step.draw }, rest);
         for (let i = 0; i < sum.length; i++) sum[i]! += step.noise * z[i]!;
       }
       registers[step.out] = sum;
@@ -51,8 +53,26 @@ export async function interpret(
       if (step.out >= 0) registers[step.out] = await denoised(model, state, count, step.at);
     }
     afterStep(k + 1);
+    await rest();
   }
-  return registers[program.result]!;
+  const result = registers[program.result]!;
+  checkFinite("the state at the end", result, d);
+  return result;
+}
+
+/** Numbers drawn at a time: about a millisecond. */
+const drawnAtOnce = 2 ** 16;
+
+/** Standard normals [count, d] of a draw, or (null) of a start: those of native trajectories. */
+export async function noise(wanted: Parameters<NativeAddon["normals"]>[0], rest: Pace): Promise<Float64Array<ArrayBuffer>> {
+  const { first, count, d } = wanted;
+  const z = new Float64Array(count * d);
+  const rows = Math.max(1, Math.floor(drawnAtOnce / d));
+  for (let done = 0; done < count; done += rows) {
+    z.set(native().normals({ ...wanted, first: first + done, count: Math.min(rows, count - done) }), done * d);
+    await rest();
+  }
+  return z;
 }
 
 /** D = (x + b^2 s) / a in the scale of the model's own process, where the state is x scaled to its a. */

@@ -31,7 +31,7 @@ export interface StartDraws {
 }
 
 /** The start of `count` trajectories at the level `node`; `target` is null for a score of one's own. */
-export async function startDraws(start: Start, node: Node, target: Target | null, shape: { readonly count: number; readonly d: number }, run: RunOptions): Promise<StartDraws> {
+export async function startDraws(start: Start, node: Node, target: Target | null, shape: { readonly count: number; readonly d: number }, { signal, threads }: RunOptions): Promise<StartDraws> {
   const { a, b } = node;
   if (typeof start === "object" && "data" in start) {
     const { data, rows } = copyRows("start", start, shape.d);
@@ -40,11 +40,14 @@ export async function startDraws(start: Start, node: Node, target: Target | null
   }
   if (typeof start === "object") checkOptionNames("start", start, ["law", "covariance", "rank"]);
   const law = checkChoice("start", typeof start === "string" ? start : start.law, lawNames);
+  const options: { covariance?: GaussianCovariance; rank?: number } = typeof start === "object" ? start : {};
+  if (law !== "gaussian" && (options.covariance !== undefined || options.rank !== undefined)) {
+    throw new RegimesError("E_OPTION", `covariance and rank go with the start "gaussian", not with "${law}"`);
+  }
   if (law === "standard") return { rows: null, target: null, a: 0, b: Math.hypot(a, b) };
   if (target === null) throw new RegimesError("E_OPTION", `start "${law}" needs a field; with a score of your own, pass "standard" or the states`);
   if (law === "marginal") return { rows: null, target, a, b };
-  const options = typeof start === "object" ? start : {};
-  return { rows: null, target: await gaussianOf(target, options, run), a, b };
+  return { rows: null, target: await gaussianOf(target, options, { signal, threads }), a, b };
 }
 
 /**

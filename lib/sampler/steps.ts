@@ -88,7 +88,7 @@ function given(parameters: SamplerParameters): SamplerParameters {
 }
 
 function inRange(name: string, value: number, low: number, high: number): number {
-  if (value >= low && value <= high) return value;
+  if (typeof value === "number" && value >= low && value <= high) return value;
   throw new RegimesError("E_OPTION", `${name} is ${String(value)}, need a number from ${low} to ${high}`);
 }
 
@@ -159,6 +159,7 @@ function heun(churn: SamplerParameters["churn"], { steps }: RunShape): Step {
   const { amount = 0, sigmaMin = 0, sigmaMax = Infinity, noise = 1 } = churn ?? {};
   const gamma = Math.min(inRange("the amount of churn", amount, 0, 1e9) / steps, Math.SQRT2 - 1);
   if (!(noise >= 0 && noise < Infinity)) throw new RegimesError("E_OPTION", `the noise of churn is ${noise}, need a number >= 0`);
+  if (!(sigmaMin <= sigmaMax)) throw new RegimesError("E_OPTION", `churn acts from sigmaMin ${sigmaMin} to sigmaMax ${sigmaMax}, need numbers in this order`);
   return (trace, x, from, to) => {
     const sigma = from.b / from.a;
     const next = to.b / to.a;

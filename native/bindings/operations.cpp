@@ -216,17 +216,14 @@ Napi::Value dataset_statistics(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value symmetric_eigen(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
   const int64_t n = info[1].ToNumber().Int64Value();
-  std::vector<double> matrix = doubles(info[0], "matrix", n * n);
-  Napi::Float64Array values = new_doubles(env, n);
-  Napi::Float64Array vectors = new_doubles(env, n * n);
-  const Status status = regimes::symmetric_eigen(std::move(matrix), n, values.Data(), vectors.Data());
-  if (!status.ok()) throw status_error(env, status);
-  Napi::Object out = Napi::Object::New(env);
-  out.Set("values", values);
-  out.Set("vectors", vectors);
-  return out;
+  const auto matrix = std::make_shared<std::vector<double>>(doubles(info[0], "matrix", n * n));
+  auto job = make_job(info, 2);
+  double* values = job->real_output("values", n);
+  double* vectors = job->real_output("vectors", n * n);
+  return Job::start(std::move(job), [matrix, n, values, vectors](const Execution& execution) {
+    return regimes::symmetric_eigen(std::move(*matrix), n, values, vectors, execution);
+  });
 }
 
 }  // namespace regimes::bindings

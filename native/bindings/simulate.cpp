@@ -13,26 +13,43 @@ namespace {
 
 // The inputs of a simulation, which live as long as the job.
 struct Inputs {
+  std::vector<int32_t> integers, terms;
+  std::vector<double> reals, factors, start, directions;
   std::vector<ReverseStep> steps;
-  std::vector<int32_t> terms;
-  std::vector<double> factors, start, directions;
   std::shared_ptr<TargetMemory> start_target;
   SimulateRequest request;
 };
 
-// lib/native.ts: five integers and two reals per step.
-constexpr int64_t integers_per_step = 5, reals_per_step = 2;
+// lib/native.ts: five integers and three reals per step.
+constexpr size_t integers_per_step = 5, reals_per_step = 3;
 
-void read_program(const Napi::Object& request, Inputs& inputs) {
+void copy_program(const Napi::Object& request, Inputs& inputs) {
   const int64_t count = whole(request, "stepCount"), terms = whole(request, "termCount");
-  const auto whole_numbers = integers(request.Get("integers"), "integers", count * integers_per_step);
-  const auto reals = doubles(request.Get("reals"), "reals", count * reals_per_step);
+  inputs.integers = integers(request.Get("integers"), "integers", count * static_cast<int64_t>(integers_per_step));
+  inputs.reals = doubles(request.Get("reals"), "reals", count * static_cast<int64_t>(reals_per_step));
   inputs.terms = integers(request.Get("terms"), "terms", terms);
   inputs.factors = doubles(request.Get("factors"), "factors", terms);
-  for (int64_t k = 0; k < count; ++k) {
-    const int32_t* i = whole_numbers.data() + k * integers_per_step;
-    const double* x = reals.data() + k * reals_per_step;
-    ReverseStep step;
+  inputs.request.terms = inputs.terms.data();
+  inputs.request.factors = inputs.factors.data();
+  inputs.request.step_count = count;
+  inputs.request.registers = static_cast<int32_t>(whole(request, "registers"));
+  inputs.request.result = static_cast<int32_t>(whole(request, "result"));
+}
+
+int64_t evaluations(const Inputs& inputs) {
+  int64_t count = 0;
+  for (size_t k = 0; k < inputs.integers.size(); k += integers_per_step) count += inputs.integers[k] == 1;
+  return count;
+}
+
+// On the job's thread: a long program takes its time.
+Status unpack_program(Inputs& inputs) {
+  const auto terms = static_cast<int64_t>(inputs.terms.size());
+  inputs.steps.resize(static_cast<size_t>(inputs.request.step_count));
+  for (size_t k = 0; k < inputs.steps.size(); ++k) {
+    const int32_t* i = inputs.integers.data() + k * integers_per_step;
+    const double* x = inputs.reals.data() + k * reals_per_step;
+    ReverseStep& step = inputs.steps[k];
     step.out = i[1];
     if (i[0] == 0) {
       step.first_term = i[2];
@@ -40,7 +57,7 @@ void read_program(const Napi::Object& request, Inputs& inputs) {
       step.draw = static_cast<uint32_t>(i[4]);
       step.noise = x[0];
       const bool inside = step.first_term >= 0 && step.term_count >= 0 && int64_t{step.first_term} + step.term_count <= terms;
-      if (!inside) throw coded_error(request.Env(), "E_SHAPE", "a step has terms that are not there");
+      if (!inside) return Status::failure(Code::shape, "a step has terms that are not there");
     } else {
       step.kind = ReverseStep::Kind::denoise;
       step.in = i[2];
@@ -48,14 +65,9 @@ void read_program(const Napi::Object& request, Inputs& inputs) {
       step.a = x[0];
       step.b = x[1];
     }
-    inputs.steps.push_back(step);
   }
   inputs.request.steps = inputs.steps.data();
-  inputs.request.step_count = count;
-  inputs.request.terms = inputs.terms.data();
-  inputs.request.factors = inputs.factors.data();
-  inputs.request.registers = static_cast<int32_t>(whole(request, "registers"));
-  inputs.request.result = static_cast<int32_t>(whole(request, "result"));
+  return {};
 }
 
 void add_outputs(const Napi::Object& request, const Target& target, Job& job, Inputs& inputs) {
@@ -87,9 +99,7 @@ void add_outputs(const Napi::Object& request, const Target& target, Job& job, In
     seen.projections = want("projections", seen.direction_count);
   }
   r.x = job.real_output("x", r.count * d);
-  r.path = job.byte_output("path", std::count_if(inputs.steps.begin(), inputs.steps.end(), [](const ReverseStep& step) {
-    return step.kind == ReverseStep::Kind::denoise;
-  }));
+  r.path = job.byte_output("path", evaluations(inputs));
   if (flag(request, "carry")) {
     r.carry.wanted = true;
     r.carry.refreshes = job.integer_output("refreshes", r.count);
@@ -105,7 +115,7 @@ Napi::Value simulate(const Napi::CallbackInfo& info) {
   const Napi::Object request = info[1].As<Napi::Object>();
   const auto inputs = std::make_shared<Inputs>();
   SimulateRequest& r = inputs->request;
-  read_program(request, *inputs);
+  copy_program(request, *inputs);
   r.seed = seed(request, "seed");
   r.first = static_cast<uint64_t>(whole(request, "first"));
   r.count = whole(request, "count");
@@ -129,6 +139,8 @@ Napi::Value simulate(const Napi::CallbackInfo& info) {
 
   const Backend& chosen = backend(env);
   const auto work = prepared(target, [target, inputs, &chosen](const Execution& execution) {
+    const Status status = unpack_program(*inputs);
+    if (!status.ok()) return status;
     return with_layouts(*target, inputs->request.precision, execution,
                         [&](const Target& use) { return regimes::simulate(chosen, use, inputs->request, execution); });
   });

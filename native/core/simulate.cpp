@@ -17,7 +17,10 @@ namespace {
 
 constexpr int64_t most_rows = 256;                   // of a block: what one pass over the data serves well
 constexpr int64_t register_bytes = int64_t{1} << 27;  // of the registers of a block
-constexpr double largest_state = 1e150;              // squares stay finite
+constexpr int64_t few_numbers = 4;                    // fewer than a vector kernel makes at once: the definition is faster
+
+// Squared distances over 2 b^2 from a state up to here stay finite, beside components that were checked with the request.
+double largest_state(double b, int64_t d) { return std::min(1e150, 1e152 * b / std::sqrt(static_cast<double>(d))); }
 
 Status check(const Target& target, const SimulateRequest& request) {
   const auto wrong = [](const char* what, int64_t step) { return Status::failure(Code::shape, std::string(what) + " at step " + std::to_string(step)); };
@@ -59,11 +62,14 @@ class Simulation {
     const int threads = execution_.threads;
     const int64_t bytes_of_row = (request_.registers + 1) * d_ * static_cast<int64_t>(sizeof(double));
     const int64_t share = (request_.count + threads - 1) / threads;
-    const int64_t rows = std::clamp<int64_t>(std::min(share, register_bytes / bytes_of_row), 1, request_.batch > 0 ? request_.batch : most_rows);
-    const int64_t blocks = (request_.count + rows - 1) / rows;
+    const int64_t most = std::clamp<int64_t>(std::min(share, register_bytes / bytes_of_row), 1, request_.batch > 0 ? request_.batch : most_rows);
+    int64_t blocks = (request_.count + most - 1) / most;
+    if (blocks > threads) blocks = std::min((blocks + threads - 1) / threads * threads, request_.count);  // no thread ends early
+    const int64_t rows = (request_.count + blocks - 1) / blocks;
+    blocks = (request_.count + rows - 1) / rows;
     total_ = request_.count * std::max<int64_t>(1, request_.step_count);
     ThreadPool pool(blocks > 1 ? threads : 1);
-    inner_.threads = blocks > 1 ? 1 : threads;
+    inner_.threads = static_cast<int>(std::max<int64_t>(1, threads / blocks));
     inner_.stop = execution_.stop;
     alone_.stop = execution_.stop;
     pool.run(blocks, [&](int64_t block, int) {
@@ -96,14 +102,15 @@ class Simulation {
     std::vector<double> z(static_cast<size_t>(d_));
     Status status = start(first, rows, block.registers.data());
     for (int64_t k = 0; status.ok() && k < request_.step_count && !block.together.empty(); ++k) {
-      if (stopped()) return Status::failure(Code::cancelled, "");
       const ReverseStep& step = request_.steps[k];
-      advanced(static_cast<int64_t>(block.together.size()));
+      const auto going = static_cast<int64_t>(block.together.size());
       if (step.kind == ReverseStep::Kind::combine) {
-        for (const int64_t row : block.together) combine(step, block, row, z.data());
+        for (int64_t i = 0; i < going && !execution_.cancelled(); ++i) combine(step, block, block.together[i], z.data());
       } else {
         status = denoise(k, block, first, rows, nullptr);
       }
+      if (stopped()) return Status::failure(Code::cancelled, "");
+      advanced(going);
     }
     if (status.ok() && !block.left.empty()) {
       std::mutex mutex;
@@ -115,7 +122,9 @@ class Simulation {
         if (status.ok() || status.code == Code::cancelled) status = end;
       });
     }
-    if (status.ok() && request_.x != nullptr) std::copy_n(block.registers.data() + request_.result * rows * d_, rows * d_, request_.x + first * d_);
+    const double* end = block.registers.data() + request_.result * rows * d_;
+    if (status.ok()) status = in_range(end, first, rows, largest_state(1, d_), "the end");
+    if (status.ok() && request_.x != nullptr) std::copy_n(end, rows * d_, request_.x + first * d_);
     return status;
   }
 
@@ -145,6 +154,23 @@ class Simulation {
     if (execution_.progress) execution_.progress(static_cast<double>(done) / static_cast<double>(total_));
   }
 
+  Status in_range(const double* x, int64_t first, int64_t rows, double largest, const std::string& where) const {
+    // Their squares first, in which the loop becomes vectors.
+    double sums[8] = {};
+    int64_t at = 0;
+    for (; at + 8 <= rows * d_; at += 8) {
+      for (int part = 0; part < 8; ++part) sums[part] += x[at + part] * x[at + part];
+    }
+    for (; at < rows * d_; ++at) sums[0] += x[at] * x[at];
+    if (std::accumulate(sums, sums + 8, 0.0) <= largest * largest) return {};
+    for (int64_t i = 0; i < rows * d_; ++i) {
+      if (std::abs(x[i]) <= largest) continue;
+      return Status::failure(Code::nonfinite, "trajectory " + std::to_string(request_.first + static_cast<uint64_t>(first + i / d_)) +
+                                                  " left the range of float64 before " + where);
+    }
+    return {};
+  }
+
   Status start(int64_t first, int64_t rows, double* x) const {
     const uint64_t number = request_.first + static_cast<uint64_t>(first);
     if (request_.start.data != nullptr) {
@@ -156,8 +182,8 @@ class Simulation {
       if (request_.start_component != nullptr) draws.component = request_.start_component + first;
       return sample(*request_.start_target, draws, inner_);
     }
-    for (int64_t r = 0; r < rows; ++r) {
-      backend_.normals(request_.seed, number + static_cast<uint64_t>(r), step_noise, d_, x + r * d_);
+    for (int64_t r = 0; r < rows && !execution_.cancelled(); ++r) {
+      draw_normals_(request_.seed, number + static_cast<uint64_t>(r), step_noise, d_, x + r * d_);
       for (int64_t j = 0; j < d_; ++j) x[r * d_ + j] *= request_.start_b;
     }
     return {};
@@ -168,7 +194,7 @@ class Simulation {
     const double* factors = request_.factors + step.first_term;
     const auto row = [&](int32_t index) { return block.registers.data() + (index * block.rows + r) * d_; };
     double* out = row(step.out);
-    if (step.noise != 0) backend_.normals(request_.seed, request_.first + static_cast<uint64_t>(block.first + r), step.draw, d_, z);
+    if (step.noise != 0) draw_normals_(request_.seed, request_.first + static_cast<uint64_t>(block.first + r), step.draw, d_, z);
     // The sum of the first three terms in one sweep; the register written may be one of those read.
     const int32_t count = step.term_count;
     const double* const p[3] = {count > 0 ? row(terms[0]) : out, count > 1 ? row(terms[1]) : out, count > 2 ? row(terms[2]) : out};
@@ -195,12 +221,8 @@ class Simulation {
     const auto at = [&](int32_t index) { return block.registers.data() + (index * block.rows + first - block.first) * d_; };
     const double* x = at(step.in);
     double* out = step.out < 0 ? nullptr : at(step.out);
-    for (int64_t i = inside(x, rows * d_) ? rows * d_ : 0; i < rows * d_; ++i) {
-      if (!(std::abs(x[i]) <= largest_state)) {
-        return Status::failure(Code::nonfinite, "trajectory " + std::to_string(request_.first + static_cast<uint64_t>(first + i / d_)) +
-                                                    " left the range of float64 at evaluation " + std::to_string(evaluation));
-      }
-    }
+    const Status fit = in_range(x, first, rows, largest_state(step.b, d_), "evaluation " + std::to_string(evaluation));
+    if (!fit.ok()) return fit;
     const Observations& seen = request_.observed;
     PosteriorRequest pass;
     pass.x = {x, rows, d_};
@@ -261,19 +283,6 @@ class Simulation {
     return status;
   }
 
-  // Whether no value can be out of range: by the sum of squares, in which loops become vectors.
-  static bool inside(const double* x, int64_t count) {
-    double sums[8] = {};
-    int64_t i = 0;
-    for (; i + 8 <= count; i += 8) {
-      for (int part = 0; part < 8; ++part) sums[part] += x[i + part] * x[i + part];
-    }
-    for (; i < count; ++i) sums[0] += x[i] * x[i];
-    double total = 0;
-    for (const double sum : sums) total += sum;
-    return total <= largest_state * largest_state;
-  }
-
   // What is read off the state itself.
   void observe(int64_t place, int64_t rows, const double* x, const double* denoised) const {
     const Observations& seen = request_.observed;
@@ -306,6 +315,7 @@ class Simulation {
   const SimulateRequest& request_;
   const Execution& execution_;
   const int64_t d_;
+  const Normals draw_normals_ = d_ <= few_numbers ? Normals{normals} : backend_.normals;
   std::vector<int64_t> evaluation_of_;  // [steps]
   CarryPlan plan_;                      // where something may be carried
   Execution inner_;  // of the operations inside a block: no progress of their own

@@ -334,13 +334,15 @@ Status project(const Target& target, const ProjectRequest& request, const Execut
     const Status status = compute_moments(target, of_class, pool, execution, moments);
     if (!status.ok()) return status;
   }
-  std::vector<double> rows(pool.size() * d);
-  constexpr int64_t grain = 64;
+  // Sixteen rows meet a vector while it is in cache.
+  constexpr int64_t grain = 16;
+  std::vector<double> rows(pool.size() * grain * d);
   pool.run((target.n + grain - 1) / grain, [&](int64_t task, int worker) {
-    double* y = rows.data() + worker * d;
-    for (int64_t i = task * grain; i < std::min((task + 1) * grain, target.n) && !execution.cancelled(); ++i) {
-      load_centred(moments.rows, i, 0, d, moments.centre(i), 1, y);
-      for (int64_t j = 0; j < count; ++j) request.out[i * count + j] = dot(y, request.vectors.row(j), d);
+    double* block = rows.data() + worker * grain * d;
+    const int64_t first = task * grain, end = std::min(first + grain, target.n);
+    for (int64_t i = first; i < end; ++i) load_centred(moments.rows, i, 0, d, moments.centre(i), 1, block + (i - first) * d);
+    for (int64_t j = 0; j < count && !execution.cancelled(); ++j) {
+      for (int64_t i = first; i < end; ++i) request.out[i * count + j] = dot(block + (i - first) * d, request.vectors.row(j), d);
     }
   });
   return execution.cancelled() ? cancelled() : Status{};

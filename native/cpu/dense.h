@@ -16,6 +16,14 @@ struct DenseSums {
   double fourth[digit_lanes];     // sum_r w_r^2 half_square_r^2, without integers
   double total[digit_lanes];      // sum_r W_r, exact
   double lost[digit_lanes];       // sum_r |w_r limit - W_r|
+  int32_t kept[digit_lanes];      // rows whose stored weight is not zero
+};
+
+// Rows that count for one lane, ascending, and their weights.
+struct ListedRows {
+  const int32_t* rows;
+  const float* weights;
+  int count;
 };
 
 struct DenseKernels {
@@ -23,14 +31,20 @@ struct DenseKernels {
   void (*logits)(double* products, int rows, const double* slope, const double* bias, double* max);
 
   // weights[r][16] = exp(logits[r] - max) in float32, relative error below (8 + |logit - max|) 2^-24, zero below e^-87; sums in
-  // chains of 32. integers[r][16] = round(weights * limit), where not null; limit < 2^26.
-  void (*weights)(const double* logits, int rows, const double* max, const float* half_square, float limit, float* weights,
-                  int32_t* integers, DenseSums* sums);
+  // chains of 32. Stored are those of logits[r] - max >= least[16], and zeros. integers[r][16] = round(stored * limit), where not
+  // null; limit < 2^26. Lanes from 8 * halves on are left out.
+  void (*weights)(const double* logits, int rows, const double* max, const float* least, const float* half_square, float limit,
+                  float* weights, int32_t* integers, int halves, DenseSums* sums);
 
   // out[g][r][16] = sum_s values[r * row_stride + s * step_stride] lanes[g][s][16] for `count` rows and `steps` steps, in float32
   // chains of `chain` products; `chains` of them are added in float32, and these sums in float64. out has out_rows rows per group.
   void (*products)(const float* values, int64_t row_stride, int64_t step_stride, int count, int64_t steps, const float* lanes, int groups,
                    int64_t chain, int64_t chains, double* out, int64_t out_rows);
+
+  // What `products` gives one lane, its bits included, when the weights of all rows that are not listed are zero: out[j * 16] =
+  // sum_i weights[i] values[rows[i] * stride + j] for j < columns. Readable: 16 values after the last.
+  void (*listed_products)(const float* values, int64_t stride, int64_t columns, const ListedRows& list, int64_t steps, int64_t chain,
+                          int64_t chains, double* out);
 
   // sums[j][16] = sums[j] keep[16] + (products[j] - centre[j] total[16]) factor[16]; centre null: 0.
   void (*accumulate)(double* sums, const double* products, int64_t columns, const double* keep, const double* factor, const double* total,

@@ -16,6 +16,7 @@ using regimes::DataView;
 using regimes::DenseSums;
 using regimes::digit_lanes;
 using regimes::Dtype;
+using regimes::ListedRows;
 
 typedef double Doubles __attribute__((vector_size(64), aligned(8)));
 typedef double QuarterDoubles __attribute__((vector_size(32), aligned(8)));  // what AVX2 compares in one instruction
@@ -77,9 +78,11 @@ constexpr int sum_chain = 32;  // rows whose sums are formed in 32 bits
 
 // Lanes [half * 8, half * 8 + 8) of a block.
 template <bool Whole>
-void weights_half(const double* logits, int rows, const double* max, const float* half_square, float limit, float* weights,
-                  int32_t* integers, int half, DenseSums* sums) {
+void weights_half(const double* logits, int rows, const double* max, const float* least, const float* half_square, float limit,
+                  float* weights, int32_t* integers, int half, DenseSums* sums) {
   const Doubles top = load_vector<Doubles>(max);
+  const Singles lowest = load_vector<Singles>(least);
+  Integers kept = {};
   Doubles rest = {}, gap = {}, squares = {}, second = {}, fourth = {}, total = {}, lost = {};
   for (int first = 0; first < rows; first += sum_chain) {
     const int end = first + sum_chain < rows ? first + sum_chain : rows;
@@ -95,14 +98,17 @@ void weights_half(const double* logits, int rows, const double* max, const float
       const Singles moment = value * half_square[r];
       second_part += moment;
       if constexpr (!Whole) fourth_part += moment * moment;
-      store_vector(weights + r * digit_lanes, value);
+      const Singles stored = x < lowest ? Singles{} : value;
+      store_vector(weights + r * digit_lanes, stored);
       if constexpr (Whole) {
-        const Singles scaled = value * limit;
-        const Integers integer = __builtin_convertvector(scaled + 0.5f, Integers);
-        const Singles difference = __builtin_convertvector(integer, Singles) - scaled;
+        const Integers integer = __builtin_convertvector(stored * limit + 0.5f, Integers);
+        const Singles difference = __builtin_convertvector(integer, Singles) - value * limit;
         lost_part += (Singles)((Integers)difference & 0x7fffffff);
         total_part += integer;
+        kept -= integer != 0;
         store_vector(integers + r * digit_lanes, integer);
+      } else {
+        kept -= stored != 0.0f;
       }
     }
     rest += __builtin_convertvector(rest_part, Doubles);
@@ -124,15 +130,18 @@ void weights_half(const double* logits, int rows, const double* max, const float
   store_vector(sums->fourth + half * 8, fourth);
   store_vector(sums->total + half * 8, total);
   store_vector(sums->lost + half * 8, lost);
+  store_vector(sums->kept + half * 8, kept);
 }
 
-void weights(const double* logits, int rows, const double* max, const float* half_square, float limit, float* weights, int32_t* integers,
-             DenseSums* sums) {
-  for (int half = 0; half < 2; ++half) {
+void weights(const double* logits, int rows, const double* max, const float* least, const float* half_square, float limit, float* weights,
+             int32_t* integers, int halves, DenseSums* sums) {
+  for (int half = 0; half < halves; ++half) {
     if (integers) {
-      weights_half<true>(logits + half * 8, rows, max + half * 8, half_square, limit, weights + half * 8, integers + half * 8, half, sums);
+      weights_half<true>(logits + half * 8, rows, max + half * 8, least + half * 8, half_square, limit, weights + half * 8,
+                         integers + half * 8, half, sums);
     } else {
-      weights_half<false>(logits + half * 8, rows, max + half * 8, half_square, limit, weights + half * 8, nullptr, half, sums);
+      weights_half<false>(logits + half * 8, rows, max + half * 8, least + half * 8, half_square, limit, weights + half * 8, nullptr,
+                          half, sums);
     }
   }
 }
@@ -247,6 +256,48 @@ void products(const float* values, int64_t row_stride, int64_t step_stride, int 
   }
 }
 
+constexpr int listed_registers = 4 * tile_registers;
+
+// Count registers of columns of a list, in the chains of `float_tile`: rows that are not listed would add zeros.
+template <int Count>
+[[gnu::noinline]] void listed_tile(const float* values, int64_t stride, const ListedRows& list, int64_t steps, int64_t chain,
+                                   int64_t chains, int64_t columns, double* out) {
+  int at = 0;
+  for (int64_t span = 0; span < steps; span += chain * chains) {
+    float sums[Count * register_lanes] = {};
+    for (int64_t start = span; start < span + chain * chains && start < steps; start += chain) {
+      if (at == list.count || list.rows[at] >= start + chain) continue;
+      Register sum[Count];
+#pragma GCC unroll 16
+      for (int u = 0; u < Count; ++u) sum[u] = zero_register();
+      for (; at < list.count && list.rows[at] < start + chain; ++at) {
+        const float* row = values + list.rows[at] * stride;
+        const Register weight = spread_register(list.weights[at]);
+#pragma GCC unroll 16
+        for (int u = 0; u < Count; ++u) fuse(sum[u], load_register(row + u * register_lanes), weight);
+      }
+#pragma GCC unroll 16
+      for (int u = 0; u < Count; ++u) {
+        store_register(sums + u * register_lanes, sum[u] + load_register(sums + u * register_lanes));
+      }
+    }
+    for (int64_t j = 0; j < columns; ++j) out[j * digit_lanes] = span == 0 ? sums[j] : out[j * digit_lanes] + sums[j];
+  }
+}
+
+void listed_products(const float* values, int64_t stride, int64_t columns, const ListedRows& list, int64_t steps, int64_t chain,
+                     int64_t chains, double* out) {
+  constexpr int64_t whole = listed_registers * register_lanes;
+  int64_t j = 0;
+  for (; j + whole <= columns; j += whole) {
+    listed_tile<listed_registers>(values + j, stride, list, steps, chain, chains, whole, out + j * digit_lanes);
+  }
+  for (; j < columns; j += register_lanes) {
+    const int64_t left = columns - j < register_lanes ? columns - j : register_lanes;
+    listed_tile<1>(values + j, stride, list, steps, chain, chains, left, out + j * digit_lanes);
+  }
+}
+
 void accumulate(double* sums, const double* products, int64_t columns, const double* keep, const double* factor, const double* total,
                 const uint8_t* centre) {
   for (int half = 0; half < digit_lanes; half += 8) {
@@ -309,6 +360,6 @@ void centre_bytes(const uint8_t* bytes, int64_t stride, int rows, int64_t column
   }
 }
 
-constexpr regimes::DenseKernels dense_table{logits, weights, products, accumulate, centre_rows, centre_bytes};
+constexpr regimes::DenseKernels dense_table{logits, weights, products, listed_products, accumulate, centre_rows, centre_bytes};
 
 }  // namespace

@@ -47,3 +47,48 @@ inline void widen_row(const uint8_t*, int64_t, uint16_t*) {}
 }  // namespace
 
 #include "digits_body.h"
+
+namespace {
+
+// 64 columns, four rows at a time: their bytes side by side meet the digits of four weights. 255 * 128 * 4096 < 2^31.
+void listed_sums(const uint8_t* rows, int64_t stride, const int32_t* index, int64_t count, int64_t columns, const void* packed, double* out,
+                 int64_t out_stride) {
+  constexpr int64_t width = 64;
+  const char* digits = static_cast<const char*>(packed);
+  const int64_t plane = padded(count);
+  for (int64_t j = 0; j < columns; j += width) {
+    Sums sum[planes_full][4];
+#pragma GCC unroll 4
+    for (int p = 0; p < planes_full; ++p)
+#pragma GCC unroll 4
+      for (int k = 0; k < 4; ++k) sum[p][k] = zero_sums();
+    for (int64_t i = 0; i < count; i += 4) {
+      const uint8_t* row[4];
+      for (int r = 0; r < 4; ++r) row[r] = rows + index[i + r < count ? i + r : count - 1] * stride + j;  // beyond the list, digits are zero
+      const Sums a = load_row(row[0]), b = load_row(row[1]), c = load_row(row[2]), d = load_row(row[3]);
+      const Sums first_low = _mm512_unpacklo_epi8(a, b), first_high = _mm512_unpackhi_epi8(a, b);
+      const Sums second_low = _mm512_unpacklo_epi8(c, d), second_high = _mm512_unpackhi_epi8(c, d);
+      const Sums bytes[4] = {_mm512_unpacklo_epi16(first_low, second_low), _mm512_unpackhi_epi16(first_low, second_low),
+                             _mm512_unpacklo_epi16(first_high, second_high), _mm512_unpackhi_epi16(first_high, second_high)};
+#pragma GCC unroll 4
+      for (int p = 0; p < planes_full; ++p) {
+        const Sums digit = broadcast4(digits + p * plane + i);
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; ++k) multiply(sum[p][k], bytes[k], digit);
+      }
+    }
+    alignas(64) double whole[4][digit_lanes];
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) {
+      Products products = zero_products();
+#pragma GCC unroll 4
+      for (int p = 0; p < planes_full; ++p) add_scaled(products, sum[p][k], plane_factor(p));
+      store_products(whole[k], products);
+    }
+    // Each quarter of a register holds 16 columns, four of them in each of the four sums.
+    const int64_t left = columns - j < width ? columns - j : width;
+    for (int64_t c = 0; c < left; ++c) out[(j + c) * out_stride] = whole[c % 16 / 4][c / 16 * 4 + c % 4];
+  }
+}
+
+}  // namespace

@@ -20,6 +20,8 @@ inline Floats spread(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 inline Floats operator+(Floats x, Floats y) { return {_mm256_add_ps(x.low, y.low), _mm256_add_ps(x.high, y.high)}; }
 inline Floats operator-(Floats x, Floats y) { return {_mm256_sub_ps(x.low, y.low), _mm256_sub_ps(x.high, y.high)}; }
 inline Floats operator*(Floats x, Floats y) { return {_mm256_mul_ps(x.low, y.low), _mm256_mul_ps(x.high, y.high)}; }
+inline Floats operator/(Floats x, Floats y) { return {_mm256_div_ps(x.low, y.low), _mm256_div_ps(x.high, y.high)}; }
+inline Floats square_root(Floats x) { return {_mm256_sqrt_ps(x.low), _mm256_sqrt_ps(x.high)}; }
 inline Floats max(Floats x, Floats y) { return {_mm256_max_ps(x.low, y.low), _mm256_max_ps(x.high, y.high)}; }
 inline Floats multiply_add(Floats x, Floats y, Floats z) {
   return {_mm256_fmadd_ps(x.low, y.low, z.low), _mm256_fmadd_ps(x.high, y.high, z.high)};
@@ -60,6 +62,11 @@ inline Floats scale_by_whole(Floats p, Floats x) { return {scale_half_by_whole(p
 inline Lanes fold(Floats x) {
   const __m256 sum = _mm256_add_ps(x.low, x.high);
   return {_mm256_cvtps_pd(_mm256_castps256_ps128(sum)), _mm256_cvtps_pd(_mm256_extractf128_ps(sum, 1))};
+}
+// Eight float64 lanes, rounded.
+inline void narrow(float* p, Lanes x) {
+  _mm_storeu_ps(p, _mm256_cvtpd_ps(x.low));
+  _mm_storeu_ps(p + 4, _mm256_cvtpd_ps(x.high));
 }
 
 }  // namespace

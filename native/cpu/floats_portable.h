@@ -58,6 +58,8 @@ inline void set_where(uint32_t mask, int32_t row, int32_t* where) {
 inline Floats operator+(Floats x, Floats y) REGIMES_EACH_FLOAT(x.v[i] + y.v[i])
 inline Floats operator-(Floats x, Floats y) REGIMES_EACH_FLOAT(x.v[i] - y.v[i])
 inline Floats operator*(Floats x, Floats y) REGIMES_EACH_FLOAT(x.v[i] * y.v[i])
+inline Floats operator/(Floats x, Floats y) REGIMES_EACH_FLOAT(x.v[i] / y.v[i])
+inline Floats square_root(Floats x) REGIMES_EACH_FLOAT(__builtin_sqrtf(x.v[i]))
 // z - x y, formed in float64.
 inline Floats subtract_product(Floats z, Floats x, Floats y)
     REGIMES_EACH_FLOAT(static_cast<float>(static_cast<double>(z.v[i]) - static_cast<double>(x.v[i]) * static_cast<double>(y.v[i])))
@@ -85,6 +87,11 @@ inline Lanes fold(Floats x) {
   Lanes result;
   for (int i = 0; i < 8; ++i) result.v[i] = static_cast<double>(x.v[i] + x.v[i + 8]);
   return result;
+}
+
+// Eight float64 lanes, rounded.
+inline void narrow(float* p, Lanes x) {
+  for (int i = 0; i < 8; ++i) p[i] = static_cast<float>(x.v[i]);
 }
 
 #undef REGIMES_EACH_FLOAT

@@ -42,14 +42,13 @@ struct ScreenRow {
   double bias;
 };
 
-// Integer products of rows u_i with 8 draws, from arrays [rows][16]: `own` <u_i, u_o - 128>, `noise` and `rest` those with the two
-// fixed-point parts of z. With row_term = sum_k u_ik (u_ik - 256):
-//   q = scale^2 (own_term + row_term - 2 own),   v = noise_step (own_noise - noise) + rest_step (own_rest - rest)
+// Integer products of rows u_i with 16 draws, from arrays [rows][16]: `own` <u_i, u_o - 128> and `noise` <u_i, z / noise_step>. With
+// row_term = sum_k u_ik (u_ik - 256), in units of one level:
+//   q = own_term + row_term - 2 own,   v = noise_step (own_noise - noise)
 struct IntegerPairs {
-  const double *own, *noise, *rest;
+  const double *own, *noise;
   const double* row_term;  // [rows]
-  double square_scale;
-  double own_term[lanes], own_noise[lanes], own_rest[lanes], noise_step[lanes], rest_step[lanes];
+  double own_term[2 * lanes], own_noise[2 * lanes], noise_step[2 * lanes];
 };
 
 inline constexpr int pair_group = 4;        // rows of a block are a multiple of it
@@ -73,6 +72,27 @@ struct PairBlock {
   int64_t class_count;
 };
 
+// The same for 16 draws in float32, for q that are 0 or between 1e-20 and 1e20. A logit is off by at most 2^-22 (r^2 q / 2 + r |v|) and
+// the rounding of its biases, an exponential by 2^-20 of itself, and sums run in chains of 64 before they meet float64. A pair whose
+// logit passes `highest_logit` at its peak, v^2 / 2q + bias_i - own_bias, is added in float64 and its q set to NaN.
+inline constexpr double highest_logit = 40;
+
+struct FloatPairBlock {
+  float* q;                  // [rows][16]
+  const float* v;
+  const float* bias;         // [rows], null = 0
+  const float* own_bias;     // [16], with bias
+  int rows;
+  const double* ratios;
+  int64_t times;
+  double reach;
+  double* sums[2];           // as in PairBlock, draws 0 ... 7 and 8 ... 15
+  bool gaps, squares;        // whether sum e^L L and sum e^2L are wanted
+  double* class_sums[2];
+  const int32_t* classes;
+  int64_t class_count;
+};
+
 struct Kernels {
   const char* name;
 
@@ -87,14 +107,18 @@ struct Kernels {
   // q[r][8] = |o - y_r|^2 and v[r][8] = z . (o - y_r) for lanes o, z [d][8].
   void (*pair_products)(const double* o, const double* z, const double* y, int rows, int64_t d, double* q, double* v);
 
+  // q[r][16] += |o - y_r|^2 and v[r][16] += z . (o - y_r) over `columns` coordinates, in float32, for 16 draws oz [columns][2][16].
+  void (*float_pair_products)(const float* oz, const float* y, int64_t stride, int rows, int64_t columns, float* q, float* v);
+
   // logits[r][8] = max(-q/(2 b^2), -1e307) + bias[r] in place of the squared distances; bias may be null.
   void (*scale_distances)(double* logits, int rows, double inverse_twice_b2, const double* bias);
 
-  // q and v of 8 draws from exact integer products.
-  void (*integer_pairs)(const IntegerPairs& products, int rows, double* q, double* v);
+  // q and v [rows][16] of 16 draws from exact integer products, rounded once.
+  void (*integer_pairs)(const IntegerPairs& products, int rows, float* q, float* v);
 
-  // Adds a block of rows to the sums of 8 draws at all times.
+  // Adds a block of rows to the sums of 8 draws, or of 16, at all times.
   void (*pair_sums)(const PairBlock& block);
+  void (*float_pair_sums)(const FloatPairBlock& block);
 
   // Sums of a block of logits [rows][8]; terms below the lane's `floor` count as zero. exponentials [rows][8], where not null,
   // receives exp(logit - max). False, with only `max` written, when no lane reaches its floor.
@@ -123,6 +147,9 @@ struct Kernels {
   // sum_j weight_j f_j^2; weight may be null (then 1).
   double (*weighted_square)(const double* f, const double* weight, int64_t d);
 
+  // out[g][8] = sum_j weight_j (x_gj - a mean_j)^2 for `groups` <= 4 groups of lanes x [g][d][8]; weight may be null (then 1).
+  void (*weighted_distances)(const double* x, int groups, const double* mean, const double* weight, int64_t d, double a, double* out);
+
   // out[q * stride + r] = rows_r . f_q.
   void (*row_products)(const double* rows, int64_t row_count, int64_t d, const double* f, int count, double* out, int64_t stride);
 
@@ -140,10 +167,9 @@ struct Kernels {
   // row_j = weight_j v_j; bytes_j = 128 + row_j / step, rounded, with step = max |row| / 127; returns max |row|.
   double (*weighted_bytes)(const double* v, const double* weight, int64_t d, double* row, uint8_t* bytes);
 
-  // out[r * out_stride + q] >= logit of component r at query q, from products [rows][16] of bytes (mixture_bounds.h); reduction
-  // [rows][16], where not null, is taken off the quadratic forms.
-  void (*screen_bounds)(const double* products, int rows, const ScreenQueries& queries, const ScreenRow* row, const double* reduction,
-                        float* out, int64_t out_stride);
+  // out[r * out_stride + q] >= logit of component r at query q, from products [rows][16] of bytes (mixture_bounds.h).
+  void (*screen_bounds)(const double* products, int rows, const ScreenQueries& queries, const ScreenRow* row, float* out,
+                        int64_t out_stride);
 };
 
 // Null where the instruction set was not compiled or this machine lacks it.

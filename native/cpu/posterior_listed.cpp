@@ -16,7 +16,7 @@ constexpr double most_uncertainty = 1e-3;
 bool rounding_shows(int64_t d, double largest) { return chain_units(d) * 0x1p-53 * std::abs(largest) > 1e-9; }
 
 // Leaves the rows whose logit reaches `least`, in their order.
-void keep_from(double least, ListedRows& list) {
+void keep_from(double least, RowList& list) {
   size_t kept = 0;
   for (size_t k = 0; k < list.places.size(); ++k) {
     if (list.logits[k] < least) continue;
@@ -41,7 +41,7 @@ double ListedPosterior::rounding(const Target& target, double logit) {
   return 2 * chain_units(target.d) * 0x1p-53 * (std::abs(logit) + canonical_reach(target.n));
 }
 
-bool ListedPosterior::answer(int64_t at, const DataView& view, ListedRows& list) {
+bool ListedPosterior::answer(int64_t at, const DataView& view, RowList& list) {
   if (list.count() == 0) return false;
   const double largest = list.logits[place_of_largest(list.logits)];
   // What the rounding of two logits can hide stays, until their difference is known.
@@ -76,7 +76,7 @@ bool ListedPosterior::answer(int64_t at, const DataView& view, ListedRows& list)
 
 // Where the rounding of a logit shows, differences of logits from distances to about 100 bits take the place of logits, and tell
 // who survives. False where even they are too coarse.
-bool ListedPosterior::refine_logits(int64_t at, const DataView& view, ListedRows& list) {
+bool ListedPosterior::refine_logits(int64_t at, const DataView& view, RowList& list) {
   extended_ = false;
   uncertainty_ = reference_ = 0;
   top_ = place_of_largest(list.logits);
@@ -100,7 +100,7 @@ double ListedPosterior::extended_uncertainty(int64_t at, double largest) const {
 }
 
 // Replaces logits by their differences to the largest, which it returns.
-double ListedPosterior::make_relative(int64_t at, const DataView& view, ListedRows& list) {
+double ListedPosterior::make_relative(int64_t at, const DataView& view, RowList& list) {
   const int64_t count = list.count();
   std::vector<double> high(static_cast<size_t>(count)), low(high.size());
   set_.screen->row_distances_extended(view, list.places.data(), count, request_.x.row(at), request_.a, high.data(), low.data());
@@ -112,7 +112,7 @@ double ListedPosterior::make_relative(int64_t at, const DataView& view, ListedRo
   return own - high[top_] / twice_b2;
 }
 
-void ListedPosterior::find_sums(ListedRows& list) {
+void ListedPosterior::find_sums(RowList& list) {
   const int64_t count = list.count(), padded = (count + 7) / 8 * 8;
   const double largest = list.logits[top_];
   list.logits.resize(static_cast<size_t>(padded), -1e308);
@@ -129,7 +129,7 @@ void ListedPosterior::find_sums(ListedRows& list) {
   for (int64_t k = 0; k < count && !sums_.classes.empty(); ++k) sums_.classes[target_.classes[list.number(k)] * lanes] += exponentials_[k];
 }
 
-void ListedPosterior::read_leading(int64_t at, const ListedRows& list) const {
+void ListedPosterior::read_leading(int64_t at, const RowList& list) const {
   std::vector<int32_t> order(list.places.size());
   for (size_t k = 0; k < order.size(); ++k) order[k] = static_cast<int32_t>(k);
   std::partial_sort(order.begin(), order.begin() + request_.top, order.end(), [&](int32_t i, int32_t j) {
@@ -141,7 +141,7 @@ void ListedPosterior::read_leading(int64_t at, const ListedRows& list) const {
   }
 }
 
-std::vector<double> ListedPosterior::find_denoised(const DataView& view, const ListedRows& list) {
+std::vector<double> ListedPosterior::find_denoised(const DataView& view, const RowList& list) {
   const double inverse = 1 / (1 + sums_.sums[0].rest);
   for (double& weight : exponentials_) weight *= inverse;
   std::vector<double> denoised(static_cast<size_t>(d_)), part(denoised.size());

@@ -9,7 +9,7 @@
 
 namespace regimes {
 
-struct ListedRows {
+struct RowList {
   std::vector<int32_t> places;  // in the view, ascending
   std::vector<int32_t> numbers; // of the target; empty: the places
   std::vector<double> logits;
@@ -24,7 +24,7 @@ class ListedPosterior {
 
   // Fills the readings of query `at` from rows of `view`, stored as the target's. `list` is left with the rows that enter the sums, and
   // its logits with work. False, nothing written, when the weights of several cannot be told, or more are asked for than there are.
-  bool answer(int64_t at, const DataView& view, ListedRows& list);
+  bool answer(int64_t at, const DataView& view, RowList& list);
 
   // log sum exp of the logits of the last answer.
   double log_sum() const { return sums_.sums[0].log_sum(); }
@@ -32,12 +32,12 @@ class ListedPosterior {
   static double rounding(const Target& target, double logit);
 
  private:
-  bool refine_logits(int64_t at, const DataView& view, ListedRows& list);
+  bool refine_logits(int64_t at, const DataView& view, RowList& list);
   double extended_uncertainty(int64_t at, double largest) const;
-  double make_relative(int64_t at, const DataView& view, ListedRows& list);
-  void find_sums(ListedRows& list);
-  void read_leading(int64_t at, const ListedRows& list) const;
-  std::vector<double> find_denoised(const DataView& view, const ListedRows& list);
+  double make_relative(int64_t at, const DataView& view, RowList& list);
+  void find_sums(RowList& list);
+  void read_leading(int64_t at, const RowList& list) const;
+  std::vector<double> find_denoised(const DataView& view, const RowList& list);
 
   const Instructions& set_;
   const Target& target_;

@@ -60,7 +60,7 @@ Status diffuse(const Instructions& set, const Target& target, const PosteriorReq
 // What screening leaves or cannot answer.
 Status unscreened(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution) {
   if (!dense_applies(target, request)) return float64(set, target, request, execution);
-  return diffuse(set, target, request, execution, dense_preferred(set, target, request));
+  return diffuse(set, target, request, execution, DenseProducts::fast);
 }
 
 }  // namespace

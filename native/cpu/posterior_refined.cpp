@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "../core/thread_pool.h"
+#include "posterior_dense.h"
 #include "posterior_listed.h"
 #include "readings.h"
 #include "screening.h"
@@ -11,12 +12,15 @@
 namespace regimes {
 namespace {
 
+// More rows cost more one by one in float64 than all of them do together: in the dense path, or where that does not apply, in float64.
+int64_t most_candidates(const Target& target, const PosteriorRequest& request) { return target.n / (dense_applies(target, request) ? 24 : 8); }
+
 class RefinedPosterior {
  public:
   RefinedPosterior(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,
                    std::vector<uint8_t>& answered)
       : set_(set), target_(target), request_(request), execution_(execution), answered_(answered), pool_(execution.threads),
-        screening_(set, target, request.a, request.b, pool_, execution) {}
+        screening_(set, target, request.a, request.b, {most_candidates(target, request), canonical_reach(target.n)}, pool_, execution) {}
 
   Status run() {
     const int64_t queries = request_.x.rows;
@@ -26,7 +30,7 @@ class RefinedPosterior {
       if (execution_.cancelled()) break;
       pool_.run(count, [&](int64_t q, int) {
         if (!screening_.open(q) || execution_.cancelled()) return;
-        ListedRows list;
+        RowList list;
         screening_.collect(q, list.places, list.logits);
         answered_[first + q] = ListedPosterior(set_, target_, request_).answer(first + q, target_.points, list) ? 1 : 0;
       });

@@ -57,7 +57,7 @@ class Carried : public CarriedBlock {
   Carried(const Instructions& set, const Target& target, const SimulateRequest& request, const CarryPlan& plan, int64_t first, int64_t rows)
       : set_(set), target_(target), request_(request), plan_(plan), first_(first), n_(static_cast<double>(target.n)),
         log_count_(target.log_weights ? 0 : std::log(n_)), weight_range_(most_negative_log_weight(target)),
-        log_dropped_(std::log(request.carry.dropped)), scope_rows_(std::max<int64_t>(4, (target.n + most_listed - 1) / most_listed)),
+        log_dropped_(std::log(request.carry.dropped)), most_(std::min(target.n / 4, most_listed)),
         trajectories_(static_cast<size_t>(rows)) {}
 
   Status together(int64_t e, const std::vector<int64_t>& rows, const PosteriorRequest& pass, const Execution& execution,
@@ -65,7 +65,7 @@ class Carried : public CarriedBlock {
     if (!worth(e, pass)) return posterior_points(set_, target_, pass, execution);
     {
       ThreadPool pool(execution.threads);
-      Screening screening(set_, target_, pass.a, pass.b, pool, execution, {reach_from(e, 0), scope_rows_});
+      Screening screening(set_, target_, pass.a, pass.b, scope(e, 0), pool, execution);
       const auto count = static_cast<int64_t>(rows.size());
       for (int64_t first = 0; first < count && !execution.cancelled(); first += screening.block()) {
         const int64_t block = std::min(screening.block(), count - first);
@@ -127,6 +127,8 @@ class Carried : public CarriedBlock {
     return std::max(least, (std::log(2 * n_) - log_cap(exponent, log_delta(lists))) / exponent.theta) + weight_range_;
   }
 
+  ScreeningScope scope(int64_t e, int64_t lists) const { return {most_, reach_from(e, lists), 0.5}; }
+
   // A list from the candidates of a screening with reach_from, and the answer from it.
   bool begin(Trajectory& t, int64_t e, const Screening& screening, int64_t q, const PosteriorRequest& pass, int64_t at) const {
     const int64_t d = target_.d;
@@ -169,7 +171,7 @@ class Carried : public CarriedBlock {
   bool answer(Trajectory& t, int64_t e, const PosteriorRequest& pass, int64_t at, double& log_sum) const {
     const double largest = *std::max_element(t.logits.begin(), t.logits.end());
     const double least = largest - canonical_reach(target_.n) - 2 * ListedPosterior::rounding(target_, largest);
-    ListedRows list;
+    RowList list;
     for (size_t k = 0; k < t.logits.size(); ++k) {
       if (t.logits[k] < least) continue;
       list.places.push_back(t.places[k]);
@@ -275,7 +277,7 @@ class Carried : public CarriedBlock {
     const bool readings = other.log_density || other.entropy || other.sum_squares || other.nearest_index || other.nearest_weight ||
                           other.class_weights || other.survivors;
     if (readings) {
-      ListedRows list{t.places, t.numbers, {0}};
+      RowList list{t.places, t.numbers, {0}};
       set_.screen->row_distances(t.view, t.places.data(), 1, pass.x.row(0), pass.a, list.logits.data());
       list.logits[0] = target_.log_weight(t.numbers[0]) - list.logits[0] / (2 * pass.b * pass.b);
       ListedPosterior(set_, target_, other).answer(0, t.view, list);
@@ -291,7 +293,7 @@ class Carried : public CarriedBlock {
     if (request_.carry.refreshes) ++request_.carry.refreshes[first_ + row];
     if (worth(e, pass)) {
       ThreadPool pool(1);
-      Screening screening(set_, target_, pass.a, pass.b, pool, execution, {reach_from(e, t.lists), scope_rows_});
+      Screening screening(set_, target_, pass.a, pass.b, scope(e, t.lists), pool, execution);
       screening.run(pass.x.data, 1);
       if (execution.cancelled()) return Status::failure(Code::cancelled, "");
       if (screening.open(0) && begin(t, e, screening, 0, pass, 0)) return {};
@@ -308,7 +310,7 @@ class Carried : public CarriedBlock {
   const double log_count_;     // log n for uniform weights, which logits leave out; 0 for weights that sum to 1
   const double weight_range_;  // of log pi below 0
   const double log_dropped_;
-  const int64_t scope_rows_;
+  const int64_t most_;
   std::vector<Trajectory> trajectories_;
 };
 

@@ -29,18 +29,6 @@ void upper_bounds(const double* low, const double* high, const double* heaviest,
   }
 }
 
-// 2^x for |x| below 100, relative error at most 4 2^-24; x within the rounding below a whole number may give 2^(x + 2^-24).
-inline Floats power_of_two(Floats x) {
-  const Floats r = above_whole(x);
-  Floats p = spread(0x1.ec320ap-10f);
-  p = multiply_add(p, r, spread(0x1.26900ep-7f));
-  p = multiply_add(p, r, spread(0x1.c95446p-5f));
-  p = multiply_add(p, r, spread(0x1.ebd5a8p-3f));
-  p = multiply_add(p, r, spread(0x1.62e4f6p-1f));
-  p = multiply_add(p, r, spread(0x1.fffffep-1f));
-  return scale_by_whole(p, x);
-}
-
 template <int D, bool Biased>
 inline void add_tile_of(const SmallTile& tile, double* state, float* weights) {
   Floats t[D];
@@ -122,10 +110,6 @@ void add_tile(const SmallTile& tile, int64_t d, double* state, float* weights) {
     REGIMES_DIMENSION(10)
     REGIMES_DIMENSION(11)
     REGIMES_DIMENSION(12)
-    REGIMES_DIMENSION(13)
-    REGIMES_DIMENSION(14)
-    REGIMES_DIMENSION(15)
-    REGIMES_DIMENSION(16)
 #undef REGIMES_DIMENSION
     default:
       return;

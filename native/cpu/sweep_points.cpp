@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <type_traits>
 
 #include "readings.h"
 #include "sweep.h"
@@ -38,17 +39,18 @@ SweepExtent sweep_extent(int64_t n, int64_t d, int64_t draws, int64_t times, int
 
 namespace {
 
-constexpr int64_t groups_per_run = 4;  // groups that share the rows in the second-level cache
 constexpr int64_t sums_of_time = 3 * lanes;
 
 template <class Products>
 class PointsSweep {
+  using Real = typename Products::Real;
+  static constexpr int64_t width = Products::width;
+
  public:
   PointsSweep(const Kernels& kernels, Products products, const Target& target, const SweepRequest& request, const Execution& execution,
               ThreadPool& pool)
       : kernels_(kernels), products_(std::move(products)), target_(target), request_(request), execution_(execution), pool_(pool),
         n_(target.n), d_(target.d), class_count_(sweep_classes(target, request)),
-        moments_(request.entropy || request.sum_squares),
         extent_(sweep_extent(n_, d_, request.count, request.times, class_count_)),
         uniform_(target.uniform()),
         reach_(std::log(static_cast<double>(n_)) + (request.precision == Precision::float64 ? 100 : dropped_logits)) {
@@ -56,7 +58,7 @@ class PointsSweep {
     std::iota(order_.begin(), order_.end(), int64_t{0});
     const auto ratio = [&](int64_t t) { return request.a[t] / request.b[t]; };
     std::stable_sort(order_.begin(), order_.end(), [&](int64_t s, int64_t t) { return ratio(s) < ratio(t); });
-    for (const int64_t t : order_) ratios_.push_back(ratio(t));
+    for (const int64_t t : order_) ratios_.push_back(ratio(t) * products_.unit());
   }
 
   Status run(Normals source) {
@@ -77,9 +79,8 @@ class PointsSweep {
  private:
   struct Scratch {
     typename Products::Scratch products;
-    std::vector<double> q, v;
+    std::vector<Real> q, v, bias;
     std::vector<int32_t> classes;
-    std::vector<double> bias;
   };
 
   // Draws beyond the last repeat it; their sums are formed and not read.
@@ -147,11 +148,13 @@ class PointsSweep {
       if (execution_.cancelled()) return;
       products_.load(row, count, scratch.products);
       load_rows(row, count, padded, scratch);
+      products_.multiply(first_group, groups, count, scratch.products);
       for (int64_t group = first_group; group < first_group + groups; ++group) {
         if (execution_.cancelled()) return;
-        products_.products(group, count, step, scratch.products, scratch.q.data(), scratch.v.data());
-        for (int64_t half = 0; half < draw_group / lanes; ++half) {
-          add_pairs(span, group * 2 + half, row, count, padded, scratch.q.data() + half * step * lanes, scratch.v.data() + half * step * lanes, scratch);
+        products_.pairs(first_group, group, count, step, scratch.products, scratch.q.data(), scratch.v.data());
+        for (int64_t part = 0; part < draw_group / width; ++part) {
+          const int64_t at = part * step * width;
+          add_pairs(span, group * draw_group + part * width, row, count, padded, scratch.q.data() + at, scratch.v.data() + at, scratch);
         }
       }
     }
@@ -160,8 +163,8 @@ class PointsSweep {
   // Weights and classes of a block, with entries for the padding.
   void load_rows(int64_t row, int64_t count, int64_t padded, Scratch& scratch) const {
     if (target_.log_weights) {
-      scratch.bias.assign(static_cast<size_t>(padded), 0.0);
-      std::copy_n(target_.log_weights + row, count, scratch.bias.data());
+      scratch.bias.assign(static_cast<size_t>(padded), Real{});
+      for (int64_t i = 0; i < count; ++i) scratch.bias[static_cast<size_t>(i)] = static_cast<Real>(target_.log_weights[row + i]);
     }
     if (class_count_ > 0) {
       scratch.classes.assign(static_cast<size_t>(padded), 0);
@@ -169,16 +172,18 @@ class PointsSweep {
     }
   }
 
-  void add_pairs(int64_t span, int64_t eight, int64_t row, int64_t count, int64_t padded, double* q, double* v, const Scratch& scratch) {
-    std::fill(q + count * lanes, q + padded * lanes, NAN);
-    std::fill(v + count * lanes, v + padded * lanes, 0.0);
-    double own_bias[lanes];
-    for (int lane = 0; lane < lanes; ++lane) {
-      const int64_t own = component_[eight * lanes + lane];
-      own_bias[lane] = target_.log_weight(own);
-      if (own >= row && own < row + count) q[(own - row) * lanes + lane] = NAN;  // kept apart
+  // Rows of a block and the draws first_draw ... first_draw + width - 1.
+  void add_pairs(int64_t span, int64_t first_draw, int64_t row, int64_t count, int64_t padded, Real* q, Real* v, const Scratch& scratch) {
+    std::fill(q + count * width, q + padded * width, static_cast<Real>(NAN));
+    std::fill(v + count * width, v + padded * width, Real{});
+    Real own_bias[width];
+    for (int64_t lane = 0; lane < width; ++lane) {
+      const int64_t own = component_[first_draw + lane];
+      own_bias[lane] = static_cast<Real>(target_.log_weight(own));
+      if (own >= row && own < row + count) q[(own - row) * width + lane] = static_cast<Real>(NAN);  // kept apart
     }
-    PairBlock block;
+    const int64_t eight = first_draw / lanes;
+    std::conditional_t<width == lanes, PairBlock, FloatPairBlock> block;
     block.q = q;
     block.v = v;
     block.bias = target_.log_weights ? scratch.bias.data() : nullptr;
@@ -187,12 +192,22 @@ class PointsSweep {
     block.ratios = ratios_.data() + first_time_;
     block.times = times_;
     block.reach = reach_;
-    block.sums = sums_at(span, eight);
-    block.moments = moments_;
-    block.class_sums = class_count_ > 0 ? masses_at(span, eight) : nullptr;
     block.classes = scratch.classes.data();
     block.class_count = class_count_;
-    kernels_.pair_sums(block);
+    if constexpr (width == lanes) {
+      block.moments = request_.entropy || request_.sum_squares;
+      block.sums = sums_at(span, eight);
+      block.class_sums = class_count_ > 0 ? masses_at(span, eight) : nullptr;
+      kernels_.pair_sums(block);
+    } else {
+      block.gaps = request_.entropy != nullptr;
+      block.squares = request_.sum_squares != nullptr;
+      for (int half = 0; half < 2; ++half) {
+        block.sums[half] = sums_at(span, eight + half);
+        block.class_sums[half] = class_count_ > 0 ? masses_at(span, eight + half) : nullptr;
+      }
+      kernels_.float_pair_sums(block);
+    }
   }
 
   void read() {
@@ -229,7 +244,6 @@ class PointsSweep {
   const Execution& execution_;
   ThreadPool& pool_;
   const int64_t n_, d_, class_count_;
-  const bool moments_;
   const SweepExtent extent_;
   const double uniform_, reach_;
   std::vector<int64_t> order_;   // times by ascending ratio
@@ -246,10 +260,15 @@ class PointsSweep {
 
 Status sweep_points(const Instructions& set, const Target& target, const SweepRequest& request, const Execution& execution) {
   ThreadPool pool(execution.threads);
-  const ByteRows bytes = request.precision == Precision::float64 ? ByteRows{} : byte_rows(target);
-  if (request.path) *request.path = static_cast<uint8_t>(bytes.rows != nullptr ? Path::dense : Path::float64);
-  if (bytes.rows != nullptr) return PointsSweep<Digits>(*set.kernels, Digits(set, target, bytes, pool), target, request, execution, pool).run(set.normals);
-  return PointsSweep<Differences>(*set.kernels, Differences(set, target), target, request, execution, pool).run(set.normals);
+  const auto swept = [&](auto products, Path path) {
+    if (request.path) *request.path = static_cast<uint8_t>(path);
+    return PointsSweep<decltype(products)>(*set.kernels, std::move(products), target, request, execution, pool).run(set.normals);
+  };
+  if (request.precision != Precision::float64) {
+    if (const ByteRows bytes = byte_rows(target); bytes.rows != nullptr) return swept(Digits(set, target, bytes, pool), Path::dense);
+    if (takes_float_differences(target, pool)) return swept(FloatDifferences(set, target), Path::dense);
+  }
+  return swept(Differences(set, target), Path::float64);
 }
 
 }  // namespace regimes

@@ -284,7 +284,7 @@ void bits_depend_neither_on_threads_nor_on_the_batch() {
     for (const Instructions* set : sets()) {
       const Answers whole = dense(*set, p), threaded = dense(*set, p, 5);
       for (int64_t q = 0; q < p.batch; ++q) expect(same(whole, q, threaded, q, p.target.d), p.name + " " + set->name + ": threads");
-      for (const auto& [first, count] : std::initializer_list<std::pair<int64_t, int64_t>>{{0, 1}, {5, 33}, {17, 100}, {149, 1}}) {
+      for (const auto& [first, count] : std::initializer_list<std::pair<int64_t, int64_t>>{{0, 1}, {5, 33}, {30, 2}, {17, 100}, {60, 3}, {96, 17}, {40, 4}, {149, 1}}) {
         const Answers part = dense(*set, p, 2, first, count);
         for (int64_t q = 0; q < count; ++q) expect(same(whole, first + q, part, q, p.target.d), p.name + " " + set->name + ": batch");
       }

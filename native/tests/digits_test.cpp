@@ -99,11 +99,44 @@ void products_of(const DigitKernels& table, int64_t d, int count, int groups, in
   CHECK(equal);
 }
 
+// Sums over listed rows, with repeats, of the weights of one lane.
+void sums_of(const DigitKernels& table, int64_t columns, int count, Fill fill, bool bytes_full) {
+  Source source{static_cast<uint64_t>(columns * 100 + count)};
+  const int64_t stride = columns + 5, out_stride = 3;
+  const int rows_there = count / 2 + 1;
+  std::vector<uint8_t> rows(static_cast<size_t>(rows_there * stride + 64), 255);
+  for (int64_t k = 0; k < rows_there * stride; ++k) rows[k] = bytes_full ? 255 : static_cast<uint8_t>(source.next());
+  std::vector<int32_t> index(static_cast<size_t>(count)), weights(index.size());
+  for (int i = 0; i < count; ++i) {
+    index[i] = static_cast<int32_t>(source.next() % static_cast<uint64_t>(rows_there));
+    weights[i] = value_of(fill, table.limit_full, i, source);
+  }
+  Packed packed(table.single_bytes(count, table.full_planes));
+  table.pack_single(weights.data(), count, table.full_planes, packed.data);
+  const double untouched = 0.5;
+  std::vector<double> out(static_cast<size_t>(columns * out_stride), untouched);
+  table.listed_sums(rows.data(), stride, index.data(), count, columns, packed.data, out.data(), out_stride);
+  bool equal = true;
+  for (int64_t j = 0; j < columns; ++j) {
+    int64_t sum = 0;
+    for (int i = 0; i < count; ++i) sum += int64_t{rows[index[i] * stride + j]} * weights[i];
+    equal = equal && out[j * out_stride] == static_cast<double>(sum) && out[j * out_stride + 1] == untouched;
+  }
+  if (!equal) std::fprintf(stderr, "%s listed sums columns=%ld count=%d\n", table.name, long(columns), count);
+  CHECK(equal);
+}
+
 void every_table_equals_integer_loops() {
   for (const DigitKernels* table : {digits_amx(), digits_vnni(), digits_words_avx512(), digits_words_avx2(), digits_portable()}) {
     if (table == nullptr) continue;
     std::printf("%s\n", table->name);
     CHECK(table->limit_full >= (1 << 22) - 1 && table->limit_one <= table->limit_full);
+    CHECK((table->listed_sums != nullptr) == table->faster_than_floats);
+    for (const int64_t columns : {1, 63, 64, 65, 784}) {
+      if (table->listed_sums == nullptr) break;
+      for (const int count : {1, 2, 3, 4, 5, 64, 130}) sums_of(*table, columns, count, Fill::random, false);
+      for (const Fill fill : {Fill::largest, Fill::smallest, Fill::alternating}) sums_of(*table, columns, 4096, fill, true);
+    }
     for (const int planes : {1, table->full_planes}) {
       for (const int64_t d : {1, 3, 4, 5, 63, 64, 65, 784}) {
         for (int count = 1; count <= 17; ++count) products_of(*table, d, count, 1 + count % 5, planes, Fill::random, false);

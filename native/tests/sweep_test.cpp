@@ -57,27 +57,40 @@ bool same_bits(const Curves& x, const Curves& y) {
 struct Points {
   std::string name;
   std::vector<double> rows, log_weights;
+  std::vector<float> floats;
   std::vector<uint8_t> bytes;
   std::vector<int32_t> classes;
   Target target;
 };
 
-enum class Kind { normal, bytes, clustered_bytes };
+enum class Kind { normal, floats, bytes, clustered_bytes };
+
+// How the inner products of a sweep are formed (sweep_products.h).
+enum Source { differences, float_differences, digits, source_count };
+
+Source source_of(const Target& target, Precision precision) {
+  if (precision == Precision::float64 || target.points.dtype == Dtype::f64) return differences;
+  return target.points.dtype == Dtype::f32 ? float_differences : target.d >= 32 ? digits : differences;
+}
 
 // Rows with duplicates (rows 2 and 5 repeat row 0 where there are that many), one label in three classes each.
 void make_points(Points& p, Kind kind, int64_t n, int64_t d, bool weighted) {
   std::mt19937_64 random(static_cast<uint64_t>(n * 1000 + d));
   std::normal_distribution<double> law;
-  p.name = std::string(kind == Kind::normal ? "normal" : kind == Kind::bytes ? "bytes" : "clustered bytes") + " n=" + std::to_string(n) +
+  p.name = std::string(kind == Kind::normal ? "normal" : kind == Kind::floats ? "floats" : kind == Kind::bytes ? "bytes" : "clustered bytes") + " n=" + std::to_string(n) +
            " d=" + std::to_string(d) + (weighted ? " weighted" : "");
   p.target.n = n;
   p.target.d = d;
-  if (kind == Kind::normal) {
+  if (kind == Kind::normal || kind == Kind::floats) {
     for (int64_t k = 0; k < n * d; ++k) p.rows.push_back(law(random));
     for (const int64_t i : {2, 5}) {
       if (i < n) std::copy_n(p.rows.begin(), d, p.rows.begin() + i * d);
     }
     p.target.points = {p.rows.data(), n, d, Dtype::f64, 1, 0};
+    if (kind == Kind::floats) {
+      p.floats.assign(p.rows.begin(), p.rows.end());
+      p.target.points = {p.floats.data(), n, d, Dtype::f32, -0.5, 0};  // exact values, turned about
+    }
   } else {
     p.bytes.resize(static_cast<size_t>(n * d));
     for (uint8_t& byte : p.bytes) byte = static_cast<uint8_t>(random() % 5 == 0 ? 0 : random() % 5 == 1 ? 255 : random() % 256);
@@ -104,7 +117,7 @@ void make_points(Points& p, Kind kind, int64_t n, int64_t d, bool weighted) {
 // The readings of one draw at one time in 113-bit arithmetic, and how far rounding may move each of them.
 struct Exact {
   Quad values[reading_count];
-  double tolerance[2][reading_count];  // of differences, and of integer products with z in fixed point
+  double tolerance[source_count][reading_count];
 };
 
 // q and v of one draw with all rows, exact to 113 bits.
@@ -172,25 +185,34 @@ Exact exact_readings(const Target& target, const Pairs& pairs, double a, double 
     if (static_cast<double>(mass) > 0) exact.values[5] -= mass * log(mass);
   }
 
-  // A logit is off by delta_i: q and v in chains of at most 32 and d / 32 additions and a few roundings, the terms of the logit, the
-  // fixed point of z, and 1e-13 for the exponential and the sums. To first order a weight moves by w_i (delta_i + sum w delta).
+  // A logit is off by delta_i. float64: q and v in chains of at most 32 and d / 32 additions and a few roundings, the terms of the logit,
+  // and 1e-13 for the exponential and the sums. float32: the fixed point or the rounding of z and of the products with it, those of q
+  // in chains, the terms of the logit and biases, 2^-20 for the exponential and 2^-18 for sums in chains of 64. To first order a
+  // weight moves by w_i (delta_i + sum w delta).
   const double chain = u * (2 * std::min(length, 32.0) + length / 32 + 16);
   const double r = static_cast<double>(ratio), total_entropy = static_cast<double>(exact.values[1]), norm = std::sqrt(2 * pairs.half_square);
-  for (const bool digits : {false, true}) {
-    const double fixed_point = digits ? std::sqrt(length) * pairs.largest * 0x1p-31 : 0;
+  const double own_log_weight = std::abs(static_cast<double>(exact.values[3]));
+  for (const Source source : {differences, float_differences, digits}) {
+    const bool single = source != differences;
+    const double of_noise = std::min(std::sqrt(length), 6.0) * pairs.largest * 0x1p-24;  // 10 standard deviations
     double mean = 0, entropy = 0, own_delta = 0;
     for (int64_t i = 0; i < n; ++i) {
       const double weight = weights[static_cast<size_t>(i)], distance = std::sqrt(static_cast<double>(pairs.q[i]));
       if (weight == 0 && i != pairs.own) continue;
       const double bias = target.log_weights ? std::abs(target.log_weights[i]) + std::abs(target.log_weights[pairs.own]) : 0;
-      const double delta = chain * (r * r * distance * distance / 2 + r * distance * norm) + fixed_point * r * distance + 8 * u * bias + 1e-13;
-      if (i == pairs.own) own_delta = delta;
+      double delta = chain * (r * r * distance * distance / 2 + r * distance * norm) + 8 * u * bias + 1e-13;
+      if (single) {
+        if (source == float_differences) delta += 0x1p-21 * r * r * distance * distance / 2;
+        const double terms = r * r * distance * distance / 2 + r * std::abs(static_cast<double>(pairs.v[i])) + bias;
+        delta += of_noise * r * distance + 0x1p-22 * terms + 0x1p-20 + 0x1p-18;
+      }
+      if (i == pairs.own) own_delta = single ? 0 : delta;
       mean += weight * delta;
-      if (weight > 0) entropy += weight * delta * (std::abs(std::log(weight)) + total_entropy);
+      if (weight > 0) entropy += weight * delta * (std::abs(std::log(weight)) + total_entropy + (single ? own_log_weight : 0));
     }
     // Terms below n e^-37 of the whole are dropped: 2^-53, times their own logarithm in the entropies.
     const double dropped = 2e-16 * (60 + std::log(static_cast<double>(n))), size = std::abs(static_cast<double>(exact.values[0]));
-    double* tolerance = exact.tolerance[digits];
+    double* tolerance = exact.tolerance[source];
     tolerance[0] = mean + 8 * u * (size + pairs.half_square + length * (1 + std::abs(std::log(b)))) + u * length + dropped;
     tolerance[1] = 2 * entropy + mean * (1 + total_entropy) + dropped;
     tolerance[2] = 4 * mean + dropped;
@@ -231,7 +253,7 @@ Oracle oracle_of(const Points& p) {
 void test_points(const Instructions& set, const Points& p, const Oracle& oracle, Precision precision) {
   const std::vector<double> a = signals();
   const auto times = static_cast<int64_t>(a.size()), count = static_cast<int64_t>(oracle.component.size());
-  const bool digits = precision == Precision::exact && p.target.points.dtype == Dtype::u8 && p.target.d >= 32;
+  const Source source = source_of(p.target, precision);
   const std::string where = std::string(set.name) + " " + p.name + (precision == Precision::exact ? " exact " : " float64 ");
   Curves curves(a, noises, 2, count, precision, true);
   CHECK(sweep(set, p.target, curves.request).ok());
@@ -241,10 +263,10 @@ void test_points(const Instructions& set, const Points& p, const Oracle& oracle,
       const Exact& exact = oracle.at[static_cast<size_t>(r * times + t)];
       for (int k = 0; k < reading_count; ++k) {
         const double value = curves.values[k][t * count + r], off = std::abs(static_cast<double>(Quad(value) - exact.values[k]));
-        const double tolerance = exact.tolerance[digits][k];
+        const double tolerance = exact.tolerance[source][k];
         expect(off <= tolerance, where + reading_names[k] + " at b=" + std::to_string(noises[t]) + " is off by " + std::to_string(off * 1e12) + "e-12, more than " + std::to_string(tolerance * 1e12) + "e-12");
       }
-      expect(exact.tolerance[digits][0] < 1e-6 + 1e-12 * std::abs(static_cast<double>(exact.values[0])), where + "contract of the log density at every noise level");
+      expect(exact.tolerance[source][0] < (source != differences ? log_density_contract : 1e-6) + 1e-12 * std::abs(static_cast<double>(exact.values[0])), where + "contract of the log density at every noise level");
       expect(curves.values[1][t * count + r] >= 0 && curves.values[2][t * count + r] <= 1 && curves.values[3][t * count + r] <= 0, where + "range");
     }
     for (int k = 0; k < reading_count; ++k) expect(curves.values[k][r] == curves.values[k][7 * count + r], where + "a repeated time");
@@ -301,8 +323,8 @@ void test_large(const Instructions& set) {
   CHECK(sweep(set, p.target, full.request, 2).ok());
   for (int k = 0; k < reading_count; ++k) {
     for (size_t j = 0; j < exact.values[k].size(); ++j) {
-      // Logits by 1e-7 at the most: sqrt(33) 5 2^-31 times r sqrt(q) < 20, and entropies by that times log n.
-      const double tolerance = 3e-6 + 1e-14 * std::abs(full.values[k][j]);
+      // Logits by 5e-5 at the most: 6 5 2^-24 times r sqrt(q) < 20, and 2^-22 of terms below 100; entropies by that times log n.
+      const double tolerance = (k == 1 || k == 5 ? 5e-5 * std::log(70001.0) : 5e-5) + 1e-6 * std::abs(full.values[k][j] * (k == 0 ? 1e-8 : 1));
       expect(std::abs(exact.values[k][j] - full.values[k][j]) <= tolerance, std::string(set.name) + " large " + reading_names[k]);
     }
   }
@@ -324,10 +346,68 @@ void test_large(const Instructions& set) {
   expect(same_bits(exact, again), std::string(set.name) + " bytes in disguise");
   // Columns of different scales are no case for integers.
   layouts.digits.scale[3] = 0x1p-8;
-  Curves plain(a, noises, 0, count, Precision::exact, true);
+  Curves plain(a, noises, 0, count, Precision::exact, true), alone(a, noises, 0, count, Precision::exact, true);
   CHECK(sweep(set, disguised, plain.request, 2).ok());
-  for (size_t j = 0; j < plain.values[0].size(); ++j) {
-    expect(std::abs(plain.values[0][j] - full.values[0][j]) <= 1e-11 + 1e-14 * std::abs(full.values[0][j]), std::string(set.name) + " unequal scales");
+  disguised.layouts = nullptr;
+  CHECK(sweep(set, disguised, alone.request, 2).ok());
+  expect(same_bits(plain, alone), std::string(set.name) + " unequal scales");
+}
+
+// float16 rows have the bits of the same numbers in float32; more columns and rows than one block holds.
+void test_halves(const Instructions& set) {
+  constexpr int64_t n = 300, d = 133;
+  std::vector<Half> halves;
+  std::mt19937_64 random(9);
+  for (int64_t k = 0; k < n * d; ++k) halves.push_back({static_cast<uint16_t>(0x3400 + random() % 0x800 + (random() % 2 << 15))});
+  const std::vector<float> floats(halves.begin(), halves.end());
+  Target target;
+  target.n = n;
+  target.d = d;
+  const std::vector<double> a = signals();
+  Curves of_floats(a, noises, 0, 20, Precision::exact, false), of_halves(a, noises, 0, 20, Precision::exact, false);
+  target.points = {floats.data(), n, d, Dtype::f32, 1, 0};
+  CHECK(sweep(set, target, of_floats.request).ok());
+  target.points = {halves.data(), n, d, Dtype::f16, 1, 0};
+  CHECK(sweep(set, target, of_halves.request, 2).ok());
+  expect(same_bits(of_floats, of_halves), std::string(set.name) + " float16");
+}
+
+// What float32 cannot hold is added in float64: pairs whose logits rise beyond e^40 at their peak, which random draws never show.
+void test_high_pairs(const Instructions& set) {
+  constexpr int rows = 8;
+  constexpr int64_t times = 3;
+  const double ratios[times] = {1.0, 10.0, 1e20}, reach = 50;
+  for (const bool weighted : {false, true}) {
+    std::vector<float> q(rows * 16, 4.0f), v(rows * 16, 1.0f), bias(rows, -2.0f), own_bias(16, -2.5f);
+    q[3 * 16 + 11] = 1.0f, v[3 * 16 + 11] = -11.0f;  // L = 60.5 - (r - 11)^2 / 2
+    q[6 * 16 + 11] = 0.0f, v[6 * 16 + 11] = 0.0f;    // a duplicate
+    std::vector<double> sums(2 * times * 3 * 8), classes(2 * times * 2 * 8);
+    std::vector<int32_t> labels(rows, 1);
+    FloatPairBlock block;
+    block.q = q.data(), block.v = v.data(), block.rows = rows, block.ratios = ratios, block.times = times, block.reach = reach;
+    block.bias = weighted ? bias.data() : nullptr, block.own_bias = own_bias.data(), block.gaps = block.squares = true;
+    block.classes = labels.data(), block.class_count = 2;
+    for (int half = 0; half < 2; ++half) {
+      block.sums[half] = sums.data() + half * times * 24;
+      block.class_sums[half] = classes.data() + half * times * 16;
+    }
+    const std::vector<float> before = q;
+    set.kernels->float_pair_sums(block);
+    for (int64_t t = 0; t < times; ++t) {
+      for (int lane = 0; lane < 16; ++lane) {
+        double sum = 0, gap = 0, squares = 0;
+        for (int r = 0; r < rows; ++r) {
+          const double logit = -ratios[t] * (ratios[t] / 2 * before[r * 16 + lane] + v[r * 16 + lane]) + (weighted ? 0.5 : 0);
+          if (logit < -reach) continue;
+          sum += std::exp(logit), gap += std::exp(logit) * logit, squares += std::exp(2 * logit);
+        }
+        const double* found = block.sums[lane / 8] + t * 24 + lane % 8;
+        CHECK_NEAR(found[0], sum, 1e-5 * sum);
+        CHECK_NEAR(found[8], gap, 1e-5 * (std::abs(gap) + sum));
+        CHECK_NEAR(found[16], squares, 1e-5 * squares);
+        CHECK_NEAR(block.class_sums[lane / 8][(t * 2 + 1) * 8 + lane % 8], sum, 1e-5 * sum);
+      }
+    }
   }
 }
 
@@ -462,6 +542,8 @@ void test_set(const Instructions& set, const std::vector<Points*>& problems, con
   }
   test_large(set);
   test_many_classes(set);
+  test_high_pairs(set);
+  test_halves(set);
   test_cancelled(set);
   for (const auto type : {Covariances::Type::spherical, Covariances::Type::diagonal, Covariances::Type::full, Covariances::Type::low_rank}) {
     test_mixture(set, type);
@@ -473,7 +555,7 @@ void test_set(const Instructions& set, const std::vector<Points*>& problems, con
 int main() {
   test_extent();
   std::vector<Points*> problems;
-  for (const Kind kind : {Kind::normal, Kind::bytes, Kind::clustered_bytes}) {
+  for (const Kind kind : {Kind::normal, Kind::floats, Kind::bytes, Kind::clustered_bytes}) {
     for (const auto& [n, d] : {std::pair<int64_t, int64_t>{1, 40}, {2, 3}, {23, 40}, {150, 40}, {60, 784}, {41, 1}}) {
       for (const bool weighted : {false, true}) make_points(*problems.emplace_back(new Points), kind, n, d, weighted);
     }

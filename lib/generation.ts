@@ -2,13 +2,13 @@
  * The generative process watched from outside: reverse trajectories seen along the widest direction of the data, when each chose its
  * class and when it fell onto its datum, beside the two transitions that theory and averages give for the same field.
  */
-import { RegimesError, checkOptionNames } from "../errors.js";
-import type { Field } from "../field.js";
-import { collapseTime } from "../collapse.js";
-import { runOptionNames } from "../native.js";
-import { defaultTimes, regimes, type CriticalTime } from "../regimes.js";
-import { sampleReverse, type ReverseRun, type SampleReverseOptions } from "../sampler.js";
-import { speciationTime } from "../speciation.js";
+import { RegimesError, checkOptionNames } from "./errors.js";
+import type { Field } from "./field.js";
+import { collapseTime } from "./collapse.js";
+import { runOptionNames } from "./native.js";
+import { defaultTimes, regimes, type CriticalTime } from "./regimes.js";
+import { sampleReverse, type ReverseRun, type SampleReverseOptions } from "./sampler.js";
+import { speciationTime } from "./speciation.js";
 
 /** Options of `generation`: those of `sampleReverse`, and how often and how much is kept. */
 export interface GenerationOptions extends Omit<SampleReverseOptions, "record" | "end"> {

@@ -1,0 +1,46 @@
+#include "dense_bounds.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace regimes {
+namespace {
+
+constexpr double deviations = 6;  // see posterior_dense.h: 3e-8
+constexpr double unit = 0x1p-24, small = 0x1p-53;
+
+}  // namespace
+
+DenseErrors dense_errors(const DenseArithmetic& with, const DenseQuery& query, const DenseMoments& sums) {
+  const double whole = sums.whole, far = with.far, gap = sums.gap / whole, norm = sums.norm;
+  const double spread = std::max(2 * sums.second / whole - norm * norm, 0.0) + 1e-4 * far * far;
+  const double moved = query.moved + 4 * small * (query.norm + with.a * with.origin_norm);
+  // Deterministic errors of single logits beyond the displacement: of the rows, and of the float64 operations.
+  const double row = with.residual + 2 * small * (far + with.origin_norm), length = static_cast<double>(with.d);
+  const double half_square = small * (length + 16) * with.a * far * far;
+  const double product = small * query.norm * (with.fixed ? 8 * (far + 256 * with.largest_scale * std::sqrt(length)) : (8 + length) * far);
+  const double logit = with.kappa * ((query.norm + with.a * far) * row + half_square + product);
+  // `deviations` times the deviation of a logit, in units of |y'_i|, for the errors that are taken as random: of chains, and of rows
+  // rounded to float32. They move D by sum w_i delta_i (y_i - D), whose square sums w_i^2 |y'_i|^2 |y_i - D|^2 are at most
+  // max(w_i |y'_i|^2) T. root = sqrt(sum w^2), root_two >= sqrt(sum w^2 |y'|^2), root_four = sqrt(sum w^2 |y'|^4).
+  const double chain = query.chain + (with.bytes ? 0 : query.largest);
+  const double chance = with.fixed ? 0 : deviations * with.kappa * unit * chain;
+  const double root = std::sqrt(sums.squares) / whole, root_four = 2 * std::sqrt(sums.fourth) / whole;
+  const double root_two = std::sqrt(root * root_four), square_of = (chance * far) * (chance * far);
+  const double turned = std::min(std::sqrt(root_four * spread), root_four + norm * root_two);
+  const double weights = (16 + gap) * unit, sums_of = 40 * unit, left_out = 2 * std::exp(-dropped_logits);
+  const double shift = with.kappa * far * moved;
+
+  double denoised = with.kappa * spread * moved * std::exp(4 * shift) + row + 2 * logit * std::sqrt(spread);
+  denoised += chance * turned + (far + norm) * (square_of + weights + left_out + sums.dropped) + norm * sums_of;
+  denoised += with.integer ? sums.lost / whole * far : static_cast<double>(second_chain + chains + 2) * unit * far;
+  double log_density = shift * shift / 2 + logit + weights + sums_of + left_out + chance * root_two + square_of;
+  log_density += with.denoised ? with.kappa * moved * denoised : shift;
+  return {1.01 * log_density, 1.01 * denoised};
+}
+
+double dense_drop(const DenseArithmetic& with, double norm_x) {
+  return std::clamp(0.02 * score_contract * norm_x / std::max(2 * with.a * with.far, 1e-300), 1e-16, 1e-6);
+}
+
+}  // namespace regimes

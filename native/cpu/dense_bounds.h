@@ -1,0 +1,44 @@
+// Bounds on the errors of a query of the dense path; posterior_dense.h names their sources.
+#pragma once
+
+#include "dense_queries.h"
+
+namespace regimes {
+
+// What is the same for all queries.
+struct DenseArithmetic {
+  double a = 0, kappa = 0;    // kappa = a / b^2
+  double far = 0;             // >= |y'_i|
+  double origin_norm = 0;     // |c|
+  double residual = 0;        // of a row as it is read
+  double largest_scale = 0;   // of the columns
+  int64_t d = 0;
+  bool bytes = false;         // rows are read as bytes
+  bool fixed = false;         // queries are in fixed point: their products are exact
+  bool integer = false;       // weights are integers: their products are exact
+  bool denoised = false;      // the denoised mean is summed
+};
+
+// The sums over e_i = exp(l_i - max l) of a query. Where the first product is not exact, the heaviest component, whose logit is then
+// known to float64, is left out of `squares` and `fourth`.
+struct DenseMoments {
+  double whole = 1;    // sum e_i
+  double gap = 0;      // sum e_i (max l - l_i)
+  double squares = 0;  // sum e_i^2
+  double second = 0;   // sum e_i |y'_i|^2 / 2
+  double fourth = 0;   // sum (e_i |y'_i|^2 / 2)^2
+  double lost = 0;     // sum |e_i - W_i| of weights that are integers
+  double dropped = 0;  // >= what the denoised mean leaves out, as a share of `whole`
+  double norm = 0;     // |D'|
+};
+
+struct DenseErrors {
+  double log_density, denoised;
+};
+
+DenseErrors dense_errors(const DenseArithmetic& arithmetic, const DenseQuery& query, const DenseMoments& moments);
+
+// The share of the weights that the denoised mean of a query may leave out: a fiftieth of what the contract of the score allows.
+double dense_drop(const DenseArithmetic& arithmetic, double norm_x);
+
+}  // namespace regimes
