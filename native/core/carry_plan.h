@@ -38,16 +38,16 @@ struct CarryPlan {
 
 CarryPlan plan_carry(const SimulateRequest& request);
 
-// Answers the evaluations of one block of trajectories and carries state from one to the next. At first all rows of the block go
-// together; a row that has left goes on alone, to its end, and may meet any thread.
+// Answers the evaluations of one block of trajectories and carries state from one to the next. Rows of the block go together until
+// they leave; a row that has left goes on alone, on any thread, until it has to meet all data again and comes back to the others.
 class CarriedBlock {
  public:
   virtual ~CarriedBlock() = default;
   // Evaluation of the rows that go together; `pass` has one query for each. leaves[i] = 1: rows[i] goes alone from here.
   virtual Status together(int64_t evaluation, const std::vector<int64_t>& rows, const PosteriorRequest& pass, const Execution& execution,
                           std::vector<uint8_t>& leaves) = 0;
-  // Evaluation of one row that has left; `pass` has one query.
-  virtual Status alone(int64_t evaluation, int64_t row, const PosteriorRequest& pass, const Execution& execution) = 0;
+  // Evaluation of one row that has left; `pass` has one query. False: what is carried does not answer it, nothing was carried on.
+  virtual bool alone(int64_t evaluation, int64_t row, const PosteriorRequest& pass) = 0;
   // A combination of a row that has left drew the noise z.
   virtual void drew(int64_t step, int64_t row, const double* z) = 0;
   // The row is at its end.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <mutex>
 #include <numeric>
 #include <string>
@@ -71,7 +72,6 @@ class Simulation {
     ThreadPool pool(blocks > 1 ? threads : 1);
     inner_.threads = static_cast<int>(std::max<int64_t>(1, threads / blocks));
     inner_.stop = execution_.stop;
-    alone_.stop = execution_.stop;
     pool.run(blocks, [&](int64_t block, int) {
       if (failed_.load(std::memory_order_relaxed)) return;
       const Status status = run_block(block * rows, std::min(rows, request_.count - block * rows));
@@ -88,39 +88,22 @@ class Simulation {
 
   struct Block {
     int64_t first, rows;
-    std::vector<double> registers;                 // [register][row][d]
-    std::unique_ptr<CarriedBlock> carried;         // null: nothing is carried
-    std::vector<int64_t> together;                 // rows that go step by step with the others
-    std::vector<std::pair<int64_t, int64_t>> left; // row and the step from which it goes alone
+    std::vector<double> registers;          // [register][row][d]
+    std::unique_ptr<CarriedBlock> carried;  // null: nothing is carried
+    std::vector<int64_t> together;          // rows that go step by step with one another
+    std::vector<std::pair<int64_t, int64_t>> left;  // row and the step from which it goes alone
   };
 
   Status run_block(int64_t first, int64_t rows) {
     Block block{first, rows, std::vector<double>(static_cast<size_t>(request_.registers * rows * d_)), nullptr, {}, {}};
     if (request_.carry.wanted && backend_.carry != nullptr) block.carried = backend_.carry(target_, request_, plan_, first, rows);
-    block.together.resize(static_cast<size_t>(rows));
-    std::iota(block.together.begin(), block.together.end(), int64_t{0});
-    std::vector<double> z(static_cast<size_t>(d_));
+    std::vector<int64_t> all(static_cast<size_t>(rows));
+    std::iota(all.begin(), all.end(), int64_t{0});
+    std::map<int64_t, std::vector<int64_t>> due = {{0, std::move(all)}};  // rows by the step from which they go together
     Status status = start(first, rows, block.registers.data());
-    for (int64_t k = 0; status.ok() && k < request_.step_count && !block.together.empty(); ++k) {
-      const ReverseStep& step = request_.steps[k];
-      const auto going = static_cast<int64_t>(block.together.size());
-      if (step.kind == ReverseStep::Kind::combine) {
-        for (int64_t i = 0; i < going && !execution_.cancelled(); ++i) combine(step, block, block.together[i], z.data());
-      } else {
-        status = denoise(k, block, first, rows, nullptr);
-      }
-      if (stopped()) return Status::failure(Code::cancelled, "");
-      advanced(going);
-    }
-    if (status.ok() && !block.left.empty()) {
-      std::mutex mutex;
-      ThreadPool pool(inner_.threads);
-      pool.run(static_cast<int64_t>(block.left.size()), [&](int64_t i, int) {
-        const Status end = run_alone(block, block.left[i].first, block.left[i].second);
-        if (end.ok()) return;
-        const std::lock_guard lock(mutex);
-        if (status.ok() || status.code == Code::cancelled) status = end;
-      });
+    while (status.ok() && !due.empty()) {
+      status = run_together(block, due);
+      if (status.ok()) status = run_left(block, due);
     }
     const double* end = block.registers.data() + request_.result * rows * d_;
     if (status.ok()) status = in_range(end, first, rows, largest_state(1, d_), "the end");
@@ -128,22 +111,71 @@ class Simulation {
     return status;
   }
 
-  // The rest of the program for one trajectory, whose state is in cache all the while.
-  Status run_alone(Block& block, int64_t row, int64_t from) {
+  // From the first step with rows due, step by step, until none is left in company.
+  Status run_together(Block& block, std::map<int64_t, std::vector<int64_t>>& due) {
     std::vector<double> z(static_cast<size_t>(d_));
-    for (int64_t k = from; k < request_.step_count; ++k) {
+    block.together.clear();
+    for (int64_t k = due.begin()->first; k < request_.step_count && !(block.together.empty() && due.empty()); ++k) {
+      if (const auto here = due.find(k); here != due.end()) {
+        block.together.insert(block.together.end(), here->second.begin(), here->second.end());
+        std::sort(block.together.begin(), block.together.end());
+        due.erase(here);
+      }
+      const auto going = static_cast<int64_t>(block.together.size());
+      if (going == 0) continue;
+      const ReverseStep& step = request_.steps[k];
+      if (step.kind == ReverseStep::Kind::combine) {
+        for (int64_t i = 0; i < going && !execution_.cancelled(); ++i) combine(step, block, block.together[i], z.data());
+      } else {
+        const Status status = denoise_together(k, block);
+        if (!status.ok()) return status;
+      }
+      if (stopped()) return Status::failure(Code::cancelled, "");
+      advanced(going);
+    }
+    due.clear();  // what is due at the end of the program has come to it
+    return {};
+  }
+
+  // The rows that left, one after the other; those that have to meet all data again become due.
+  Status run_left(Block& block, std::map<int64_t, std::vector<int64_t>>& due) {
+    Status status;
+    std::mutex mutex;
+    ThreadPool pool(inner_.threads);
+    pool.run(static_cast<int64_t>(block.left.size()), [&](int64_t i, int) {
+      const auto [row, from] = block.left[i];
+      int64_t k = from;
+      const Status end = run_alone(block, row, k);
+      advanced(k - from);
+      const std::lock_guard lock(mutex);
+      if (!end.ok() && (status.ok() || status.code == Code::cancelled)) status = end;
+      if (end.ok() && k < request_.step_count) due[k].push_back(row);
+    });
+    block.left.clear();
+    return status;
+  }
+
+  // From step k on, for one trajectory, whose state is in cache all the while; k becomes the step that it cannot do alone.
+  Status run_alone(Block& block, int64_t row, int64_t& k) {
+    std::vector<double> z(static_cast<size_t>(d_));
+    for (; k < request_.step_count; ++k) {
       if (stopped()) return Status::failure(Code::cancelled, "");
       const ReverseStep& step = request_.steps[k];
       if (step.kind == ReverseStep::Kind::combine) {
         combine(step, block, row, z.data());
         if (step.noise != 0) block.carried->drew(k, row, z.data());
       } else {
-        const Status status = denoise(k, block, block.first + row, 1, &row);
+        bool alone = true;
+        const Status status = denoise(k, block, row, 1, [&](const PosteriorRequest& pass) {
+          alone = block.carried->alone(evaluation_of_[k], row, pass);
+          return Status{};
+        });
         if (!status.ok()) return status;
+        if (!alone) return {};
+        observe(k, block, row);
       }
     }
     block.carried->finish(row);
-    advanced(request_.step_count - from);
     return {};
   }
 
@@ -214,11 +246,12 @@ class Simulation {
     }
   }
 
-  // Evaluation at step k for trajectories [first, first + rows) of the block; `alone`: for that row, which has left the others.
-  Status denoise(int64_t k, Block& block, int64_t first, int64_t rows, const int64_t* alone) {
+  // Evaluation at step k for `rows` trajectories of the block from `row` on: `answer` fills the request for them.
+  template <class Answer>
+  Status denoise(int64_t k, Block& block, int64_t row, int64_t rows, const Answer& answer) {
     const ReverseStep& step = request_.steps[k];
-    const int64_t evaluation = evaluation_of_[k];
-    const auto at = [&](int32_t index) { return block.registers.data() + (index * block.rows + first - block.first) * d_; };
+    const int64_t evaluation = evaluation_of_[k], first = block.first + row;
+    const auto at = [&](int32_t index) { return block.registers.data() + (index * block.rows + row) * d_; };
     const double* x = at(step.in);
     double* out = step.out < 0 ? nullptr : at(step.out);
     const Status fit = in_range(x, first, rows, largest_state(step.b, d_), "evaluation " + std::to_string(evaluation));
@@ -229,7 +262,7 @@ class Simulation {
     pass.a = step.a;
     pass.b = step.b;
     pass.precision = request_.precision;
-    std::vector<uint8_t> path(request_.path != nullptr ? static_cast<size_t>(rows) : 0);
+    std::vector<uint8_t> path(request_.path != nullptr ? static_cast<size_t>(rows) : 0, unset);
     if (request_.path != nullptr) pass.path = path.data();
     pass.denoised = out;
     if (step.record >= 0) {
@@ -247,58 +280,61 @@ class Simulation {
     const bool wanted = pass.denoised || pass.log_density || pass.entropy || pass.sum_squares || pass.nearest_index || pass.nearest_weight ||
                         pass.class_weights || pass.survivors;
     if (wanted) {
-      const Status status = alone != nullptr          ? block.carried->alone(evaluation, *alone, pass, alone_)
-                            : block.carried != nullptr ? together(k, block, pass)
-                                                       : backend_.posterior(target_, pass, inner_);
+      const Status status = answer(pass);
       if (!status.ok()) return status;
-      if (request_.path != nullptr) state_path(evaluation, path);
+      if (request_.path != nullptr && !path.empty() && path[0] != unset) state_path(evaluation, path);
     }
-    if (step.record >= 0) observe(step.record * request_.count + first, rows, x, out);
     return {};
   }
 
-  Status together(int64_t k, Block& block, const PosteriorRequest& pass) {
-    std::vector<uint8_t> leaves(block.together.size(), 0);
-    const int64_t evaluation = evaluation_of_[k];
-    Status status;
-    if (block.left.empty()) {
-      status = block.carried->together(evaluation, block.together, pass, inner_, leaves);
-    } else {
-      const RequestPart part(pass, d_, target_.class_count, block.together);
-      status = block.carried->together(evaluation, block.together, part.request(), inner_, leaves);
-      if (status.ok()) part.scatter();
-      for (const auto& [row, from] : block.left) {
-        if (pass.path != nullptr) pass.path[row] = pass.path[block.together[0]];  // theirs is stated where they go
-      }
-    }
-    size_t kept = 0;
-    for (size_t i = 0; i < leaves.size(); ++i) {
+  Status denoise_together(int64_t k, Block& block) {
+    const std::vector<int64_t> members = block.together;
+    const bool all = static_cast<int64_t>(members.size()) == block.rows;
+    std::vector<uint8_t> leaves(members.size(), 0);
+    const auto answer = [&](const PosteriorRequest& request) {
+      return block.carried == nullptr ? backend_.posterior(target_, request, inner_)
+                                      : block.carried->together(evaluation_of_[k], members, request, inner_, leaves);
+    };
+    const Status status = denoise(k, block, 0, block.rows, [&](const PosteriorRequest& pass) {
+      if (all) return answer(pass);
+      const RequestPart part(pass, d_, target_.class_count, members);
+      const Status done = answer(part.request());
+      if (!done.ok()) return done;
+      if (pass.path != nullptr) std::fill_n(pass.path, block.rows, part.request().path[0]);  // those elsewhere say nothing here
+      part.scatter();
+      return done;
+    });
+    if (!status.ok()) return status;
+    block.together.clear();
+    for (size_t i = 0; i < members.size(); ++i) {
+      observe(k, block, members[i]);
       if (leaves[i]) {
-        block.left.emplace_back(block.together[i], k + 1);
+        block.left.emplace_back(members[i], k + 1);
       } else {
-        block.together[kept++] = block.together[i];
+        block.together.push_back(members[i]);
       }
     }
-    block.together.resize(kept);
-    return status;
+    return {};
   }
 
-  // What is read off the state itself.
-  void observe(int64_t place, int64_t rows, const double* x, const double* denoised) const {
+  // What is read off the state itself at step k.
+  void observe(int64_t k, const Block& block, int64_t row) const {
+    const ReverseStep& step = request_.steps[k];
+    if (step.record < 0) return;
     const Observations& seen = request_.observed;
-    if (seen.states) std::copy_n(x, rows * d_, seen.states + place * d_);
-    if (seen.denoised && denoised) std::copy_n(denoised, rows * d_, seen.denoised + place * d_);
+    const int64_t place = step.record * request_.count + block.first + row;
+    const auto at = [&](int32_t index) { return block.registers.data() + (index * block.rows + row) * d_; };
+    const double* state = at(step.in);
+    if (seen.states) std::copy_n(state, d_, seen.states + place * d_);
+    if (seen.denoised && step.out >= 0) std::copy_n(at(step.out), d_, seen.denoised + place * d_);
     const auto dot = [this](const double* u, const double* v) {
       double sum = 0;
       for (int64_t j = 0; j < d_; ++j) sum += u[j] * v[j];
       return sum;
     };
-    for (int64_t r = 0; r < rows; ++r) {
-      const double* state = x + r * d_;
-      if (seen.norm) seen.norm[place + r] = std::sqrt(dot(state, state));
-      for (int64_t p = 0; seen.projections && p < seen.direction_count; ++p) {
-        seen.projections[(place + r) * seen.direction_count + p] = dot(state, seen.directions + p * d_);
-      }
+    if (seen.norm) seen.norm[place] = std::sqrt(dot(state, state));
+    for (int64_t p = 0; seen.projections && p < seen.direction_count; ++p) {
+      seen.projections[place * seen.direction_count + p] = dot(state, seen.directions + p * d_);
     }
   }
 
@@ -319,7 +355,6 @@ class Simulation {
   std::vector<int64_t> evaluation_of_;  // [steps]
   CarryPlan plan_;                      // where something may be carried
   Execution inner_;  // of the operations inside a block: no progress of their own
-  Execution alone_;  // of those for one trajectory
   int64_t total_ = 1;
   std::atomic<int64_t> done_{0};
   std::atomic<bool> failed_{false};

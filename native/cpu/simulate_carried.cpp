@@ -16,7 +16,8 @@ namespace regimes {
 namespace {
 
 constexpr int64_t least_evaluations = 8;    // that must follow for a list to be worth its making
-constexpr int64_t most_listed = 43690;      // rows of a list: 128 MB for 256 trajectories that have not left yet
+constexpr int64_t most_listed = 32768;      // rows of a list: 128 MB for 256 trajectories that wait to go alone
+constexpr int64_t most_lists = 64;          // of a trajectory; then it carries nothing more
 constexpr int64_t copied_values = 1 << 17;  // lists below, a megabyte, are copied together
 constexpr double allowed_drift = 5;         // of zeta - lse, nats: what a coarse grid makes of it before the list is renewed
 
@@ -30,7 +31,6 @@ double most_negative_log_weight(const Target& target) {
 
 // One trajectory. Logits are l_i without log pi_i and relative to the star, whose row need not stay in the list.
 struct Trajectory {
-  bool listed = false;
   bool settled = false;          // D is the star from here on
   int64_t lists = 0;             // made so far
   std::vector<int32_t> numbers;  // rows of the target that stay, ascending
@@ -62,43 +62,44 @@ class Carried : public CarriedBlock {
 
   Status together(int64_t e, const std::vector<int64_t>& rows, const PosteriorRequest& pass, const Execution& execution,
                   std::vector<uint8_t>& leaves) override {
-    if (!worth(e, pass)) return posterior_points(set_, target_, pass, execution);
-    {
-      ThreadPool pool(execution.threads);
-      Screening screening(set_, target_, pass.a, pass.b, scope(e, 0), pool, execution);
-      const auto count = static_cast<int64_t>(rows.size());
-      for (int64_t first = 0; first < count && !execution.cancelled(); first += screening.block()) {
-        const int64_t block = std::min(screening.block(), count - first);
-        screening.run(pass.x.row(first), block);
-        if (execution.cancelled()) break;
-        pool.run(block, [&](int64_t q, int) {
-          if (screening.open(q)) leaves[first + q] = begin(trajectories_[rows[first + q]], e, screening, q, pass, first + q) ? 1 : 0;
-        });
-      }
+    std::vector<int64_t> first, again;  // places in `rows` of those to make a first list for, and another one
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const int64_t lists = trajectories_[rows[i]].lists;
+      if (lists > 0 && request_.carry.refreshes) ++request_.carry.refreshes[first_ + rows[i]];
+      if (worth(e, pass) && lists < most_lists) (lists == 0 ? first : again).push_back(static_cast<int64_t>(i));
     }
-    if (execution.cancelled()) return Status::failure(Code::cancelled, "");
+    for (const auto& places : {first, again}) {
+      if (!places.empty()) make_lists(e, rows, places, pass, execution, leaves);
+      if (execution.cancelled()) return Status::failure(Code::cancelled, "");
+    }
     std::vector<int64_t> rest;
     for (size_t i = 0; i < leaves.size(); ++i) {
       if (!leaves[i]) rest.push_back(static_cast<int64_t>(i));
     }
     if (rest.empty()) return {};
+    if (rest.size() == rows.size()) return posterior_points(set_, target_, pass, execution);
     const RequestPart part(pass, target_.d, target_.class_count, std::move(rest));
     const Status status = posterior_points(set_, target_, part.request(), execution);
     if (status.ok()) part.scatter();
     return status;
   }
 
-  Status alone(int64_t e, int64_t row, const PosteriorRequest& pass, const Execution& execution) override {
+  bool alone(int64_t e, int64_t row, const PosteriorRequest& pass) override {
     Trajectory& t = trajectories_[row];
-    if (!(t.settled ? answer_settled(t, pass) : t.listed && carry(t, e, pass))) return renew(t, row, e, pass, execution);
+    if (!(t.settled ? answer_settled(t, pass) : carry(t, e, pass))) {
+      const int64_t lists = t.lists;
+      t = {};
+      t.lists = lists;
+      return false;
+    }
     if (request_.carry.carried_steps) ++request_.carry.carried_steps[first_ + row];
-    return {};
+    return true;
   }
 
   void drew(int64_t step, int64_t row, const double* z) override {
     Trajectory& t = trajectories_[row];
     const double factor = plan_.noise_of_step[step];
-    if (factor == 0 || !t.listed || !t.noisy || t.settled) return;
+    if (factor == 0 || !t.noisy || t.settled) return;
     for (int64_t j = 0; j < target_.d; ++j) t.noise[j] = (t.drew ? t.noise[j] : 0) + factor * z[j];
     t.drew = true;
   }
@@ -110,7 +111,10 @@ class Carried : public CarriedBlock {
     return e >= plan_.first && plan_.left(e) > least_evaluations && plan_.evaluations[e].is_parent && refined_applies(target_, pass);
   }
 
-  double log_delta(int64_t lists) const { return std::log(request_.carry.failure_probability) - 0.6931471805599453 * static_cast<double>(lists + 1); }
+  // Half of what may fail is for the first list, the rest is for the others alike.
+  double log_delta(int64_t lists) const {
+    return std::log(request_.carry.failure_probability / (lists == 0 ? 2 : 2 * static_cast<double>(most_lists - 1)));
+  }
 
   // log of what X^(1 / theta) lacks to the mass of the dropped.
   double spread(double theta) const { return theta > 1 ? (1 - 1 / theta) * log_count_ : 0; }
@@ -127,7 +131,26 @@ class Carried : public CarriedBlock {
     return std::max(least, (std::log(2 * n_) - log_cap(exponent, log_delta(lists))) / exponent.theta) + weight_range_;
   }
 
-  ScreeningScope scope(int64_t e, int64_t lists) const { return {most_, reach_from(e, lists), 0.5}; }
+  ScreeningScope scope(int64_t e, int64_t lists) const { return {most_, reach_from(e, lists), 0.3}; }
+
+  // One screening for the rows at `places`, which have made the same number of lists, or some at least.
+  void make_lists(int64_t e, const std::vector<int64_t>& rows, const std::vector<int64_t>& places, const PosteriorRequest& pass,
+                  const Execution& execution, std::vector<uint8_t>& leaves) {
+    ThreadPool pool(execution.threads);
+    Screening screening(set_, target_, pass.a, pass.b, scope(e, trajectories_[rows[places[0]]].lists), pool, execution);
+    const auto count = static_cast<int64_t>(places.size());
+    std::vector<double> x;
+    for (const int64_t i : places) x.insert(x.end(), pass.x.row(i), pass.x.row(i) + target_.d);
+    for (int64_t first = 0; first < count && !execution.cancelled(); first += screening.block()) {
+      const int64_t block = std::min(screening.block(), count - first);
+      screening.run(x.data() + first * target_.d, block);
+      if (execution.cancelled()) return;
+      pool.run(block, [&](int64_t q, int) {
+        const int64_t at = places[first + q];
+        if (screening.open(q)) leaves[at] = begin(trajectories_[rows[at]], e, screening, q, pass, at) ? 1 : 0;
+      });
+    }
+  }
 
   // A list from the candidates of a screening with reach_from, and the answer from it.
   bool begin(Trajectory& t, int64_t e, const Screening& screening, int64_t q, const PosteriorRequest& pass, int64_t at) const {
@@ -149,7 +172,6 @@ class Carried : public CarriedBlock {
     t.single_since = -1;
     double log_sum;
     if (!answer(t, e, pass, at, log_sum)) return false;
-    t.listed = true;
     t.node = e;
     t.drew = false;
     t.certificate = {-(screening.reach() - weight_range_) + (largest - star), log_sum - star, 1};
@@ -285,20 +307,6 @@ class Carried : public CarriedBlock {
     if (pass.denoised) std::copy_n(t.star.data(), target_.d, pass.denoised);
     if (pass.path) *pass.path = static_cast<uint8_t>(Path::refined);
     return true;
-  }
-
-  // A pass over all data: a new list, or the plain answer where none can be made.
-  Status renew(Trajectory& t, int64_t row, int64_t e, const PosteriorRequest& pass, const Execution& execution) {
-    t.listed = false;
-    if (request_.carry.refreshes) ++request_.carry.refreshes[first_ + row];
-    if (worth(e, pass)) {
-      ThreadPool pool(1);
-      Screening screening(set_, target_, pass.a, pass.b, scope(e, t.lists), pool, execution);
-      screening.run(pass.x.data, 1);
-      if (execution.cancelled()) return Status::failure(Code::cancelled, "");
-      if (screening.open(0) && begin(t, e, screening, 0, pass, 0)) return {};
-    }
-    return posterior_points(set_, target_, pass, execution);
   }
 
   const Instructions& set_;
