@@ -168,6 +168,7 @@ class Simulation {
         bool alone = true;
         const Status status = denoise(k, block, row, 1, [&](const PosteriorRequest& pass) {
           alone = block.carried->alone(evaluation_of_[k], row, pass);
+          if (!alone && pass.path != nullptr) *pass.path = unset;
           return Status{};
         });
         if (!status.ok()) return status;
