@@ -10,6 +10,7 @@ import { checkRange, metaOf, type Field, type Meta, type Path, type Precision } 
 import { checkRun, nativePaths, runJob, runOptionNames, seedOf, threadsOf, type NativeSimulateResult, type RunOptions } from "./native.js";
 import type { Process } from "./process.js";
 import type { Target } from "./target.js";
+import { checkedTolerance, levelsProgram, type AdaptiveSteps, type Tolerance } from "./sampler/adaptive.js";
 import { gridNodes, nodeAt, type GridOptions, type Node } from "./sampler/grid.js";
 import { interpret, noise, type ScoreModel } from "./sampler/interpret.js";
 import { lift, liftedReadings, readingsToLift } from "./sampler/lift.js";
@@ -17,20 +18,24 @@ import { pace, type Pace } from "./sampler/pace.js";
 import { checkRecord, observations, ofState, wholeAtLeast, type CheckedRecord, type Observed, type RecordOptions } from "./sampler/record.js";
 import { dot, reducedRows, reductionOf, type ComplementStart, type Reduction } from "./sampler/reduction.js";
 import { startDraws, type Start, type StartDraws } from "./sampler/start.js";
-import { samplerStep, type SamplerName, type SamplerParameters } from "./sampler/steps.js";
+import { samplerNames, samplerStep, type SamplerName, type SamplerParameters } from "./sampler/steps.js";
 import { Trace, type Program } from "./sampler/trace.js";
 
+export type { AdaptiveSteps, Tolerance } from "./sampler/adaptive.js";
 export { gridThrough, reverseGrid, scheduleNames, type GridOptions, type Node, type Schedule } from "./sampler/grid.js";
 export type { ScoreModel } from "./sampler/interpret.js";
 export type { Observable, Observed, RecordOptions } from "./sampler/record.js";
 export { reducedField } from "./sampler/reduction.js";
 export { samplingOf, trajectoryOptionNames, type TrajectoryOptions } from "./sampler/trajectories.js";
 export { gaussianOf, type GaussianCovariance, type Start } from "./sampler/start.js";
-export { samplerNames, samplers, type SamplerName, type SamplerParameters } from "./sampler/steps.js";
+export { samplerNames, samplers, type SamplerFacts, type SamplerName, type SamplerParameters } from "./sampler/steps.js";
 
 /** Options of `sampleReverse`. */
 export interface SampleReverseOptions extends RunOptions, GridOptions, SamplerParameters {
-  readonly sampler: SamplerName;
+  /** A sampler in given steps, or "adaptive": the probability-flow ODE in steps of its own, which stops at the grid's times (default one step). */
+  readonly sampler: SamplerName | "adaptive";
+  /** Of "adaptive". */
+  readonly tolerance?: Tolerance | undefined;
   /** Number of trajectories. */
   readonly count: number;
   readonly seed: number | bigint;
@@ -68,18 +73,23 @@ export interface ReverseRun {
   readonly times: Float64Array<ArrayBuffer>;
   readonly ouTimes: Float64Array<ArrayBuffer>;
   readonly observed: Partial<Observed>;
-  /** Passes over the target per trajectory, and how each was answered (none for a score of one's own). */
+  /**
+   * Passes over the target per trajectory ("adaptive": the most of any), and how each was answered (none for a score of one's own;
+   * "adaptive": on the way to each time of the grid).
+   */
   readonly evaluations: number;
   readonly paths: readonly (Path | "mixed")[];
   /** With state carried along: passes over all data after the first, and evaluations answered from a list, per trajectory. */
   readonly carried: { readonly refreshes: Int32Array<ArrayBuffer>; readonly steps: Int32Array<ArrayBuffer> } | null;
+  /** Steps of "adaptive". */
+  readonly adaptive: AdaptiveSteps | null;
   /** Dimension that the dynamics ran in, where it was reduced. */
   readonly reduction: { readonly dimension: number } | null;
   readonly meta: Meta | null;
 }
 
 const optionNames: readonly string[] = [
-  "sampler", "count", "seed", "firstTrajectory", "start", "end", "record", "precision", "batch", "carry", "reduce",
+  "sampler", "tolerance", "count", "seed", "firstTrajectory", "start", "end", "record", "precision", "batch", "carry", "reduce",
   "steps", "from", "to", "schedule", "eta", "variance", "churn", "corrector", ...runOptionNames,
 ];
 
@@ -98,7 +108,9 @@ export async function sampleReverse(source: Field | ScoreModel, options: SampleR
   threadsOf(options);
   const rest = pace(options);
   const grid: Node[] = [];
-  for (const node of gridNodes(process, options)) {
+  const adaptive = options.sampler === "adaptive";
+  const oneStep = adaptive && options.steps === undefined && !isTimes(options.schedule);
+  for (const node of gridNodes(process, oneStep ? { ...options, steps: 1 } : options)) {
     grid.push(node);
     const wait = rest();
     if (wait !== null) await wait;
@@ -138,7 +150,7 @@ interface Run {
   readonly record: CheckedRecord;
 }
 
-type Outcome = Omit<ReverseRun, "grid" | "times" | "ouTimes" | "evaluations">;
+type Outcome = Omit<ReverseRun, "grid" | "times" | "ouTimes" | "evaluations"> & Partial<Pick<ReverseRun, "evaluations">>;
 
 /** The program of a sampler over a grid, recorded at some of its places. */
 async function traceRun(
@@ -148,10 +160,15 @@ async function traceRun(
   { places, observe }: CheckedRecord,
   rest: Pace,
 ): Promise<{ program: Program; recorded: Node[] }> {
-  const middle = (from: Node, to: Node): Node => nodeAt(process, (from.t + to.t) / 2);
   const { eta, variance, churn, corrector } = options;
-  const step = samplerStep(options.sampler, { eta, variance, churn, corrector }, { steps: grid.length - 1, middle });
   const end = checkChoice("end", options.end ?? "state", ["state", "denoised"]);
+  if (options.sampler === "adaptive") {
+    checkedTolerance(options.tolerance, { eta, variance, churn, corrector });
+    return { program: levelsProgram(grid, places), recorded: grid.filter((_, i) => places.has(i)) };
+  }
+  if (options.tolerance !== undefined) throw new RegimesError("E_OPTION", `the sampler ${options.sampler} has no option "tolerance"; "adaptive" has`);
+  const middle = (from: Node, to: Node): Node => nodeAt(process, (from.t + to.t) / 2);
+  const step = samplerStep(options.sampler, { eta, variance, churn, corrector }, { steps: grid.length - 1, middle });
   const pass = observe.some((name) => !ofState.includes(name));
   const trace = new Trace();
   const recorded: Node[] = [];
@@ -177,6 +194,7 @@ const mostLiftedRecords = 64;
 /** The reduction that a run is made in, or null. */
 async function reductionFor(target: Target, options: SampleReverseOptions, record: CheckedRecord, records: number): Promise<Reduction | null> {
   if (checkChoice("reduce", options.reduce ?? "auto", ["auto", "none"]) === "none") return null;
+  if (options.sampler === "adaptive") return null;
   const { start } = options;
   const rotated = typeof start === "object" && "law" in start && (start.covariance ?? "full") !== "full";
   if (rotated || (records > mostLiftedRecords && readingsToLift(record.observe).length > 0)) return null;
@@ -211,7 +229,9 @@ async function simulated(target: Target, run: Run, options: SampleReverseOptions
   const started = performance.now();
   const { program, start, count, record } = run;
   const precision = checkChoice("precision", options.precision ?? "exact", ["exact", "float64", "fast"]);
-  const carry = options.carry ?? target.kind === "points";
+  const adaptive = options.sampler === "adaptive" ? { ...checkedTolerance(options.tolerance, {}), endDenoised: options.end === "denoised" } : null;
+  const carry = options.carry ?? (target.kind === "points" && adaptive === null);
+  if (adaptive !== null && carry) throw new RegimesError("E_OPTION", `carry is for samplers in given steps; "adaptive" does without`);
   if (typeof carry !== "boolean") throw new RegimesError("E_OPTION", `carry is ${String(carry)}, need true or false`);
   if (record.observe.includes("classWeights") && target.classes === 0) {
     throw new RegimesError("E_LABELS", "classWeights needs classes: pass labels to openDataset");
@@ -231,6 +251,7 @@ async function simulated(target: Target, run: Run, options: SampleReverseOptions
     directions: record.directions,
     directionCount: record.directionCount,
     carry,
+    adaptive,
   };
   const result = await runJob(options, (addon, threads, progress) => addon.simulate(target.handle, request, threads, progress));
   const path = result.path.filter((index) => index !== notEvaluated);
@@ -240,10 +261,16 @@ async function simulated(target: Target, run: Run, options: SampleReverseOptions
     observed: observations(result, [program.records, count], { d: target.d, classes: target.classes, directions: record.directionCount }),
     paths: Array.from(path, (index) => nativePaths[index] ?? "mixed"),
     carried: result.refreshes === undefined ? null : { refreshes: result.refreshes, steps: result.carriedSteps! },
+    ...(adaptive === null ? { adaptive } : adaptiveSteps(result)),
     reduction: null,
     meta: metaOf(started, options, precision, run.seed, { ...result, path }),
   };
   return { result, outcome };
+}
+
+function adaptiveSteps({ accepted, rejected, error }: NativeSimulateResult): Required<Pick<Outcome, "adaptive" | "evaluations">> {
+  const most = accepted!.reduce((largest, steps, r) => Math.max(largest, steps + rejected![r]!), 0);
+  return { adaptive: { accepted: accepted!, rejected: rejected!, error: error! }, evaluations: 1 + 6 * most };
 }
 
 /** Stands for the path of an observation that needed no pass. */
@@ -256,6 +283,7 @@ async function ownScore(model: ScoreModel, run: Run, options: SampleReverseOptio
   const { program, start, count, first, seed, record } = run;
   const { d } = model;
   const rest = pace(options);
+  if (options.sampler === "adaptive") throw new RegimesError("E_OPTION", `the sampler "adaptive" needs a field; step a score of your own by one of ${samplerNames.join(", ")}`);
   for (const name of ["precision", "carry"] as const) {
     if (options[name] !== undefined) throw new RegimesError("E_OPTION", `${name} is a matter of exact scores; it does not go with a score of your own`);
   }
@@ -291,7 +319,7 @@ async function ownScore(model: ScoreModel, run: Run, options: SampleReverseOptio
     samples.set(await interpret(program, model, { start: begin, count: part, first: number, seed }, observe, afterStep, rest), done * d);
   }
   const observed = observations(seen, [program.records, count], { d, classes: 0, directions: record.directionCount });
-  return { samples: { data: samples, shape: [count, d] }, startComponents: null, observed, paths: [], carried: null, reduction: null, meta: null };
+  return { samples: { data: samples, shape: [count, d] }, startComponents: null, observed, paths: [], carried: null, adaptive: null, reduction: null, meta: null };
 }
 
 // ---- checks -----------------------------------------------------------------------------------------------------------------
@@ -304,4 +332,8 @@ function checkSource(source: Field | ScoreModel): { readonly process: Process; r
   }
   wholeAtLeast("d", source.d, 1);
   return source;
+}
+
+function isTimes(schedule: GridOptions["schedule"]): boolean {
+  return typeof schedule === "object" && schedule !== null && "length" in schedule;
 }

@@ -1,5 +1,5 @@
 // The interpreter of reverse programs: against a plain loop in long double, starts and observations against the operations they stand
-// for, bits over threads and blocks, programs that cannot be run, stopping.
+// for, bits over threads and blocks, programs that cannot be run, stopping; and flows with error control.
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -9,6 +9,7 @@
 #include "../core/draws.h"
 #include "../core/philox.h"
 #include "../core/simulate.h"
+#include "../core/simulate_adaptive.h"
 #include "../reference/reference.h"
 #include "check.h"
 
@@ -374,6 +375,76 @@ void a_stop_ends_it_and_progress_is_in_order() {
   CHECK(std::is_sorted(told.begin(), told.end()) && told.front() > 0 && told.back() == 1);
 }
 
+// u = x / a by Runge and Kutta's method in 20 000 steps of lambda.
+Row flow(const Points& points, Row x, double a, double b, double next_a, double next_b) {
+  const long double begin = std::log(static_cast<long double>(a) / b), end = std::log(static_cast<long double>(next_a) / next_b);
+  const int steps = 20000;
+  const long double h = (end - begin) / steps;
+  const auto slope = [&](long double lambda, const Row& u) {
+    Row mean = denoised(points, u, 1, static_cast<double>(std::exp(-lambda)));
+    for (int64_t j = 0; j < d; ++j) mean[j] -= u[j];
+    return mean;
+  };
+  const auto moved = [](const Row& u, long double factor, const Row& k) {
+    Row result = u;
+    for (int64_t j = 0; j < d; ++j) result[j] += factor * k[j];
+    return result;
+  };
+  for (long double& value : x) value /= a;
+  for (int step = 0; step < steps; ++step) {
+    const long double at = begin + step * h;
+    const Row k1 = slope(at, x), k2 = slope(at + h / 2, moved(x, h / 2, k1)), k3 = slope(at + h / 2, moved(x, h / 2, k2)), k4 = slope(at + h, moved(x, h, k3));
+    for (int64_t j = 0; j < d; ++j) x[j] += h / 6 * (k1[j] + 2 * k2[j] + 2 * k3[j] + k4[j]);
+  }
+  for (long double& value : x) value *= next_a;
+  return x;
+}
+
+void adaptive_flows_follow_small_steps() {
+  const Points points;
+  Program levels;
+  levels.denoise(-1, 0, 0.3, std::sqrt(1 - 0.09), -1);
+  levels.denoise(-1, 0, 0.8, 0.6, 0);
+  levels.denoise(-1, 0, 0.99, std::sqrt(1 - 0.9801), -1);
+  SimulateRequest r = levels.request();
+  r.registers = 1;
+  r.result = 0;
+  r.count = 3;
+  const std::vector<double> start = {0.5, -1, 0.25, -0.1, 0.9, 1.4, 2, 0, -1};
+  r.start = {start.data(), r.count, d};
+  r.observed.records = 1;
+  std::vector<double> x(r.count * d), states(r.count * d), error(r.count);
+  std::vector<int32_t> accepted(r.count), rejected(r.count);
+  r.x = x.data();
+  r.observed.states = states.data();
+  const Adaptive control{1e-11, 1e-11, false, accepted.data(), rejected.data(), error.data()};
+  CHECK(simulate_adaptive(reference_backend(), points.target, r, control, with_threads(2)).ok());
+  for (int64_t i = 0; i < r.count; ++i) {
+    const Row half = flow(points, Row(start.begin() + i * d, start.begin() + (i + 1) * d), 0.3, std::sqrt(1 - 0.09), 0.8, 0.6);
+    const Row whole = flow(points, half, 0.8, 0.6, 0.99, std::sqrt(1 - 0.9801));
+    // A hundred steps of that tolerance, and a flow that parts neighbours by a factor of some ten.
+    for (int64_t j = 0; j < d; ++j) CHECK_NEAR(states[i * d + j], static_cast<double>(half[j]), 1e-8);
+    for (int64_t j = 0; j < d; ++j) CHECK_NEAR(x[i * d + j], static_cast<double>(whole[j]), 1e-8);
+    CHECK(accepted[i] > 10 && accepted[i] < 3000 && error[i] > 0 && error[i] < 1e-7);
+  }
+  const auto refused = [&](auto change) {
+    Program program = levels;
+    change(program);
+    SimulateRequest bad = r;
+    bad.steps = program.steps.data();
+    bad.step_count = static_cast<int64_t>(program.steps.size());
+    return simulate_adaptive(reference_backend(), points.target, bad, control, with_threads(1)).code == Code::shape;
+  };
+  CHECK(!refused([](Program&) {}));
+  CHECK(refused([](Program& p) { p.steps[1].a = 0.1; }));
+  CHECK(refused([](Program& p) { p.steps[1].b = 0; }));
+  CHECK(refused([](Program& p) { p.steps[1].out = 0; }));
+  CHECK(refused([](Program& p) { p.steps[1].in = 1; }));
+  CHECK(refused([](Program& p) { p.steps[1].record = 1; }));
+  CHECK(refused([](Program& p) { p.steps[1].kind = Kind::combine; }));
+  CHECK(refused([](Program& p) { p.steps.resize(1); }));
+}
+
 }  // namespace
 
 int main() {
@@ -384,5 +455,6 @@ int main() {
   programs_that_leave_their_registers_are_refused();
   trajectories_that_leave_the_numbers_are_told();
   a_stop_ends_it_and_progress_is_in_order();
+  adaptive_flows_follow_small_steps();
   return check::summary();
 }
