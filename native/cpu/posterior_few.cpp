@@ -12,7 +12,7 @@ namespace regimes {
 namespace {
 
 constexpr int64_t most_components = 64;  // one chain of the sums
-constexpr int64_t most_numbers = 512;    // of means: the pulls of 8 queries stay in the first cache
+constexpr int64_t most_numbers = 2048;   // of means: what 8 queries keep of all components stays in the second cache
 constexpr int64_t item_queries = 256;
 
 // Eight queries at a time, each component's part of all of them at once.
@@ -20,13 +20,14 @@ class FewGaussians {
  public:
   FewGaussians(const Instructions& set, const Target& target, const PosteriorRequest& request, const GaussiansAt& at)
       : kernels_(*set.kernels), target_(target), request_(request), at_(at), n_(target.n), d_(target.d), solver_(kernels_, d_, 0),
-        pulls_(static_cast<size_t>(n_ * solver_vectors * d_)), moves_(pulls_.size()), logits_(static_cast<size_t>(n_ * solver_vectors)),
-        sum_(static_cast<size_t>(d_)), reach_(request.precision == Precision::exact ? canonical_reach(n_) : INFINITY), uniform_(target.uniform()),
-        scalars_(request), density_(request), score_(request), density_model_(at.model()), totals_(0) {
+        pulls_(request.score ? static_cast<size_t>(n_ * solver_vectors * d_) : 0),
+        moves_(request.denoised ? static_cast<size_t>(n_ * solver_vectors * d_) : 0), logits_(static_cast<size_t>(n_ * solver_vectors)),
+        sum_(static_cast<size_t>(d_)), reach_(request.precision == Precision::exact ? canonical_reach(n_) : INFINITY),
+        uniform_(target.uniform()), scalars_(request), density_(request), score_(request), model_(at.model()), totals_(0) {
     scalars_.class_weights = nullptr;
     density_.error_score = nullptr;
     score_.error_log_density = nullptr;
-    if (request.precision == Precision::exact) density_model_.dropped = dropped_mass;
+    if (request.precision == Precision::exact) model_.dropped = dropped_mass;
   }
 
   void read(int64_t first, int count) {
@@ -38,7 +39,7 @@ class FewGaussians {
       solver_.forms(x, count, true, form);
       const double bias = target_.log_weight(k) - at_.half_log_det(k);
       for (int v = 0; v < count; ++v) logits_[k * solver_vectors + v] = std::max(-0.5 * form[v], -1e307) + bias;
-      if (request_.denoised || request_.score) solver_.pulls(count, part(pulls_, k, 0));
+      if (request_.score) solver_.pulls(count, part(pulls_, k, 0));
       if (!request_.denoised) continue;
       solver_.moves(count, part(moves_, k, 0));
       const double* mean = target_.means.row(k);
@@ -103,8 +104,8 @@ class FewGaussians {
   // Where one component has all the weight, errors of logits do not move the score: a factor common to all weights cancels.
   void read_errors(int64_t q, const LogSumExp<double>& sums, double log_density) {
     const double terms = static_cast<double>(n_);
-    read_bounds(target_, density_, q, sums, uniform_, density_model_, log_density, terms, nullptr);
-    ErrorModel model = density_model_;
+    read_bounds(target_, density_, q, sums, uniform_, model_, log_density, terms, nullptr);
+    ErrorModel model = model_;
     if (sums.rest == 0) model.logit_units = model.logit_offset = 0;
     read_bounds(target_, score_, q, sums, uniform_, model, log_density, terms, nullptr);
   }
@@ -115,12 +116,12 @@ class FewGaussians {
   const GaussiansAt& at_;
   const int64_t n_, d_;
   GaussianSolver solver_;
-  std::vector<double> pulls_, moves_;  // [n][8][d]
+  std::vector<double> pulls_, moves_;  // [n][8][d] S^-1 (x - a m), and m + a C S^-1 (x - a m)
   std::vector<double> logits_;         // [n][8]
   std::vector<double> sum_;            // [d]
   const double reach_, uniform_;
   PosteriorRequest scalars_, density_, score_;  // parts of the request that one call each fills
-  ErrorModel density_model_;
+  ErrorModel model_;
   LaneAccumulators totals_;            // lane 0
 };
 
