@@ -16,19 +16,19 @@ export function lateStartChart(study: LateStartStudy): Chart {
   const axis = timeAxis(ouTimes);
   const heights = [floor.distance, ...curves.flatMap(({ points }) => points.map(({ distance }) => distance))].map(({ value }) => value!).filter((value) => value > 0);
   const [low, high] = [Math.min(...heights) / 1.4, Math.max(...heights) * 1.3];
+  const inside = (time: number): boolean => time >= axis.domain[0] && time <= axis.domain[1];
   const samplers = [...new Set(curves.map(({ sampler }) => sampler))];
   const colourOf = ({ sampler }: LateStartCurve): Colour => CLASS_COLOURS[samplers.indexOf(sampler) % CLASS_COLOURS.length]!;
   const dashOf = ({ startLaw }: LateStartCurve): { readonly dash?: string } => (startLaw === "standard" ? { dash: DASHES.theory } : {});
+  const flags: Flag[] = expected.speciation !== null && inside(expected.speciation) ? [{ x: expected.speciation, label: `t_S = ${significant(expected.speciation, 3)}` }] : [];
+  const drift = expected.drift !== null && inside(expected.drift) ? [expected.drift] : [];
   const key: KeyEntry[] = [
     ...curves.map((curve) => ({ label: `${curve.sampler}, ${curve.startLaw}`, colour: colourOf(curve), ...dashOf(curve) })),
     { label: "draws of the data", colour: "soft", dash: DASHES.levels[0]! },
+    ...drift.map((time) => ({ label: `drift unstable, 1/2 asinh \u039b = ${significant(time, 3)}`, colour: "third" as const, dash: DASHES.others[0]! })),
   ];
-  const flags: Flag[] = [
-    ...(expected.speciation === null ? [] : [{ x: expected.speciation, label: `t_S ${significant(expected.speciation, 2)}` }]),
-    ...(expected.drift === null ? [] : [{ x: expected.drift, label: `drift ${significant(expected.drift, 2)}` }]),
-  ].filter(({ x }) => x >= axis.domain[0] && x <= axis.domain[1]);
   return {
-    heading: `${measure.replaceAll("-", " ")} distance to the data after ${steps} steps`,
+    heading: `${measure} distance to the data, ${steps} denoising steps`,
     description:
       `Line chart of the ${measure} distance of ${study.samples} samples after ${steps} denoising steps against the OU time of the start. ` +
       curves.map(({ sampler, startLaw, best }) => `${sampler} from ${startLaw}: least ${significant(best.distance.value!, 3)} at t = ${significant(best.ouTime, 2)}.`).join(" "),
@@ -39,7 +39,8 @@ export function lateStartChart(study: LateStartStudy): Chart {
     y: { type: "log", domain: [low, high], ticks: decadeTicks(low, high) },
     tick: (value) => String(value),
     marks: (plot): Mark[] => [
-      flags.map(({ x }) => plot.ruleX([x], { y1: low, y2: high, stroke: paint("ink"), strokeWidth: 1.2 })),
+      plot.ruleX(drift, { y1: low, y2: high, stroke: paint("third"), strokeWidth: 1.4, strokeDasharray: DASHES.others[0]! }),
+      flags.map(({ x }) => plot.ruleX([x], { y1: low, y2: high, stroke: paint("ink"), strokeWidth: 1.4 })),
       plot.ruleY([floor.distance.value!], { stroke: paint("soft"), strokeWidth: 1.4, strokeDasharray: DASHES.levels[0]! }),
       curves.map((curve) => {
         const points = curve.points.map(({ ouTime, distance }) => ({ t: ouTime, value: distance.value!, low: Math.max(low, distance.ci95![0]), high: distance.ci95![1] }));
