@@ -38,4 +38,5 @@ export function heldContenders(available) {
   ]);
 }
 
+export const torchTrajectories = { name: "torch loop", precision: "float32", held: null, env: {}, ...python("torch_trajectories.py") };
 export const torchMixtures = { name: "torch", precision: "float32", held: null, env: {}, ...python("torch_mixtures.py") };

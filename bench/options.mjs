@@ -9,6 +9,7 @@ Tables (default: --compare --api)
   --small          d = 2 and 4, 4096 queries, 100 000 data
   --mixtures       mixtures against torch
   --sweep          all times at once against one time after the other
+  --samplers       reverse trajectories against a torch loop
   --growth         time per query and datum against n and d
   --api            calls per second of the JavaScript API on tiny problems (benny)
 
@@ -26,7 +27,7 @@ Options
   --quick                       shapes A and D, condensed and diffuse, 1 thread, few peers, no API: under 2 minutes
 `;
 
-const tables = ["compare", "small", "mixtures", "sweep", "growth", "api"];
+const tables = ["compare", "small", "mixtures", "sweep", "samplers", "growth", "api"];
 const quickPeers = ["ours", "torch-sdpa", "torch-matmul", "numpy", "onnxruntime", "typed-arrays", "torch"];
 const flag = { type: "boolean", default: false };
 const text = { type: "string" };

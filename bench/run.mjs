@@ -11,6 +11,7 @@ import { describeMachine, measureCeilings } from "./machine.mjs";
 import { measure, startChildren } from "./measure.mjs";
 import { parseOptions, usage } from "./options.mjs";
 import { comparisonHeads, comparisonRows, median, missingLines, printTable, threeDigits } from "./table.mjs";
+import { trajectoriesTable } from "./trajectories.mjs";
 import { growthShape, mixtures, shapes, writeMixture, writePoints } from "./workloads.mjs";
 
 const root = resolve(fileURLToPath(new URL("..", import.meta.url)));
@@ -164,6 +165,7 @@ const tables = {
   small: () => comparison(["F", "F4"], wanted([ours, ...peers])),
   mixtures: mixtureTable,
   sweep: sweepTable,
+  samplers: () => trajectoriesTable(folder, settings, missing, record),
   growth: growthTable,
   api: () => import("./api.bench.mjs"),
 };

@@ -4,14 +4,14 @@
  *   cloning         E sum_i w_i^2 = 1/2: half of the pairs of clones end on the same datum
  *   population      f(t) = alpha - I(x_0; x_t)/d = 0 for the population the data were drawn from (Biroli et al. 2024, Eq. 5): a mixture,
  *                   with the class information I(c; x_t) that the published curve drops; for data a Gaussian with their covariance
- *   trajectory      mean time of the last switch of the nearest datum along reverse trajectories (experiments/trajectory-collapse.ts)
+ *   trajectory      mean time of the last switch of the nearest datum along reverse trajectories (collapse/trajectory.ts)
  * The empirical excess entropy itself never vanishes at t > 0, hence the threshold.
  */
 import { setImmediate } from "node:timers/promises";
 import type { NdArray } from "./array.js";
+import { trajectoryCollapse, trajectoryCollapseOptionNames, type TrajectoryCollapse, type TrajectoryCollapseOptions } from "./collapse/trajectory.js";
 import { RegimesError, checkChoice, checkOptionNames } from "./errors.js";
 import { crossing, exact, rounded, unavailable, withInterval, type Estimate } from "./estimate.js";
-import { trajectoryCollapse, trajectoryCollapseOptionNames, type TrajectoryCollapse, type TrajectoryCollapseOptions } from "./experiments/trajectory-collapse.js";
 import type { Field } from "./field.js";
 import type { RunOptions } from "./native.js";
 import { clocks } from "./process.js";

@@ -77,6 +77,7 @@ export {
   samplerNames,
   samplers,
   scheduleNames,
+  type AdaptiveSteps,
   type GaussianCovariance,
   type GridOptions,
   type Node,
@@ -85,11 +86,14 @@ export {
   type RecordOptions,
   type ReverseRun,
   type SampleReverseOptions,
+  type SamplerFacts,
   type SamplerName,
   type SamplerParameters,
   type Schedule,
   type ScoreModel,
   type Start,
+  type Tolerance,
+  type TrajectoryOptions,
 } from "./sampler.js";
 export { generation, type Generation, type GenerationOptions } from "./generation.js";
 export {
@@ -125,11 +129,12 @@ export { defaultTimes, regimes, type CriticalTime, type RegimeCurves, type Regim
 export { speciationCriteria, speciationTime, type SpeciationCriterion, type SpeciationOptions } from "./speciation.js";
 export { collapseCriteria, collapseTime, type CollapseCriterion, type CollapseOptions } from "./collapse.js";
 export { clones, type Clones, type ClonesOptions } from "./experiments/clones.js";
-export type { TrajectoryCollapse, TrajectoryCollapseOptions } from "./experiments/trajectory-collapse.js";
+export type { TrajectoryCollapse, TrajectoryCollapseOptions } from "./collapse/trajectory.js";
 export { uTurn, type UTurn, type UTurnOptions } from "./experiments/u-turn.js";
-export type { TrajectoryOptions } from "./experiments/ends.js";
 export * as theory from "./theory.js";
 export { analyze, type Analysis, type AnalysisOptions, type AnalysisStage } from "./analysis.js";
 export { renderGeneration, type GenerationReportOptions } from "./report/generation.js";
+export { cloningDeviations, renderCloning, type CloningReportOptions, type CloningStudy } from "./report/cloning.js";
+export { renderLateStart, type LateStartReportOptions } from "./report/late-start.js";
 export { renderReport, type ReportOptions } from "./report.js";
 export { citationKeys, citationsFor, restsOn, type CitationKey } from "./citations.js";

@@ -176,6 +176,8 @@ export interface NativeSimulateRequest {
   readonly directions: Float64Array | null;
   readonly directionCount: number;
   readonly carry: boolean;
+  /** Error control (native/core/simulate_adaptive.h): the program is the levels to stop at. */
+  readonly adaptive: { readonly absolute: number; readonly relative: number; readonly endDenoised: boolean } | null;
 }
 
 /** Observations are [records, count, ...]. */
@@ -190,6 +192,10 @@ export type NativeSimulateResult = Pick<NativePosteriorResult, "path" | "layoutB
   /** With `carry`, per trajectory. */
   readonly refreshes?: Int32Array<ArrayBuffer>;
   readonly carriedSteps?: Int32Array<ArrayBuffer>;
+  /** With `adaptive`, per trajectory. */
+  readonly accepted?: Int32Array<ArrayBuffer>;
+  readonly rejected?: Int32Array<ArrayBuffer>;
+  readonly error?: Float64Array<ArrayBuffer>;
 };
 
 export interface NativeSpectrumRequest {

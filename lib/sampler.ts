@@ -5,49 +5,37 @@
  *
  * A trajectory is a function of (seed, its number, its start) alone: batch, threads and neighbours do not change a bit of it.
  */
-import { copyRows, type NdArray, type PointsInput } from "./array.js";
 import { RegimesError, checkChoice, checkOptionNames } from "./errors.js";
 import { checkRange, metaOf, type Field, type Meta, type Path, type Precision } from "./field.js";
 import { checkRun, nativePaths, runJob, runOptionNames, seedOf, threadsOf, type NativeSimulateResult, type RunOptions } from "./native.js";
 import type { Process } from "./process.js";
 import type { Target } from "./target.js";
+import { checkedTolerance, levelsProgram, type AdaptiveSteps, type Tolerance } from "./sampler/adaptive.js";
 import { gridNodes, nodeAt, type GridOptions, type Node } from "./sampler/grid.js";
 import { interpret, noise, type ScoreModel } from "./sampler/interpret.js";
 import { lift, liftedReadings, readingsToLift } from "./sampler/lift.js";
 import { pace, type Pace } from "./sampler/pace.js";
+import { checkRecord, observations, ofState, wholeAtLeast, type CheckedRecord, type Observed, type RecordOptions } from "./sampler/record.js";
 import { dot, reducedRows, reductionOf, type ComplementStart, type Reduction } from "./sampler/reduction.js";
 import { startDraws, type Start, type StartDraws } from "./sampler/start.js";
-import { samplerStep, type SamplerName, type SamplerParameters } from "./sampler/steps.js";
+import { samplerNames, samplerStep, type SamplerName, type SamplerParameters } from "./sampler/steps.js";
 import { Trace, type Program } from "./sampler/trace.js";
 
+export type { AdaptiveSteps, Tolerance } from "./sampler/adaptive.js";
 export { gridThrough, reverseGrid, scheduleNames, type GridOptions, type Node, type Schedule } from "./sampler/grid.js";
 export type { ScoreModel } from "./sampler/interpret.js";
+export type { Observable, Observed, RecordOptions } from "./sampler/record.js";
 export { reducedField } from "./sampler/reduction.js";
+export { samplingOf, trajectoryOptionNames, type TrajectoryOptions } from "./sampler/trajectories.js";
 export { gaussianOf, type GaussianCovariance, type Start } from "./sampler/start.js";
-export { samplerNames, samplers, type SamplerName, type SamplerParameters } from "./sampler/steps.js";
-
-/** What is read off the state, without a pass over the target. */
-const ofState: readonly string[] = ["states", "norm", "projections"];
-
-const observableNames = ["states", "denoised", "norm", "projections", "logDensity", "entropy", "sumSquares", "nearest", "classWeights", "survivors"] as const;
-
-/** What can be seen along trajectories; units and ranges are those of `PosteriorReading`. */
-export type Observable = (typeof observableNames)[number];
-
-/** What to keep along the way. */
-export interface RecordOptions {
-  /** Record the state before every `every`-th step, and always the last one; default 1. */
-  readonly every?: number | undefined;
-  /** Or record at these times alone, in the process's clock; each must be one of the grid's. */
-  readonly times?: ArrayLike<number> | undefined;
-  readonly observe: readonly Observable[];
-  /** With "projections": directions u [p, d]; x . u is recorded. */
-  readonly directions?: PointsInput | undefined;
-}
+export { samplerNames, samplers, type SamplerFacts, type SamplerName, type SamplerParameters } from "./sampler/steps.js";
 
 /** Options of `sampleReverse`. */
 export interface SampleReverseOptions extends RunOptions, GridOptions, SamplerParameters {
-  readonly sampler: SamplerName;
+  /** A sampler in given steps, or "adaptive": the probability-flow ODE in steps of its own, which stops at the grid's times (default one step). */
+  readonly sampler: SamplerName | "adaptive";
+  /** Of "adaptive". */
+  readonly tolerance?: Tolerance | undefined;
   /** Number of trajectories. */
   readonly count: number;
   readonly seed: number | bigint;
@@ -74,24 +62,6 @@ export interface SampleReverseOptions extends RunOptions, GridOptions, SamplerPa
   readonly reduce?: "auto" | "none" | undefined;
 }
 
-/** Readings at the recorded times: only those asked for are there. */
-export interface Observed {
-  /** [records, count, d]. */
-  readonly states: NdArray;
-  readonly denoised: NdArray;
-  /** |x|, [records, count]; the others of this shape. */
-  readonly norm: NdArray;
-  /** [records, count, p]. */
-  readonly projections: NdArray;
-  readonly logDensity: NdArray;
-  readonly entropy: NdArray;
-  readonly sumSquares: NdArray;
-  readonly nearest: { readonly index: NdArray<Int32Array<ArrayBuffer>>; readonly weight: NdArray };
-  /** [records, count, classes]. */
-  readonly classWeights: NdArray;
-  readonly survivors: NdArray<Int32Array<ArrayBuffer>>;
-}
-
 /** What `sampleReverse` returns. */
 export interface ReverseRun {
   readonly samples: { readonly data: Float64Array<ArrayBuffer>; readonly shape: readonly [count: number, d: number] };
@@ -103,18 +73,23 @@ export interface ReverseRun {
   readonly times: Float64Array<ArrayBuffer>;
   readonly ouTimes: Float64Array<ArrayBuffer>;
   readonly observed: Partial<Observed>;
-  /** Passes over the target per trajectory, and how each was answered (none for a score of one's own). */
+  /**
+   * Passes over the target per trajectory ("adaptive": the most of any), and how each was answered (none for a score of one's own;
+   * "adaptive": on the way to each time of the grid).
+   */
   readonly evaluations: number;
   readonly paths: readonly (Path | "mixed")[];
   /** With state carried along: passes over all data after the first, and evaluations answered from a list, per trajectory. */
   readonly carried: { readonly refreshes: Int32Array<ArrayBuffer>; readonly steps: Int32Array<ArrayBuffer> } | null;
+  /** Steps of "adaptive". */
+  readonly adaptive: AdaptiveSteps | null;
   /** Dimension that the dynamics ran in, where it was reduced. */
   readonly reduction: { readonly dimension: number } | null;
   readonly meta: Meta | null;
 }
 
 const optionNames: readonly string[] = [
-  "sampler", "count", "seed", "firstTrajectory", "start", "end", "record", "precision", "batch", "carry", "reduce",
+  "sampler", "tolerance", "count", "seed", "firstTrajectory", "start", "end", "record", "precision", "batch", "carry", "reduce",
   "steps", "from", "to", "schedule", "eta", "variance", "churn", "corrector", ...runOptionNames,
 ];
 
@@ -133,7 +108,9 @@ export async function sampleReverse(source: Field | ScoreModel, options: SampleR
   threadsOf(options);
   const rest = pace(options);
   const grid: Node[] = [];
-  for (const node of gridNodes(process, options)) {
+  const adaptive = options.sampler === "adaptive";
+  const oneStep = adaptive && options.steps === undefined && !isTimes(options.schedule);
+  for (const node of gridNodes(process, oneStep ? { ...options, steps: 1 } : options)) {
     grid.push(node);
     const wait = rest();
     if (wait !== null) await wait;
@@ -173,15 +150,7 @@ interface Run {
   readonly record: CheckedRecord;
 }
 
-interface CheckedRecord {
-  /** Indices of the grid that are recorded. */
-  readonly places: ReadonlySet<number>;
-  readonly observe: readonly string[];
-  readonly directions: Float64Array<ArrayBuffer> | null;
-  readonly directionCount: number;
-}
-
-type Outcome = Omit<ReverseRun, "grid" | "times" | "ouTimes" | "evaluations">;
+type Outcome = Omit<ReverseRun, "grid" | "times" | "ouTimes" | "evaluations"> & Partial<Pick<ReverseRun, "evaluations">>;
 
 /** The program of a sampler over a grid, recorded at some of its places. */
 async function traceRun(
@@ -191,10 +160,15 @@ async function traceRun(
   { places, observe }: CheckedRecord,
   rest: Pace,
 ): Promise<{ program: Program; recorded: Node[] }> {
-  const middle = (from: Node, to: Node): Node => nodeAt(process, (from.t + to.t) / 2);
   const { eta, variance, churn, corrector } = options;
-  const step = samplerStep(options.sampler, { eta, variance, churn, corrector }, { steps: grid.length - 1, middle });
   const end = checkChoice("end", options.end ?? "state", ["state", "denoised"]);
+  if (options.sampler === "adaptive") {
+    checkedTolerance(options.tolerance, { eta, variance, churn, corrector });
+    return { program: levelsProgram(grid, places), recorded: grid.filter((_, i) => places.has(i)) };
+  }
+  if (options.tolerance !== undefined) throw new RegimesError("E_OPTION", `the sampler ${options.sampler} has no option "tolerance"; "adaptive" has`);
+  const middle = (from: Node, to: Node): Node => nodeAt(process, (from.t + to.t) / 2);
+  const step = samplerStep(options.sampler, { eta, variance, churn, corrector }, { steps: grid.length - 1, middle });
   const pass = observe.some((name) => !ofState.includes(name));
   const trace = new Trace();
   const recorded: Node[] = [];
@@ -220,6 +194,7 @@ const mostLiftedRecords = 64;
 /** The reduction that a run is made in, or null. */
 async function reductionFor(target: Target, options: SampleReverseOptions, record: CheckedRecord, records: number): Promise<Reduction | null> {
   if (checkChoice("reduce", options.reduce ?? "auto", ["auto", "none"]) === "none") return null;
+  if (options.sampler === "adaptive") return null;
   const { start } = options;
   const rotated = typeof start === "object" && "law" in start && (start.covariance ?? "full") !== "full";
   if (rotated || (records > mostLiftedRecords && readingsToLift(record.observe).length > 0)) return null;
@@ -254,7 +229,9 @@ async function simulated(target: Target, run: Run, options: SampleReverseOptions
   const started = performance.now();
   const { program, start, count, record } = run;
   const precision = checkChoice("precision", options.precision ?? "exact", ["exact", "float64", "fast"]);
-  const carry = options.carry ?? target.kind === "points";
+  const adaptive = options.sampler === "adaptive" ? { ...checkedTolerance(options.tolerance, {}), endDenoised: options.end === "denoised" } : null;
+  const carry = options.carry ?? (target.kind === "points" && adaptive === null);
+  if (adaptive !== null && carry) throw new RegimesError("E_OPTION", `carry is for samplers in given steps; "adaptive" does without`);
   if (typeof carry !== "boolean") throw new RegimesError("E_OPTION", `carry is ${String(carry)}, need true or false`);
   if (record.observe.includes("classWeights") && target.classes === 0) {
     throw new RegimesError("E_LABELS", "classWeights needs classes: pass labels to openDataset");
@@ -274,6 +251,7 @@ async function simulated(target: Target, run: Run, options: SampleReverseOptions
     directions: record.directions,
     directionCount: record.directionCount,
     carry,
+    adaptive,
   };
   const result = await runJob(options, (addon, threads, progress) => addon.simulate(target.handle, request, threads, progress));
   const path = result.path.filter((index) => index !== notEvaluated);
@@ -283,34 +261,20 @@ async function simulated(target: Target, run: Run, options: SampleReverseOptions
     observed: observations(result, [program.records, count], { d: target.d, classes: target.classes, directions: record.directionCount }),
     paths: Array.from(path, (index) => nativePaths[index] ?? "mixed"),
     carried: result.refreshes === undefined ? null : { refreshes: result.refreshes, steps: result.carriedSteps! },
+    ...(adaptive === null ? { adaptive } : adaptiveSteps(result)),
     reduction: null,
     meta: metaOf(started, options, precision, run.seed, { ...result, path }),
   };
   return { result, outcome };
 }
 
+function adaptiveSteps({ accepted, rejected, error }: NativeSimulateResult): Required<Pick<Outcome, "adaptive" | "evaluations">> {
+  const most = accepted!.reduce((largest, steps, r) => Math.max(largest, steps + rejected![r]!), 0);
+  return { adaptive: { accepted: accepted!, rejected: rejected!, error: error! }, evaluations: 1 + 6 * most };
+}
+
 /** Stands for the path of an observation that needed no pass. */
 const notEvaluated = 255;
-
-type Readings = { readonly [name in keyof NativeSimulateResult]?: NativeSimulateResult[name] | undefined };
-type Widths = { readonly d: number; readonly classes: number; readonly directions: number };
-
-function observations(result: Readings, places: readonly [number, number], { d, classes, directions }: Widths): Partial<Observed> {
-  const of = <T>(data: T | undefined, ...width: number[]): NdArray<T> | undefined => (data === undefined ? undefined : { data, shape: [...places, ...width] });
-  const all = {
-    states: of(result.states, d),
-    denoised: of(result.denoised, d),
-    norm: of(result.norm),
-    projections: of(result.projections, directions),
-    logDensity: of(result.logDensity),
-    entropy: of(result.entropy),
-    sumSquares: of(result.sumSquares),
-    nearest: result.nearestIndex === undefined ? undefined : { index: of(result.nearestIndex)!, weight: of(result.nearestWeight!)! },
-    classWeights: of(result.classWeights, classes),
-    survivors: of(result.survivors),
-  };
-  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as Partial<Observed>;
-}
 
 /** Numbers of a batch that a score of one's own gets at once, unless `batch` says otherwise. */
 const ownBatchNumbers = 2 ** 20;
@@ -319,6 +283,7 @@ async function ownScore(model: ScoreModel, run: Run, options: SampleReverseOptio
   const { program, start, count, first, seed, record } = run;
   const { d } = model;
   const rest = pace(options);
+  if (options.sampler === "adaptive") throw new RegimesError("E_OPTION", `the sampler "adaptive" needs a field; step a score of your own by one of ${samplerNames.join(", ")}`);
   for (const name of ["precision", "carry"] as const) {
     if (options[name] !== undefined) throw new RegimesError("E_OPTION", `${name} is a matter of exact scores; it does not go with a score of your own`);
   }
@@ -354,7 +319,7 @@ async function ownScore(model: ScoreModel, run: Run, options: SampleReverseOptio
     samples.set(await interpret(program, model, { start: begin, count: part, first: number, seed }, observe, afterStep, rest), done * d);
   }
   const observed = observations(seen, [program.records, count], { d, classes: 0, directions: record.directionCount });
-  return { samples: { data: samples, shape: [count, d] }, startComponents: null, observed, paths: [], carried: null, reduction: null, meta: null };
+  return { samples: { data: samples, shape: [count, d] }, startComponents: null, observed, paths: [], carried: null, adaptive: null, reduction: null, meta: null };
 }
 
 // ---- checks -----------------------------------------------------------------------------------------------------------------
@@ -369,33 +334,6 @@ function checkSource(source: Field | ScoreModel): { readonly process: Process; r
   return source;
 }
 
-function checkRecord(record: RecordOptions | undefined, grid: readonly Node[], d: number): CheckedRecord {
-  if (record === undefined) return { places: new Set(), observe: [], directions: null, directionCount: 0 };
-  checkOptionNames("record", record, ["every", "times", "observe", "directions"]);
-  if (!Array.isArray(record.observe)) throw new RegimesError("E_OPTION", `record.observe is ${String(record.observe)}, need an array of ${observableNames.join(", ")}`);
-  for (const name of record.observe as readonly Observable[]) checkChoice("observe", name, observableNames);
-  const wanted = record.observe.includes("projections");
-  if (wanted !== (record.directions !== undefined)) throw new RegimesError("E_OPTION", `observe "projections" and record.directions go together`);
-  const directions = record.directions === undefined ? null : copyRows("directions", record.directions, d);
-  return { places: recordedPlaces(record, grid), observe: record.observe, directions: directions?.data ?? null, directionCount: directions?.rows ?? 0 };
-}
-
-function recordedPlaces({ every, times }: RecordOptions, grid: readonly Node[]): ReadonlySet<number> {
-  if (times === undefined) {
-    const step = wholeAtLeast("record.every", every ?? 1, 1);
-    return new Set(grid.flatMap((_, i) => (i === grid.length - 1 || i % step === 0 ? [i] : [])));
-  }
-  if (every !== undefined) throw new RegimesError("E_OPTION", "record.every does not go with record.times, which say all");
-  return new Set(
-    Array.from(times, (t) => {
-      const place = grid.findIndex((node) => node.t === t);
-      if (place < 0) throw new RegimesError("E_DOMAIN", `record.times has ${t}, which is not a time of the grid: see reverseGrid, or pass a schedule of times`);
-      return place;
-    }),
-  );
-}
-
-function wholeAtLeast(name: string, value: number, least: number): number {
-  if (Number.isSafeInteger(value) && value >= least) return value;
-  throw new RegimesError("E_OPTION", `${name} is ${String(value)}, need a whole number >= ${least}`);
+function isTimes(schedule: GridOptions["schedule"]): boolean {
+  return typeof schedule === "object" && schedule !== null && "length" in schedule;
 }

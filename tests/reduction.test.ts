@@ -159,11 +159,11 @@ describe("a reduced run", () => {
 });
 
 describe("the law of the complement", () => {
-  it("refuses a program in which one draw enters two sums, whose moments it would get wrong", () => {
+  it("refuses a program in which one draw enters two sums, whose moments it would get wrong", async () => {
     const trace = new Trace();
     const noise = trace.noise();
     const x = trace.keep(trace.start().plus(noise));
-    const program = trace.program(trace.keep(x.plus(noise)));
+    const program = await trace.program(trace.keep(x.plus(noise)), () => null);
     expect(() => complementLaw(program, 1, false)).toThrow(/E_INTERNAL/);
   });
 });

@@ -1,7 +1,7 @@
 /** This package through its public API: what a caller waits for, copies and promises included. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { diffuse, empirical, gaussianMixture, openDataset, ornsteinUhlenbeck } from "diffusion-regimes";
+import { diffuse, empirical, gaussianMixture, openDataset, ornsteinUhlenbeck, sampleReverse } from "diffusion-regimes";
 import { floats, serve, threads, timed } from "./peer.mjs";
 
 async function targetOf({ kind, type, n, d, rank, stored, folder }) {
@@ -31,6 +31,17 @@ async function sweep(field, { times, draws, readings }) {
   return timed(() => field.sweep(options));
 }
 
+/** Reverse trajectories, timed, and the shares of the ways in which their evaluations were answered. */
+async function trajectories(field, options) {
+  const { ms, cpuMs, result } = await timed(() => sampleReverse(field, { ...options, seed: 1, threads }));
+  const counts = new Map();
+  for (const path of result.paths) counts.set(path, (counts.get(path) ?? 0) + 1);
+  const kept = result.carried === null ? 0 : result.carried.steps.reduce((sum, steps) => sum + steps, 0) / options.count / result.evaluations;
+  const reduced = result.reduction === null ? [] : [`in ${result.reduction.dimension} dimensions`];
+  const shares = [...counts].map(([path, count]) => `${path} ${Math.round((100 * count) / result.paths.length)} %`);
+  return { ms, cpuMs, note: [...reduced, ...shares, ...(kept > 0 ? [`from lists ${Math.round(100 * kept)} %`] : [])].join(", ") };
+}
+
 await serve(async (workload) => {
   const field = diffuse(await targetOf(workload), ornsteinUhlenbeck());
   const { d } = workload;
@@ -48,7 +59,7 @@ await serve(async (workload) => {
       if (precision === "float64" && result.meta.path !== "float64") throw new Error("the reference was not computed in float64");
       return result.score.data;
     },
-    other: (request) => sweep(field, request),
+    other: (request) => (request.trajectories === undefined ? sweep(field, request) : trajectories(field, request.trajectories)),
   };
 });
 

@@ -82,8 +82,8 @@ export async function serve(open) {
     },
     memory: () => ({ mb: peakMemory() }),
     async other(request) {
-      const { ms, cpuMs } = await solver.other(request);
-      return { ms, cpuMs };
+      const { ms, cpuMs, note } = await solver.other(request);
+      return { ms, cpuMs, note };
     },
   };
   for await (const line of createInterface({ input: process.stdin })) {

@@ -1,30 +1,8 @@
 /** Where reverse trajectories end: the class and the datum with the largest posterior weight at the last time. */
 import { RegimesError, checkChoice } from "../errors.js";
-import type { Field, Meta, Precision } from "../field.js";
-import { runOptionNames, type RunOptions } from "../native.js";
-import { sampleReverse, samplerNames, samplers, type ReverseRun, type SampleReverseOptions, type SamplerName, type SamplerParameters } from "../sampler.js";
-
-/** How the trajectories of an experiment are made; the same words as in `sampleReverse`. */
-export interface TrajectoryOptions extends RunOptions, SamplerParameters {
-  /** Same seed, same trajectories. */
-  readonly seed: number | bigint;
-  /** Default "ddpm". */
-  readonly sampler?: SamplerName | undefined;
-  readonly precision?: Precision | undefined;
-  readonly carry?: boolean | undefined;
-  readonly reduce?: "auto" | "none" | undefined;
-}
-
-const parameterNames = ["eta", "variance", "churn", "corrector"] as const;
-
-/** The names of `TrajectoryOptions`, for option checks. */
-export const trajectoryOptionNames: readonly string[] = ["seed", "sampler", ...parameterNames, "precision", "carry", "reduce", ...runOptionNames];
-
-/** What `sampleReverse` takes of them; progress and reduction are the experiment's own. */
-export function samplingOf({ sampler = "ddpm", seed, precision, carry, signal, threads, ...rest }: TrajectoryOptions): Pick<SampleReverseOptions, "sampler" | "seed"> & Partial<SampleReverseOptions> {
-  const parameters = Object.fromEntries(parameterNames.map((name) => [name, rest[name]]));
-  return { sampler, seed, precision, carry, signal, threads, ...parameters };
-}
+import type { Field, Meta } from "../field.js";
+import type { RunOptions } from "../native.js";
+import { reducedField, sampleReverse, samplerNames, samplers, type ReverseRun, type SampleReverseOptions, type SamplerName, type TrajectoryOptions } from "../sampler.js";
 
 /** The sampler's name. @throws RegimesError E_OPTION for one that draws no noise, with the reason. */
 export function stochasticSampler({ sampler = "ddpm", eta, churn }: TrajectoryOptions, reason: string): SamplerName {
@@ -32,6 +10,12 @@ export function stochasticSampler({ sampler = "ddpm", eta, churn }: TrajectoryOp
   if (stochastic || (sampler === "ddim" && (eta ?? 0) > 0) || (sampler === "heun" && (churn?.amount ?? 0) > 0)) return sampler;
   const names = samplerNames.filter((name) => samplers[name].stochastic).join(", ");
   throw new RegimesError("E_OPTION", `sampler "${sampler}" draws no noise: ${reason}. Use ${names}, or "ddim" with eta > 0`);
+}
+
+/** The field that an experiment which asks for classes and data alone runs in, and what the result says of it. */
+export async function workingField(field: Field, { reduce = "auto" }: TrajectoryOptions): Promise<{ readonly inner: Field; readonly reduction: { readonly dimension: number } | null }> {
+  const reduced = checkChoice("reduce", reduce, ["auto", "none"]) === "none" ? null : await reducedField(field);
+  return { inner: reduced ?? field, reduction: reduced && { dimension: reduced.d } };
 }
 
 /** Ends of trajectories. */

@@ -11,11 +11,10 @@ export type Pace = () => Promise<void> | null;
 /** A pace that starts now; waiting throws the reason of a signal that was aborted meanwhile. */
 export function pace(run: RunOptions): Pace {
   let begun = performance.now();
-  return () =>
-    performance.now() - begun < slice
-      ? null
-      : setImmediate().then(() => {
-          checkRun(run);
-          begun = performance.now();
-        });
+  const turn = async (): Promise<void> => {
+    await setImmediate();
+    checkRun(run);
+    begun = performance.now();
+  };
+  return () => (performance.now() - begun < slice ? null : turn());
 }

@@ -45,18 +45,31 @@ export const samplerNames = [
 /** Name of a sampler; `samplers` says what each is. */
 export type SamplerName = (typeof samplerNames)[number];
 
-/** What is known of each sampler: whether it draws noise, passes per step, and the order of its error in the step size. */
-export const samplers: { readonly [name in SamplerName]: { readonly stochastic: boolean; readonly evaluations: number; readonly order: number; readonly title: string } } = {
-  "euler-maruyama": { stochastic: true, evaluations: 1, order: 1, title: "Euler-Maruyama of the reverse SDE in OU time" },
-  "exponential-sde": { stochastic: true, evaluations: 1, order: 1, title: "Exponential integrator of the reverse SDE, score frozen" },
-  "probability-flow-euler": { stochastic: false, evaluations: 1, order: 1, title: "Euler of the probability-flow ODE in OU time" },
-  "ddpm": { stochastic: true, evaluations: 1, order: 1, title: "DDPM ancestral sampling" },
-  "ddim": { stochastic: false, evaluations: 1, order: 1, title: "DDIM" },
-  "heun": { stochastic: false, evaluations: 2, order: 2, title: "Heun in sigma (EDM)" },
-  "dpm-solver++2m": { stochastic: false, evaluations: 1, order: 2, title: "DPM-Solver++(2M)" },
-  "sde-dpm-solver++2m": { stochastic: true, evaluations: 1, order: 1, title: "SDE-DPM-Solver++(2M)" },
-  "pndm": { stochastic: false, evaluations: 1, order: 2, title: "PNDM: pseudo Runge-Kutta, then pseudo linear multistep" },
-  "predictor-corrector": { stochastic: true, evaluations: 2, order: 1, title: "Ancestral predictor with Langevin corrector" },
+/** What is known of a sampler. */
+export interface SamplerFacts {
+  /** Whether it draws noise. */
+  readonly stochastic: boolean;
+  /** Passes over the target per step. */
+  readonly evaluations: number;
+  /** Order in the step size of the error of the end law, on grids that are smooth in log-SNR; 0: a bias of the corrector's own step stays. */
+  readonly order: number;
+  /** Order of the error of single trajectories with the same noise. */
+  readonly strongOrder: number;
+  readonly title: string;
+}
+
+/** What is known of each sampler; with churn, "heun" draws noise. */
+export const samplers: { readonly [name in SamplerName]: SamplerFacts } = {
+  "euler-maruyama": { stochastic: true, evaluations: 1, order: 1, strongOrder: 1, title: "Euler-Maruyama of the reverse SDE in OU time" },
+  "exponential-sde": { stochastic: true, evaluations: 1, order: 1, strongOrder: 1, title: "Exponential integrator of the reverse SDE, score frozen" },
+  "probability-flow-euler": { stochastic: false, evaluations: 1, order: 1, strongOrder: 1, title: "Euler of the probability-flow ODE in OU time" },
+  "ddpm": { stochastic: true, evaluations: 1, order: 1, strongOrder: 1, title: "DDPM ancestral sampling" },
+  "ddim": { stochastic: false, evaluations: 1, order: 1, strongOrder: 1, title: "DDIM" },
+  "heun": { stochastic: false, evaluations: 2, order: 2, strongOrder: 2, title: "Heun in sigma (EDM)" },
+  "dpm-solver++2m": { stochastic: false, evaluations: 1, order: 2, strongOrder: 2, title: "DPM-Solver++(2M)" },
+  "sde-dpm-solver++2m": { stochastic: true, evaluations: 1, order: 2, strongOrder: 1, title: "SDE-DPM-Solver++(2M)" },
+  "pndm": { stochastic: false, evaluations: 1, order: 2, strongOrder: 2, title: "PNDM: pseudo Runge-Kutta, then pseudo linear multistep" },
+  "predictor-corrector": { stochastic: true, evaluations: 2, order: 0, strongOrder: 0, title: "Ancestral predictor with Langevin corrector" },
 };
 
 /** A fresh step function. @throws RegimesError E_OPTION for parameters that are unknown, unusable or of another sampler. */

@@ -1,4 +1,5 @@
 #include "../core/simulate.h"
+#include "../core/simulate_adaptive.h"
 
 #include <algorithm>
 
@@ -18,6 +19,7 @@ struct Inputs {
   std::vector<ReverseStep> steps;
   std::shared_ptr<TargetMemory> start_target;
   SimulateRequest request;
+  std::unique_ptr<Adaptive> adaptive;  // null: the steps of the program
 };
 
 // lib/native.ts: five integers and three reals per step.
@@ -100,6 +102,12 @@ void add_outputs(const Napi::Object& request, const Target& target, Job& job, In
   }
   r.x = job.real_output("x", r.count * d);
   r.path = job.byte_output("path", evaluations(inputs));
+  if (request.Get("adaptive").IsObject()) {
+    const Napi::Object control = request.Get("adaptive").As<Napi::Object>();
+    inputs.adaptive = std::make_unique<Adaptive>(Adaptive{number(control, "absolute"), number(control, "relative"), flag(control, "endDenoised"),
+                                                          job.integer_output("accepted", r.count), job.integer_output("rejected", r.count),
+                                                          job.real_output("error", r.count)});
+  }
   if (flag(request, "carry")) {
     r.carry.wanted = true;
     r.carry.refreshes = job.integer_output("refreshes", r.count);
@@ -142,7 +150,10 @@ Napi::Value simulate(const Napi::CallbackInfo& info) {
     const Status status = unpack_program(*inputs);
     if (!status.ok()) return status;
     return with_layouts(*target, inputs->request.precision, execution,
-                        [&](const Target& use) { return regimes::simulate(chosen, use, inputs->request, execution); });
+                        [&](const Target& use) {
+                          if (inputs->adaptive) return simulate_adaptive(chosen, use, inputs->request, *inputs->adaptive, execution);
+                          return regimes::simulate(chosen, use, inputs->request, execution);
+                        });
   });
   const auto start = inputs->start_target;
   return Job::start(std::move(job), start == nullptr || start == target ? work : prepared(start, work), finish_with_layouts(target));

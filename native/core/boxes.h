@@ -10,7 +10,7 @@
 
 namespace regimes {
 
-inline constexpr int64_t box_dimensions = 16;  // largest d
+inline constexpr int64_t box_dimensions = 12;  // largest d: beyond, boxes of 256 rows cover too much, and screening is faster at most noise
 inline constexpr int64_t box_tile = 256;       // rows of a tile; all but the last are full
 inline constexpr int64_t tiles_per_chunk = chunk_rows / box_tile;
 static_assert(chunk_rows % box_tile == 0);

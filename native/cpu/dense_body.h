@@ -137,10 +137,11 @@ void weights(const double* logits, int rows, const double* max, const float* lea
              int32_t* integers, int halves, DenseSums* sums) {
   for (int half = 0; half < halves; ++half) {
     if (integers) {
-      weights_half<true>(logits + half * 8, rows, max + half * 8, least + half * 8, half_square, limit, weights + half * 8, integers + half * 8,
-                         half, sums);
+      weights_half<true>(logits + half * 8, rows, max + half * 8, least + half * 8, half_square, limit, weights + half * 8,
+                         integers + half * 8, half, sums);
     } else {
-      weights_half<false>(logits + half * 8, rows, max + half * 8, least + half * 8, half_square, limit, weights + half * 8, nullptr, half, sums);
+      weights_half<false>(logits + half * 8, rows, max + half * 8, least + half * 8, half_square, limit, weights + half * 8, nullptr,
+                          half, sums);
     }
   }
 }

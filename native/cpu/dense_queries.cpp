@@ -8,15 +8,26 @@ namespace {
 
 constexpr int64_t most_singles = 4;  // queries of a group that are faster one by one
 
-// The largest sum of squares over `width` adjacent columns.
-double longest(const double* x, int64_t d, int64_t width) {
-  double most = 0;
-  for (int64_t first = 0; first < d; first += width) {
-    double square = 0;
-    for (int64_t j = first; j < std::min(first + width, d); ++j) square += x[j] * x[j];
-    most = std::max(most, square);
+// The summed squares of the partial sums that the chains of one row round, in units of |y'_i|^2: a partial sum is at most the product
+// of the norms of its parts of x' and y'_i. Within chains, and of the sums of chains.
+double rounded_squares(const double* x, int64_t d) {
+  double within = 0, between = 0;
+  for (int64_t span = 0; span < d; span += first_chain * chains) {
+    double before = 0, sums = 0;
+    const int64_t end = std::min(span + first_chain * chains, d);
+    for (int64_t start = span; start < end; start += first_chain) {
+      double square = 0, partial = 0;
+      for (int64_t j = start; j < std::min(start + first_chain, end); ++j) {
+        square += x[j] * x[j];
+        partial += square;
+      }
+      within = std::max(within, partial);
+      before += square;
+      if (start > span) sums += before;
+    }
+    between = std::max(between, sums);
   }
-  return most;
+  return within + between;
 }
 
 }  // namespace
@@ -76,9 +87,7 @@ void DenseQueries::prepare(const Instructions& set, const DigitRows& rows, const
           if (scale > 0) moved[j] = own[j] - static_cast<double>(to) / scale;
           each[q].largest = std::max(each[q].largest, std::abs(own[j]));
         }
-        // Squares of the partial sums that are rounded, in units of |y'_i|^2: within chains, and of the sums of chains.
-        each[q].chain = std::sqrt(static_cast<double>(first_chain) * longest(own, d, first_chain) +
-                                  static_cast<double>(chains - 1) * longest(own, d, first_chain * chains));
+        each[q].chain = std::sqrt(rounded_squares(own, d));
       }
       each[q].norm = std::sqrt(kernels.weighted_square(own, nullptr, d));
       each[q].moved = std::sqrt(kernels.weighted_square(moved, nullptr, d));

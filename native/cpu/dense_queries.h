@@ -11,8 +11,9 @@
 
 namespace regimes {
 
-// Products summed in float32 before the sum joins a second one in float32, of `chains` such sums, before float64 takes over.
-inline constexpr int64_t first_chain = 32, second_chain = 64, chains = 4;
+// Products summed in float32 before the sum joins a second one in float32, of `chains` such sums, before float64 takes over: of the first
+// product and of the second.
+inline constexpr int64_t first_chain = 32, second_chain = 64, chains = 8;
 
 struct DenseQuery {
   double norm = 0;     // |x'|

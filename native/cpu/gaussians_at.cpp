@@ -111,7 +111,7 @@ Status GaussiansAt::build(ThreadPool& pool, const Execution& execution) {
   const double a2 = a_ * a_, b2 = b_ * b_;
   half_log_det_.resize(static_cast<size_t>(n_));
   precision_scale_.resize(static_cast<size_t>(n_));
-  if (target_.screen && c_.type != Covariances::Type::spherical && c_.type != Covariances::Type::full) {
+  if (target_.screen && !low_rank_ && c_.type != Covariances::Type::spherical && c_.type != Covariances::Type::full) {
     shared_precision_.resize(static_cast<size_t>(d_));
     for (int64_t j = 0; j < d_; ++j) shared_precision_[j] = 1 / (a2 * target_.screen->largest_variance[j] + b2);
   }
@@ -283,6 +283,32 @@ void GaussiansAt::low_rank_part(int64_t k, Part& part, std::vector<double>& work
   for (int64_t i = 0; i < rank; ++i) half_log_det_[k] += std::log(inner[i * rank + i]);
   // S in units of its diagonal spans 1 ... 1 + a^2 |E^(1/2) W|^2.
   part.extremes.condition = std::max(part.extremes.condition, 1 + a_ * a_ * total);
+}
+
+void GaussiansAt::reduction(int64_t k, double* matrix) const {
+  const int64_t r = rank_, rank = kept_rank_[k];
+  std::vector<double> inner(inner_.begin() + k * r * r, inner_.begin() + k * r * r + rank * rank);
+  const std::vector<double> inverse = inverse_of_lower(inner, rank);
+  const double* map = map_.data() + k * r * r;
+  std::vector<double> middle(inner.size()), right(inner.size());
+  for (int64_t i = 0; i < rank; ++i) {
+    for (int64_t j = 0; j < rank; ++j) {
+      double sum = i == j ? 1 : 0;
+      for (int64_t s = 0; s < rank; ++s) sum -= inverse[s * rank + i] * inverse[s * rank + j];
+      middle[i * rank + j] = sum;
+    }
+  }
+  std::fill(matrix, matrix + r * r, 0.0);
+  for (int64_t i = 0; i < rank; ++i) {
+    for (int64_t j = 0; j < rank; ++j) {
+      for (int64_t s = 0; s < rank; ++s) right[i * rank + j] += middle[i * rank + s] * map[s * rank + j];
+    }
+  }
+  for (int64_t i = 0; i < rank; ++i) {
+    for (int64_t j = 0; j < rank; ++j) {
+      for (int64_t s = 0; s < rank; ++s) matrix[i * r + j] += map[s * rank + i] * right[s * rank + j];
+    }
+  }
 }
 
 GaussianView GaussiansAt::view(int64_t k, double* scratch) const {

@@ -21,12 +21,14 @@ class GaussiansAt {
   double a() const { return a_; }
   double b() const { return b_; }
   double half_log_det(int64_t k) const { return half_log_det_[k]; }  // 1/2 log det(S_k / b^2)
-  // With a screen: the largest c with S_k^-1 >= c D^2 (mixture_bounds.h).
+  // With a screen, but for low rank: the largest c with S_k^-1 >= c D^2 (mixture_bounds.h).
   double precision_scale(int64_t k) const { return precision_scale_[k]; }
-  const std::vector<double>& shared_precision() const { return shared_precision_; }  // D^2 [d]; empty for spherical and full
+  const std::vector<double>& shared_precision() const { return shared_precision_; }  // D^2 [d]; empty for the other types
   const ErrorModel& model() const { return model_; }
   // Component k. `scratch` [rank d] receives the basis of a low-rank component whose columns are close to dependent.
   GaussianView view(int64_t k, double* scratch) const;
+  // Low rank: map^T (I - N^-1) map [rank, rank], zeros beyond the kept rank (gaussian.h).
+  void reduction(int64_t k, double* matrix) const;
   int64_t scratch_size() const { return low_rank_ ? rank_ * d_ : 0; }
 
  private:

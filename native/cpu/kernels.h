@@ -147,6 +147,9 @@ struct Kernels {
   // sum_j weight_j f_j^2; weight may be null (then 1).
   double (*weighted_square)(const double* f, const double* weight, int64_t d);
 
+  // out[g][8] = sum_j weight_j (x_gj - a mean_j)^2 for `groups` <= 4 groups of lanes x [g][d][8]; weight may be null (then 1).
+  void (*weighted_distances)(const double* x, int groups, const double* mean, const double* weight, int64_t d, double a, double* out);
+
   // out[q * stride + r] = rows_r . f_q.
   void (*row_products)(const double* rows, int64_t row_count, int64_t d, const double* f, int count, double* out, int64_t stride);
 
@@ -164,10 +167,9 @@ struct Kernels {
   // row_j = weight_j v_j; bytes_j = 128 + row_j / step, rounded, with step = max |row| / 127; returns max |row|.
   double (*weighted_bytes)(const double* v, const double* weight, int64_t d, double* row, uint8_t* bytes);
 
-  // out[r * out_stride + q] >= logit of component r at query q, from products [rows][16] of bytes (mixture_bounds.h); reduction
-  // [rows][16], where not null, is taken off the quadratic forms.
-  void (*screen_bounds)(const double* products, int rows, const ScreenQueries& queries, const ScreenRow* row, const double* reduction,
-                        float* out, int64_t out_stride);
+  // out[r * out_stride + q] >= logit of component r at query q, from products [rows][16] of bytes (mixture_bounds.h).
+  void (*screen_bounds)(const double* products, int rows, const ScreenQueries& queries, const ScreenRow* row, float* out,
+                        int64_t out_stride);
 };
 
 // Null where the instruction set was not compiled or this machine lacks it.

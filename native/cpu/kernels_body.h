@@ -340,10 +340,10 @@ void add_difference(double weight, const double* row, const double* m, int64_t d
 namespace {
 
 constexpr regimes::Kernels make_kernels(const char* name) {
-  return {name,          convert,         squared_distances, pair_products,    float_pair_products, scale_distances, integer_pairs,
-          pair_sums,     float_pair_sums, block_sums,        add_class_sums,   weights,             add_rows,        row_moments,
-          add_difference, differences,    weighted_square,   row_products,     add_combinations,    add_weighted,    round_to_digits,
-          weighted_bytes, screen_bounds};
+  return {name,          convert,         squared_distances, pair_products,      float_pair_products, scale_distances,  integer_pairs,
+          pair_sums,     float_pair_sums, block_sums,        add_class_sums,     weights,             add_rows,         row_moments,
+          add_difference, differences,    weighted_square,   weighted_distances, row_products,        add_combinations, add_weighted,
+          round_to_digits, weighted_bytes, screen_bounds};
 }
 
 }  // namespace

@@ -43,6 +43,37 @@ double weighted_square(const double* f, const double* weight, int64_t d) {
   return lane_total(total) + tail;
 }
 
+template <int Groups>
+void distances_of(const double* x, const double* mean, const double* weight, int64_t d, double a, double* out) {
+  const Lanes factor = broadcast(a);
+  Lanes total[Groups];
+#pragma GCC unroll 4
+  for (int g = 0; g < Groups; ++g) total[g] = broadcast(0);
+  for (int64_t first = 0; first < d; first += inner_block) {
+    const int64_t end = smaller(first + inner_block, d);
+    Lanes sum[Groups];
+#pragma GCC unroll 4
+    for (int g = 0; g < Groups; ++g) sum[g] = broadcast(0);
+    for (int64_t j = first; j < end; ++j) {
+      const Lanes middle = broadcast(mean[j]), scale = broadcast(weight != nullptr ? weight[j] : 1);
+#pragma GCC unroll 4
+      for (int g = 0; g < Groups; ++g) {
+        const Lanes difference = subtract_product(load(x + (g * d + j) * 8), factor, middle);
+        sum[g] = multiply_add(difference * scale, difference, sum[g]);
+      }
+    }
+#pragma GCC unroll 4
+    for (int g = 0; g < Groups; ++g) total[g] = total[g] + sum[g];
+  }
+#pragma GCC unroll 4
+  for (int g = 0; g < Groups; ++g) store(out + g * 8, total[g]);
+}
+
+void weighted_distances(const double* x, int groups, const double* mean, const double* weight, int64_t d, double a, double* out) {
+  if (groups == 4) return distances_of<4>(x, mean, weight, d, a, out);
+  for (int g = 0; g < groups; ++g) distances_of<1>(x + g * d * 8, mean, weight, d, a, out + g * 8);
+}
+
 template <int Rows, int Vectors>
 inline void product_tile(const double* rows, int64_t d, const double* f, double* out, int64_t stride) {
   Lanes total[Rows][Vectors];
@@ -205,8 +236,7 @@ double weighted_bytes(const double* v, const double* weight, int64_t d, double* 
   return largest;
 }
 
-void screen_bounds(const double* products, int rows, const ScreenQueries& q, const ScreenRow* row, const double* reduction,
-                   float* out, int64_t out_stride) {
+void screen_bounds(const double* products, int rows, const ScreenQueries& q, const ScreenRow* row, float* out, int64_t out_stride) {
   const Lanes zero = broadcast(0), keep = broadcast(1 - 4e-12), half = broadcast(-0.5 * (1 - 1e-7));
   for (int r = 0; r < rows; ++r) {
     for (int part = 0; part < 16; part += 8) {
@@ -215,8 +245,7 @@ void screen_bounds(const double* products, int rows, const ScreenQueries& q, con
                                        (load(products + r * 16 + part) - load(q.centre + part)));
       const Lanes near = square_root(max(square - slack, zero)) - (broadcast(row[r].residual) + load(q.residual + part));
       const Lanes distance = max(near, zero);
-      Lanes form = distance * distance * broadcast(row[r].scale);
-      if (reduction != nullptr) form = max(form - load(reduction + r * 16 + part), zero);
+      const Lanes form = distance * distance * broadcast(row[r].scale);
       double bound[8];
       store(bound, multiply_add(half, form, broadcast(row[r].bias)));
       for (int lane = 0; lane < 8; ++lane) {

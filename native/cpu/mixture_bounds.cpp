@@ -16,7 +16,7 @@ constexpr uint8_t middle = 128;
 }  // namespace
 
 struct MixtureBounds::Packed {
-  LineBytes means, directions;
+  LineBytes digits;
   int groups = 0;
   std::vector<ScreenQueries> queries;                       // [groups]
   std::vector<double> step, digit_sum, error, norm;         // [groups * 16], of the directions' products
@@ -54,6 +54,11 @@ Status MixtureBounds::build(ThreadPool& pool, const Execution& execution) {
     if (execution.cancelled()) return;
     for (int64_t k = task * grain; k < std::min(n_, (task + 1) * grain); ++k) {
       ScreenRow& row = components_[k];
+      row.bias = target_.log_weight(k) - at_.half_log_det(k);
+      if (directions_ > 0) {
+        build_component(k, values);
+        continue;
+      }
       double square = screen_.image_square[k];
       row.residual = a * screen_.residual[k] * up;
       if (!shared_.empty()) {
@@ -67,8 +72,6 @@ Status MixtureBounds::build(ThreadPool& pool, const Execution& execution) {
       row.square = a * a * square;
       row.byte_norm = screen_.byte_norm[k];
       row.scale = at_.precision_scale(k) * (1 - 1e-12 - std::min(0.5, 2 * at_.model().logit_units * 0x1p-53));
-      row.bias = target_.log_weight(k) - at_.half_log_det(k);
-      if (directions_ > 0) build_component(k, values);
     }
   });
   return execution.cancelled() ? Status::failure(Code::cancelled, "cancelled") : Status{};
@@ -115,7 +118,7 @@ void MixtureBounds::pack(const double* x, int64_t group, int64_t count, Packed& 
   const Kernels& kernels = *set_.kernels;
   const double a = at_.a();
   std::vector<double> centred(static_cast<size_t>(d_)), t(centred.size());
-  std::vector<int32_t> means(static_cast<size_t>(digit_lanes * d_)), directions(directions_ > 0 ? means.size() : 0);
+  std::vector<int32_t> fixed(static_cast<size_t>(digit_lanes * d_));
   const double root = std::sqrt(static_cast<double>(d_));
   // The roundings of t and of its digits, absolute in its largest entry , which is limit_one steps.
   const double rounding = 1e-14 * static_cast<double>(digits.limit_one) * root;
@@ -123,61 +126,64 @@ void MixtureBounds::pack(const double* x, int64_t group, int64_t count, Packed& 
   for (int lane = 0; lane < digit_lanes; ++lane) {
     const double* row = x + std::min<int64_t>(group * digit_lanes + lane, count - 1) * d_;
     kernels.differences(&row, 1, screen_.origin.data(), a, nullptr, d_, centred.data());
+    if (directions_ > 0) {
+      const int64_t at = group * digit_lanes + lane;
+      const double left = kernels.round_to_digits(centred.data(), d_, digits.limit_one, nullptr, fixed.data() + lane * d_, &packed.step[at],
+                                                  &packed.digit_sum[at]);
+      packed.norm[at] = std::sqrt(kernels.weighted_square(centred.data(), nullptr, d_)) * up;
+      packed.error[at] = (std::sqrt(left) + rounding * packed.step[at] + 1e-289 * root) * up;
+      continue;
+    }
     kernels.differences(&row, 1, screen_.origin.data(), a, loads_.data(), d_, t.data());
     double step, centre;
-    const double rest = kernels.round_to_digits(t.data(), d_, digits.limit_one, levels_.data(), means.data() + lane * d_, &step, &centre);
+    const double rest = kernels.round_to_digits(t.data(), d_, digits.limit_one, levels_.data(), fixed.data() + lane * d_, &step, &centre);
     q.square[lane] = kernels.weighted_square(centred.data(), shared_.empty() ? nullptr : shared_.data(), d_);
     q.gain[lane] = 2 * a * step;
     q.centre[lane] = centre;
     q.slack[lane] = 2 * a * (std::sqrt(rest) + rounding * step + 1e-289 * root) * up;
     q.residual[lane] = 0x1p-50 * std::sqrt(q.square[lane]);
-    if (directions_ == 0) continue;
-    const int64_t at = group * digit_lanes + lane;
-    const double left = kernels.round_to_digits(centred.data(), d_, digits.limit_one, nullptr, directions.data() + lane * d_, &packed.step[at],
-                                                &packed.digit_sum[at]);
-    packed.norm[at] = std::sqrt(kernels.weighted_square(centred.data(), nullptr, d_)) * up;
-    packed.error[at] = (std::sqrt(left) + rounding * packed.step[at] + 1e-289 * root) * up;
   }
-  digits.pack_group(means.data(), d_, 1, packed.means.data() + group * digits.group_bytes(d_, 1));
-  if (directions_ > 0) digits.pack_group(directions.data(), d_, 1, packed.directions.data() + group * digits.group_bytes(d_, 1));
+  digits.pack_group(fixed.data(), d_, 1, packed.digits.data() + group * digits.group_bytes(d_, 1));
 }
 
-void MixtureBounds::find(const double* x, int64_t count, ThreadPool& pool, const Execution& execution, float* bounds, int64_t stride) const {
+void MixtureBounds::find(const double* x, int64_t count, const double* squares, ThreadPool& pool, const Execution& execution, float* bounds,
+                         int64_t stride) const {
   const DigitKernels& digits = *set_.digits;
   Packed packed;
   packed.groups = static_cast<int>((count + digit_lanes - 1) / digit_lanes);
-  const int64_t bytes = packed.groups * digits.group_bytes(d_, 1);
-  packed.means = LineBytes(bytes);
+  packed.digits = LineBytes(packed.groups * digits.group_bytes(d_, 1));
   packed.queries.resize(static_cast<size_t>(packed.groups));
   if (directions_ > 0) {
-    packed.directions = LineBytes(bytes);
     for (auto* v : {&packed.step, &packed.digit_sum, &packed.error, &packed.norm}) v->resize(static_cast<size_t>(packed.groups * digit_lanes));
   }
   pool.run(packed.groups, [&](int64_t group, int) { pack(x, group, count, packed); });
 
   // About 2 ms of products per task.
-  const int64_t cost = count * d_ * (1 + directions_);
-  const int64_t fit = std::min((int64_t{1} << 27) / std::max<int64_t>(cost, 1), tile_bytes / (screen_.stride * (1 + directions_)));
+  const int64_t width = std::max<int64_t>(1, directions_), cost = count * d_ * width;
+  const int64_t fit = std::min((int64_t{1} << 27) / std::max<int64_t>(cost, 1), tile_bytes / (screen_.stride * width));
   const int64_t tile = std::clamp<int64_t>(fit, 1, tile_components);
   const int64_t tasks = (n_ + tile - 1) / tile;
   pool.run(tasks, [&](int64_t task, int) {
     if (execution.cancelled()) return;
     const int64_t first = task * tile, end = std::min(n_, first + tile);
     const int rows = static_cast<int>(end - first), direction_rows = static_cast<int>(rows * directions_);
-    std::vector<double> products(static_cast<size_t>(packed.groups) * rows * digit_lanes);
+    if (directions_ == 0) {
+      std::vector<double> products(static_cast<size_t>(packed.groups) * rows * digit_lanes);
+      digits.group_products(screen_.rows.data() + first * screen_.stride, screen_.stride, rows, d_, packed.digits.data(), packed.groups, 1,
+                            products.data(), rows);
+      for (int g = 0; g < packed.groups; ++g) {
+        set_.kernels->screen_bounds(products.data() + int64_t{g} * rows * digit_lanes, rows, packed.queries[g], components_.data() + first,
+                                    bounds + first * stride + int64_t{g} * digit_lanes, stride);
+      }
+      return;
+    }
     std::vector<double> along(static_cast<size_t>(packed.groups) * direction_rows * digit_lanes);
     std::vector<double> error(static_cast<size_t>(directions_ * digit_lanes));
-    std::vector<double> reduction(directions_ > 0 ? static_cast<size_t>(rows * digit_lanes) : 0);
-    digits.group_products(screen_.rows.data() + first * screen_.stride, screen_.stride, rows, d_, packed.means.data(), packed.groups, 1,
-                          products.data(), rows);
-    if (directions_ > 0) {
-      digits.group_products(rows_.data() + first * directions_ * screen_.stride, screen_.stride, direction_rows, d_, packed.directions.data(),
-                            packed.groups, 1, along.data(), direction_rows);
-    }
+    digits.group_products(rows_.data() + first * directions_ * screen_.stride, screen_.stride, direction_rows, d_, packed.digits.data(),
+                          packed.groups, 1, along.data(), direction_rows);
     for (int g = 0; g < packed.groups; ++g) {
-      for (int r = 0; r < rows && directions_ > 0; ++r) {
-        double* total = reduction.data() + r * digit_lanes;
-        std::fill(total, total + digit_lanes, 0.0);
+      for (int r = 0; r < rows; ++r) {
+        double total[digit_lanes] = {};
         // t and its error in place of the products, then c = map t.
         double* t = along.data() + (int64_t{g} * direction_rows + r * directions_) * digit_lanes;
         const int64_t q = int64_t{g} * digit_lanes;
@@ -206,10 +212,14 @@ void MixtureBounds::find(const double* x, int64_t count, ThreadPool& pool, const
             total[lane] += largest * largest;
           }
         }
-        for (int lane = 0; lane < digit_lanes; ++lane) total[lane] *= share_[first + r] * up;
+        const int64_t k = first + r;
+        const double unsure = 1e-12 + std::min(0.5, 2 * at_.model().logit_units * 0x1p-53);
+        for (int lane = 0; lane < digit_lanes; ++lane) {
+          const double form = std::max(squares[k * stride + q + lane] * (1 - unsure) - total[lane] * (share_[k] * up), 0.0);
+          const double bound = components_[k].bias - 0.5 * form * (1 - unsure);
+          bounds[k * stride + q + lane] = static_cast<float>(std::max(bound + (std::abs(bound) * 2e-7 + 1e-30), -1e38));
+        }
       }
-      set_.kernels->screen_bounds(products.data() + int64_t{g} * rows * digit_lanes, rows, packed.queries[g], components_.data() + first,
-                                  directions_ > 0 ? reduction.data() : nullptr, bounds + first * stride + int64_t{g} * digit_lanes, stride);
     }
   });
 }

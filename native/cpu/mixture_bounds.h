@@ -3,8 +3,8 @@
 //   q_k >= scale_k |D f|^2 - reduction_k,   |D f| >= |D (x' - a image_k)| - a |D remainder_k|,   x' = x - a origin,
 //   |D (x' - a image)|^2 = |D x'|^2 - 2 a sum_j t_j (u_kj - centre_j) + a^2 |D image|^2,   t_j = D_j^2 scale_j x'_j,
 // and t = step X + e with whole numbers X: sum_j t_j (u - centre)_j is a multiple of an exact integer but for |e| |u - centre|.
-// Low rank subtracts loaded directions: with h = E^(1/2) f and c = Q h, q = |h|^2 - c^T (I - N^-1) c >= |h|^2 - gamma |c|^2; c = map t
-// and the t are products of the same kind with the rows of basis E as bytes: 1 + rank byte rows per component.
+// Low rank subtracts loaded directions: with h = E^(1/2) f and c = Q h, q = |h|^2 - c^T (I - N^-1) c >= |h|^2 - gamma |c|^2. Here |h|^2 is
+// given, c = map t, and the t are products of the same kind with the rows of basis E as bytes: rank byte rows per component.
 #pragma once
 
 #include <vector>
@@ -20,8 +20,9 @@ class MixtureBounds {
   MixtureBounds(const Instructions& set, const Target& target, const GaussiansAt& at);
   Status build(ThreadPool& pool, const Execution& execution);
 
-  // bounds[k * stride + q] >= logit of component k at query q < count; stride >= count, a multiple of 16. Polls.
-  void find(const double* x, int64_t count, ThreadPool& pool, const Execution& execution, float* bounds, int64_t stride) const;
+  // bounds[k * stride + q] >= logit of component k at query q < count; stride >= count, a multiple of 16. squares (low rank),
+  // likewise: |h|^2. Polls.
+  void find(const double* x, int64_t count, const double* squares, ThreadPool& pool, const Execution& execution, float* bounds, int64_t stride) const;
 
  private:
   struct Packed;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "../core/chunks.h"
+#include "lane_blocks.h"
 
 namespace regimes {
 namespace {
@@ -15,14 +16,19 @@ constexpr int64_t queries_per_item = 64;  // queries that pass a component toget
 
 int64_t MixturePass::block_queries(int64_t n) { return std::clamp<int64_t>(block_pairs / n / 16 * 16, 16, 512); }
 
-MixturePass::MixturePass(const Instructions& set, const Target& target, const GaussiansAt& at, bool cut, bool screened)
+MixturePass::MixturePass(const Instructions& set, const Target& target, const GaussiansAt& at, bool cut, bool screened, bool dense)
     : set_(set), target_(target), at_(at), n_(target.n), d_(target.d), cut_(cut), screened_(cut && screened && target.n > 1),
-      reach_(canonical_reach(target.n)) {}
+      reach_(canonical_reach(target.n)), wants_dense_(dense) {}
 
 Status MixturePass::build(ThreadPool& pool, const Execution& execution) {
-  if (!screened_ || target_.screen == nullptr) return {};
-  bounds_ = std::make_unique<MixtureBounds>(set_, target_, at_);
-  return bounds_->build(pool, execution);
+  if (screened_ && target_.screen != nullptr) {
+    bounds_ = std::make_unique<MixtureBounds>(set_, target_, at_);
+    const Status status = bounds_->build(pool, execution);
+    if (!status.ok()) return status;
+  }
+  if (!screened_ || !wants_dense_) return {};
+  dense_ = std::make_unique<MixtureDense>(set_, target_, at_);
+  return dense_->build(execution);
 }
 
 Status MixturePass::run(const double* x, int64_t count, const int32_t* guess, ThreadPool& pool, const Execution& execution) {
@@ -31,13 +37,25 @@ Status MixturePass::run(const double* x, int64_t count, const int32_t* guess, Th
   guess_.assign(static_cast<size_t>(count), -1);
   guess_logit_.assign(static_cast<size_t>(count), 0.0);
   if (guess) guess_.assign(guess, guess + count);
+  place_.assign(static_cast<size_t>(count), -1);
+  const Covariances::Type type = target_.covariances->type;
+  if (dense_ || (bounds_ && type == Covariances::Type::low_rank)) find_squares(x, count, pool, execution);
   if (bounds_) {
     bound_.resize(static_cast<size_t>(n_ * stride_));
-    bounds_->find(x, count, pool, execution, bound_.data(), stride_);
+    bounds_->find(x, count, square_.data(), pool, execution, bound_.data(), stride_);
   }
-  const bool cuts_forms = screened_ && target_.covariances->type == Covariances::Type::full;
-  if (!guess && (bounds_ || cuts_forms) && !execution.cancelled()) find_guesses(x, count, pool, execution);
-  if (guess_[0] >= 0 && !execution.cancelled()) evaluate_guesses(x, count, pool, execution);
+  bool known = guess != nullptr;
+  const auto guess_all = [&] {
+    if (!known && !execution.cancelled()) find_guesses(x, count, pool, execution);
+    known = true;
+    if (!execution.cancelled()) evaluate_guesses(x, count, pool, execution);
+  };
+  if (bounds_ || known) guess_all();
+  if (dense_ && !execution.cancelled()) {
+    const Status status = try_dense(x, count, pool, execution);
+    if (!status.ok()) return status;
+  }
+  if (!bounds_ && !known && (dense_ || (screened_ && type == Covariances::Type::full))) guess_all();
   if (!execution.cancelled()) evaluate(x, count, pool, execution);
   if (execution.cancelled()) return Status::failure(Code::cancelled, "cancelled");
   sums_.assign(static_cast<size_t>(count), {});
@@ -47,9 +65,51 @@ Status MixturePass::run(const double* x, int64_t count, const int32_t* guess, Th
   return {};
 }
 
+void MixturePass::find_squares(const double* x, int64_t count, ThreadPool& pool, const Execution& execution) {
+  square_.resize(static_cast<size_t>(n_ * stride_));
+  const std::vector<double> lanes_of = to_lanes(x, count, d_);
+  const int64_t groups = group_count(count), blocks = (groups + 3) / 4;
+  // About 2 ms per task, and four groups that stay in the second-level cache.
+  const int64_t grain = std::clamp<int64_t>((int64_t{1} << 21) / d_ / 8, 1, n_), parts = (n_ + grain - 1) / grain;
+  pool.run(blocks * parts, [&](int64_t item, int) {
+    if (execution.cancelled()) return;
+    const int64_t group = item / parts * 4, first = item % parts * grain;
+    const int size = static_cast<int>(std::min<int64_t>(4, groups - group));
+    std::vector<double> weight(static_cast<size_t>(target_.covariances->type == Covariances::Type::full ? 0 : d_));
+    double out[4 * lanes];
+    for (int64_t k = first; k < std::min(n_, first + grain); ++k) {
+      const double* values = target_.covariances->values.data() + k * d_;
+      for (size_t j = 0; j < weight.size(); ++j) weight[j] = 1 / (at_.a() * at_.a() * values[j] + at_.b() * at_.b());
+      set_.kernels->weighted_distances(lanes_of.data() + group * d_ * lanes, size, target_.means.row(k), weight.empty() ? nullptr : weight.data(), d_,
+                                       at_.a(), out);
+      std::copy_n(out, std::min<int64_t>(size * lanes, stride_ - group * lanes), square_.data() + k * stride_ + group * lanes);
+    }
+  });
+}
+
+// Queries that bounds leave with many components; what the float32 pass does not answer it gives bounds.
+Status MixturePass::try_dense(const double* x, int64_t count, ThreadPool& pool, const Execution& execution) {
+  std::vector<int32_t> queries, left(static_cast<size_t>(count), 0);
+  for (int64_t k = 0; k < n_ && bounds_; ++k) {
+    for (int64_t q = 0; q < count; ++q) left[q] += static_cast<double>(bound_[k * stride_ + q]) >= cutoff_[q] ? 1 : 0;
+  }
+  for (int64_t q = 0; q < count; ++q) {
+    if (bounds_ && left[q] <= dense_->few()) continue;
+    place_[q] = static_cast<int32_t>(queries.size());
+    queries.push_back(static_cast<int32_t>(q));
+  }
+  bound_.resize(static_cast<size_t>(n_ * stride_));
+  if (queries.empty()) return {};
+  const Status status = dense_->run(x, queries, square_.data(), stride_, bounds_ ? guess_.data() : nullptr, guess_logit_.data(), pool, execution);
+  for (int64_t k = 0; k < n_ && status.ok(); ++k) {
+    for (const int32_t q : queries) bound_[k * stride_ + q] = answered(q) ? -1e38f : dense_->upper(k, place_[q]);
+  }
+  return status;
+}
+
 // Only orders the work: any guess gives the same results.
 void MixturePass::find_guesses(const double* x, int64_t count, ThreadPool& pool, const Execution& execution) {
-  if (bounds_) {
+  if (!bound_.empty()) {
     std::vector<float> most(bound_.begin(), bound_.begin() + count);
     guess_.assign(static_cast<size_t>(count), 0);
     for (int64_t k = 1; k < n_; ++k) {
@@ -88,6 +148,7 @@ void MixturePass::evaluate_guesses(const double* x, int64_t count, ThreadPool& p
   // Runs of queries with the same guess.
   std::vector<int32_t> order(static_cast<size_t>(count));
   for (int64_t q = 0; q < count; ++q) order[q] = static_cast<int32_t>(q);
+  std::erase_if(order, [&](int32_t q) { return answered(q); });
   std::stable_sort(order.begin(), order.end(), [&](int32_t p, int32_t q) { return guess_[p] < guess_[q]; });
   std::vector<std::vector<int32_t>> runs;
   for (const int32_t q : order) {
@@ -133,13 +194,14 @@ void MixturePass::evaluate_component(GaussianSolver& solver, std::vector<double>
 }
 
 void MixturePass::evaluate(const double* x, int64_t count, ThreadPool& pool, const Execution& execution) {
-  const bool limited = screened_ && guess_[0] >= 0 && target_.covariances->type == Covariances::Type::full;
+  const bool limited = screened_ && guess_[0] >= 0 && target_.covariances->type == Covariances::Type::full, bounded = !bound_.empty();
   const int64_t splits = (count + queries_per_item - 1) / queries_per_item;
   const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 20) / (queries_per_item * d_)), tasks = (n_ + grain - 1) / grain;
   std::vector<std::vector<Entry>> found(static_cast<size_t>(tasks * splits));
   std::vector<float> floor(static_cast<size_t>(count));  // cutoffs, rounded down
   for (int64_t q = 0; q < count; ++q) {
-    floor[q] = cutoff_[q] > -1e38 ? std::nextafter(static_cast<float>(cutoff_[q]), -INFINITY) : -INFINITY;
+    if (answered(q)) cutoff_[q] = INFINITY;
+    floor[q] = cutoff_[q] > 1e38 ? INFINITY : cutoff_[q] > -1e38 ? std::nextafter(static_cast<float>(cutoff_[q]), -INFINITY) : -INFINITY;
   }
   std::vector<std::unique_ptr<GaussianSolver>> solvers(static_cast<size_t>(pool.size()));
   std::vector<std::vector<double>> scratch(static_cast<size_t>(pool.size()));
@@ -154,7 +216,7 @@ void MixturePass::evaluate(const double* x, int64_t count, ThreadPool& pool, con
     for (int64_t k = task * grain; k < std::min(n_, (task + 1) * grain); ++k) {
       if (execution.cancelled()) return;
       queries.clear();
-      const float* row = bounds_ ? bound_.data() + k * stride_ : nullptr;
+      const float* row = bounded ? bound_.data() + k * stride_ : nullptr;
       int any = row ? 0 : 1;
       for (int64_t q = first; row && q < end; ++q) any |= row[q] >= floor[q] ? 1 : 0;
       if (any == 0) continue;
@@ -171,12 +233,18 @@ void MixturePass::evaluate(const double* x, int64_t count, ThreadPool& pool, con
   });
   // By query, then by component: the items hold the components in order.
   first_.assign(static_cast<size_t>(count + 1), 0);
+  for (int64_t q = 0; dense_ && q < count; ++q) {
+    if (answered(q)) first_[q + 1] = n_;
+  }
   for (const std::vector<Entry>& part : found) {
     for (const Entry& entry : part) ++first_[entry.query + 1];
   }
   for (int64_t q = 0; q < count; ++q) first_[q + 1] += first_[q];
   entries_.resize(static_cast<size_t>(first_[count]));
   std::vector<int64_t> next(first_.begin(), first_.end() - 1);
+  for (int64_t q = 0; dense_ && q < count; ++q) {
+    for (int64_t k = 0; answered(q) && k < n_; ++k) entries_[next[q]++] = {dense_->logit(k, place_[q]), static_cast<int32_t>(k), static_cast<int32_t>(q)};
+  }
   for (std::vector<Entry>& part : found) {
     for (const Entry& entry : part) entries_[next[entry.query]++] = entry;
     part = {};

@@ -1,6 +1,7 @@
 // One pass over the Gaussians of a mixture for a block of queries: float64 logits l_k = log pi_k - q_k / 2 - 1/2 log det(S_k / b^2) of
 // those components that matter, and their sums. Components are dropped by rigorous bounds alone: what enters the sums of a cut pass
-// are exactly those with l_k >= max - (log n + 37), whichever way they were found.
+// are exactly those with l_k >= max - (log n + 37), whichever way they were found. Queries that many components share may be answered
+// in float32 instead (mixture_dense.h): what bounds leave of the components decides, a function of the query and the mixture alone.
 #pragma once
 
 #include <memory>
@@ -9,6 +10,7 @@
 #include "../core/log_sum_exp.h"
 #include "gaussian_solver.h"
 #include "mixture_bounds.h"
+#include "mixture_dense.h"
 
 namespace regimes {
 
@@ -24,7 +26,8 @@ class MixturePass {
   static int64_t block_queries(int64_t n);
 
   // `screened`: only the components that can enter the sums are evaluated; otherwise all. `cut`: the sums are over those that count.
-  MixturePass(const Instructions& set, const Target& target, const GaussiansAt& at, bool cut, bool screened);
+  // `dense`: float32 may answer.
+  MixturePass(const Instructions& set, const Target& target, const GaussiansAt& at, bool cut, bool screened, bool dense);
   Status build(ThreadPool& pool, const Execution& execution);
 
   // x [count, d]. `guess` [count], or null: a component near the heaviest for each query; its logit is always evaluated.
@@ -37,8 +40,14 @@ class MixturePass {
   double least(int64_t q) const { return least_[q]; }          // smallest logit that entered the sums
   int64_t survivors(int64_t q) const { return survivors_[q]; }
   double guess_logit(int64_t q) const { return guess_logit_[q]; }
+  // The float32 pass that answered query q, and its place there; null: float64.
+  const MixtureDense* dense(int64_t q) const { return answered(q) ? dense_.get() : nullptr; }
+  int64_t dense_place(int64_t q) const { return place_[q]; }
 
  private:
+  bool answered(int64_t q) const { return place_[q] >= 0 && dense_->answered(place_[q]); }
+  void find_squares(const double* x, int64_t count, ThreadPool& pool, const Execution& execution);
+  Status try_dense(const double* x, int64_t count, ThreadPool& pool, const Execution& execution);
   void find_guesses(const double* x, int64_t count, ThreadPool& pool, const Execution& execution);
   void evaluate_guesses(const double* x, int64_t count, ThreadPool& pool, const Execution& execution);
   void evaluate(const double* x, int64_t count, ThreadPool& pool, const Execution& execution);
@@ -53,9 +62,13 @@ class MixturePass {
   const int64_t n_, d_;
   const bool cut_, screened_;
   const double reach_;
+  const bool wants_dense_;
   std::unique_ptr<MixtureBounds> bounds_;  // screened, where the target has bytes
+  std::unique_ptr<MixtureDense> dense_;
   int64_t stride_ = 0;
-  std::vector<float> bound_;               // [n][stride]
+  std::vector<double> square_;             // [n][stride] low rank: |f|^2 in units of the diagonal of S_k, full: |f|^2
+  std::vector<float> bound_;               // [n][stride]; empty without bounds
+  std::vector<int32_t> place_;             // [count] of each query in the float32 pass, or -1
   std::vector<int32_t> guess_;
   std::vector<double> guess_logit_, cutoff_, least_;
   std::vector<int64_t> first_, survivors_;

@@ -3,7 +3,11 @@
 //   integers  (bytes) x' is rounded to fixed point, x_q = x' - e, and the products with the bytes are exact: the logits are those of
 //             x_q. Where integer products are fast, the weights are rounded to fixed point too, relative to the largest of a block of
 //             rows, and their products with the bytes are exact again.
-//   float32   fused multiply-adds in short chains over centred rows, the chains added in float64.
+//   float32   fused multiply-adds in short chains over centred rows, the chains added in float64. The heaviest component's logit is
+//             computed again in float64, and the sums moved accordingly.
+// The second product leaves out weights that are together less than a fiftieth of what the contract of the score allows. Where a group
+// of queries has weight in few rows of a block it runs over those rows alone, and few queries meet the rows one by one in the first:
+// the same integers, and the same chains of float32, so that no bit depends on it.
 // Between the products, exponentials in float32 of float64 differences of logits; everything that is summed over blocks, in float64.
 //
 // Bounds, N = max |y'_i|, u = 2^-24, T = tr Cov under the posterior:
@@ -14,6 +18,7 @@
 //                  which is at most |x'_chain| |y'_chain| (the model of Higham and Mary, SIAM J. Sci. Comput. 41, 2019). A weighted sum
 //                  of such errors exceeds `deviations` times the root of its summed squares with probability 2 exp(-deviations^2 / 2),
 //                  in any dimension (Pinelis 1994). Everything else is deterministic.
+//   of such errors D moves by sum w_i delta_i (y_i - D), whose summed squares are at most max(w_i delta_i^2) T
 // A query whose bound exceeds the contract of precision "exact" is left to the others.
 #pragma once
 
@@ -29,10 +34,8 @@ bool dense_applies(const Target& target, const PosteriorRequest& request);
 // fast: what is fastest on this machine; exact: integers for the first product, where the data are bytes and `fast` does not use them.
 enum class DenseProducts { fast, exact };
 
-// Whether `exact` differs from `fast`, and which of the two to try first: `exact` where the bound of float32 would fail for many
-// queries. A function of the data and the noise alone.
+// Whether `exact` differs from `fast`: then it answers queries that `fast` leaves.
 bool dense_exact_applies(const Instructions& set, const Target& target);
-DenseProducts dense_preferred(const Instructions& set, const Target& target, const PosteriorRequest& request);
 
 // Answers the queries that it can within the contract and marks them in `answered` [batch], zero at the start; what it has written of
 // the others is to be overwritten. Work areas of at most about 300 MB.

@@ -1,4 +1,4 @@
-// posterior over points with d <= 16 from space-ordered tiles (core/boxes.h): what the driver calls where it applies.
+// posterior over points with d <= 12 from space-ordered tiles (core/boxes.h): what the driver calls where it applies.
 #pragma once
 
 #include "cpu.h"

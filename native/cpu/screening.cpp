@@ -29,12 +29,14 @@ double smallest_log_weight(const Target& target) {
 
 }  // namespace
 
-Screening::Screening(const Instructions& set, const Target& target, double a, double b, ThreadPool& pool, const Execution& execution)
+Screening::Screening(const Instructions& set, const Target& target, double a, double b, const ScreeningScope& scope,
+                     ThreadPool& pool, const Execution& execution)
     : set_(set), target_(target), digits_(target.layouts->digits), prefix_(target.layouts->prefix), a_(a), b_(b), pool_(pool),
-      execution_(execution), n_(target.n), d_(target.d), chunks_(chunk_count(target.n)), block_(screened_queries(target.n)),
-      reach_(canonical_reach(target.n)),
+      execution_(execution), n_(target.n), d_(target.d), chunks_(chunk_count(target.n)), block_(screened_queries(target.n, scope.most)), most_(scope.most),
+      reach_(scope.reach), share_(scope.share > 0 ? scope.share : target.layouts->prefix.rows.empty() ? 0.2 : 0.1),
       largest_log_weight_(largest_log_weight(target)), smallest_log_weight_(smallest_log_weight(target)),
-      with_prefix_(!prefix_.rows.empty()), with_digits_(digits_.rows != nullptr), queries_(static_cast<size_t>(block_)),
+      with_prefix_(!prefix_.rows.empty()), with_digits_(digits_.rows != nullptr),
+      levels_(digits_.centre.begin(), digits_.centre.end()), queries_(static_cast<size_t>(block_)),
       lists_(static_cast<size_t>(chunks_ * block_)) {
   const int64_t step = std::max<int64_t>(1, n_ / screening_sample);
   for (int64_t row = step / 2; row < n_ && static_cast<int64_t>(sample_.size()) < screening_sample; row += step) {
@@ -93,7 +95,9 @@ void Screening::run(const double* x, int64_t count) {
     queries_[q].best = -std::numeric_limits<double>::infinity();
     if (with_prefix_) prepare_prefix(q);
     if (with_digits_) prepare_digits(q);
+    if (with_digits_) try_sample(q);
   });
+  if (std::none_of(queries_.begin(), queries_.begin() + count_, [](const Query& query) { return query.open; })) return;
   if (with_prefix_) {
     const int64_t tiles = chunks_ * (chunk_rows / prefix_tile_rows);
     tile_largest_.resize(static_cast<size_t>(tiles * block_));
@@ -115,7 +119,7 @@ void Screening::run(const double* x, int64_t count) {
     Query& query = queries_[q];
     if (!query.open) continue;
     const int64_t rows = query.listed ? listed(q) : n_;
-    if (query.listed && rows <= n_ / 8) continue;
+    if (query.listed && rows <= most_) continue;
     query.open = with_digits_;
     query.listed = false;
     for (int64_t chunk = 0; chunk < chunks_; ++chunk) list(chunk, q).rows.clear();
@@ -157,7 +161,7 @@ void Screening::run(const double* x, int64_t count) {
   }
   if (with_digits_) pool_.run(chunks_ * count_, [&](int64_t item, int) { drop(item / count_, item % count_); });
   for (int64_t q = 0; q < count_; ++q) {
-    if (queries_[q].open && listed(q) > n_ / 8) queries_[q].open = false;
+    if (queries_[q].open && listed(q) > most_) queries_[q].open = false;
   }
   pool_.run(chunks_ * count_, [&](int64_t item, int) { find_logits(item / count_, item % count_); });
 }
@@ -165,25 +169,21 @@ void Screening::run(const double* x, int64_t count) {
 void Screening::prepare_digits(int64_t q) {
   Query& query = queries_[q];
   std::vector<double> weighted(static_cast<size_t>(d_)), centred(static_cast<size_t>(d_));
-  double largest = 0;
   for (int64_t j = 0; j < d_; ++j) {
     centred[j] = query.x[j] - a_ * digits_.origin[j];
     weighted[j] = digits_.scale[j] * centred[j];
-    largest = std::max(largest, std::abs(weighted[j]));
   }
-  query.step = largest > 0x1p-960 ? largest / set_.digits->limit_one : 1;  // a normal number
   query.fixed.resize(static_cast<size_t>(d_));
-  query.fixed_square = query.centre_product = 0;
-  double displacement = 0, size = 0;
+  set_.kernels->round_to_digits(weighted.data(), d_, set_.digits->limit_one, levels_.data(), query.fixed.data(), &query.step,
+                                &query.centre_product);
+  double square = 0, displacement = 0, size = 0;
   for (int64_t j = 0; j < d_; ++j) {
-    const double whole = std::nearbyint(weighted[j] / query.step);
-    const double rounded = digits_.scale[j] > 0 ? whole * query.step / digits_.scale[j] : centred[j];
-    query.fixed[j] = static_cast<int32_t>(whole);
-    query.centre_product += whole * digits_.centre[j];
-    query.fixed_square += rounded * rounded;
+    const double rounded = digits_.scale[j] > 0 ? query.fixed[j] * query.step / digits_.scale[j] : centred[j];
+    square += rounded * rounded;
     displacement += (centred[j] - rounded) * (centred[j] - rounded);
     size += std::abs(query.x[j]) + a_ * std::abs(digits_.origin[j]);
   }
+  query.fixed_square = square;
   query.displacement = std::sqrt(displacement) * (1 + 1e-12) + 0x1p-50 * size;
   query.packed.resize(static_cast<size_t>(set_.digits->single_bytes(d_, 1)) / sizeof(DigitLine));
   set_.digits->pack_single(query.fixed.data(), d_, 1, query.packed.data());
@@ -197,8 +197,29 @@ void Screening::improve_best(Query& query, const int32_t* rows, int64_t count) c
   }
 }
 
-// Finds the scale of the largest logit from the most promising row of every chunk and from a sample; closes queries whose sample
-// says that a large part of all rows would stay.
+// Seeds the scale of the largest logit from a sample of the rows; closes queries that see more than half of it alike: nothing tells
+// their rows apart.
+void Screening::try_sample(int64_t q) {
+  Query& query = queries_[q];
+  if (!query.open) return;
+  const size_t size = sample_.size();
+  query.sample.resize(size);
+  set_.digits->single_products(digits_.rows, digits_.stride, sample_.data(), static_cast<int64_t>(size), d_, query.packed.data(), 1,
+                               query.sample.data());
+  for (size_t k = 0; k < size; ++k) query.sample[k] = query.sample[k] * query.step + digit_bias(sample_[k]);
+  improve_best(query, &sample_[std::max_element(query.sample.begin(), query.sample.end()) - query.sample.begin()], 1);
+  if (static_cast<double>(staying(q)) > std::max(0.5, 1.5 * share_) * static_cast<double>(size)) query.open = false;
+}
+
+// Rows of the sample that reach the threshold of the best logit known by now.
+int64_t Screening::staying(int64_t q) const {
+  const Query& query = queries_[q];
+  const double threshold = digit_threshold(query);
+  return std::count_if(query.sample.begin(), query.sample.end(), [threshold](double value) { return value >= threshold; });
+}
+
+// Finds the scale of the largest logit from the most promising row of every chunk; closes queries whose sample
+// says that a large part of all rows would stay; without a prefix the largest logit is hardly known by now.
 void Screening::seed(int64_t q) {
   Query& query = queries_[q];
   if (!query.open) return;
@@ -214,19 +235,7 @@ void Screening::seed(int64_t q) {
     for (int64_t k = 0; k < count; ++k) rows[k] = chunk_where_[order[k] * block_ + q];
     improve_best(query, rows, count);
   }
-  if (!with_digits_) return;
-  double values[screening_sample];
-  const auto size = static_cast<int64_t>(sample_.size());
-  set_.digits->single_products(digits_.rows, digits_.stride, sample_.data(), size, d_, query.packed.data(), 1, values);
-  int64_t best = 0;
-  for (int64_t k = 0; k < size; ++k) {
-    values[k] = values[k] * query.step + digit_bias(sample_[k]);
-    if (values[k] > values[best]) best = k;
-  }
-  improve_best(query, &sample_[best], 1);
-  const double threshold = digit_threshold(query);
-  const auto staying = std::count_if(values, values + size, [&](double value) { return value >= threshold; });
-  if (staying > size / 5) query.open = false;
+  if (with_digits_ && static_cast<double>(staying(q)) > share_ * static_cast<double>(sample_.size())) query.open = false;
 }
 
 void Screening::list_masks(int64_t chunk, int64_t first, int count, const uint16_t* masks, const std::vector<int64_t>& members) {
@@ -314,6 +323,17 @@ void Screening::find_logits(int64_t chunk, int64_t q) {
   part.values.resize(part.rows.size());
   set_.screen->row_distances(target_.points, part.rows.data(), static_cast<int64_t>(part.rows.size()), query.x, a_, part.values.data());
   for (size_t k = 0; k < part.rows.size(); ++k) part.values[k] = target_.log_weight(part.rows[k]) - part.values[k] / (2 * b_ * b_);
+}
+
+void Screening::collect(int64_t q, std::vector<int32_t>& rows, std::vector<double>& logits) const {
+  const auto total = static_cast<size_t>(listed(q));
+  rows.reserve(total);
+  logits.reserve(total);
+  for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
+    const Candidates& part = candidates(chunk, q);
+    rows.insert(rows.end(), part.rows.begin(), part.rows.end());
+    logits.insert(logits.end(), part.values.begin(), part.values.end());
+  }
 }
 
 int64_t Screening::listed(int64_t q) const {

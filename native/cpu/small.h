@@ -1,4 +1,4 @@
-// The inner loops over space-ordered tiles (core/boxes.h) for d <= 16, one table per instruction set: one query against one tile, a
+// The inner loops over space-ordered tiles (core/boxes.h) for d <= 12, one table per instruction set: one query against one tile, a
 // lane per datum. Sums stay in lanes until a chunk is done; which lane a datum meets depends on its place alone.
 #pragma once
 

@@ -110,10 +110,6 @@ void add_tile(const SmallTile& tile, int64_t d, double* state, float* weights) {
     REGIMES_DIMENSION(10)
     REGIMES_DIMENSION(11)
     REGIMES_DIMENSION(12)
-    REGIMES_DIMENSION(13)
-    REGIMES_DIMENSION(14)
-    REGIMES_DIMENSION(15)
-    REGIMES_DIMENSION(16)
 #undef REGIMES_DIMENSION
     default:
       return;

@@ -47,7 +47,7 @@ Status sweep_mixture(const Instructions& set, const Target& target, const SweepR
       GaussiansAt at(*set.kernels, target, a, b);
       Status status = at.build(pool, execution);
       if (!status.ok()) return status;
-      MixturePass pass(set, target, at, request.precision == Precision::exact, true);
+      MixturePass pass(set, target, at, request.precision == Precision::exact, true, false);
       status = pass.build(pool, execution);
       if (!status.ok()) return status;
       std::vector<double> x(static_cast<size_t>(std::min(pass_step, count) * d));

@@ -8,8 +8,7 @@ import { meanEstimate, moments, quantileOf } from "../estimate.js";
 import type { Field } from "../field.js";
 import { ddpm } from "../process.js";
 import { criticalTime, type CriticalTime } from "../regimes.js";
-import { gridThrough, reverseGrid, sampleReverse, type GridOptions } from "../sampler.js";
-import { samplingOf, trajectoryOptionNames, type TrajectoryOptions } from "./ends.js";
+import { gridThrough, reverseGrid, sampleReverse, samplingOf, trajectoryOptionNames, type GridOptions, type TrajectoryOptions } from "../sampler.js";
 
 /** Options of `collapseTime` with criterion "trajectory". */
 export interface TrajectoryCollapseOptions extends Omit<TrajectoryOptions, "seed" | "reduce">, GridOptions {

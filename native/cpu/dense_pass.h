@@ -1,0 +1,400 @@
+// The pass of the dense path over all rows (posterior_dense.h): for a block of queries, the sums over each of at most 16 runs of chunks,
+// merged in the order of chunks.h. Included by posterior_dense.cpp alone, which reads the answers off the sums.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "../core/thread_pool.h"
+#include "dense_bounds.h"
+#include "posterior_dense.h"
+#include "readings.h"
+
+namespace regimes {
+namespace {
+
+constexpr int group_lanes = digit_lanes, halves = group_lanes / lanes;
+constexpr int groups_at_once = 4;               // groups whose products are formed together
+constexpr int64_t most_groups = 16;             // queries of a block: 256
+constexpr int64_t most_runs = 16;               // runs of chunks whose sums are formed apart, whatever the threads
+constexpr int64_t sums_bytes = int64_t{1} << 27;  // of the denoised sums of a block of queries
+// A group of which so many lanes or fewer have weight in a row, on average over the block, sums lane by lane over lists of rows.
+constexpr int64_t listed_integers = 4, listed_floats = 5;
+constexpr int64_t listed_columns = 256;         // columns of a block that stay in the second-level cache while lists pass
+
+// Rows per block: a whole number of steps of every kernel, at most what the second-level cache holds beside the queries.
+int64_t rows_of_block(int64_t d) {
+  int64_t rows = 512;
+  while (rows > 64 && rows * d > (int64_t{1} << 19)) rows /= 2;
+  return rows;
+}
+
+// out[j][rows of a block] = row[j] of `count` rows of bytes, 8 x 8 at a time (Warren, Hacker's Delight, 7-3).
+void transpose_bytes(const uint8_t* rows, int64_t stride, int64_t count, int64_t d, uint8_t* out, int64_t out_stride) {
+  for (int64_t i = 0; i < count; i += 8) {
+    const int64_t in_rows = std::min<int64_t>(8, count - i);
+    for (int64_t j = 0; j < d; j += 8) {
+      const int64_t columns = std::min<int64_t>(8, d - j);
+      uint64_t x[8] = {};
+      for (int64_t r = 0; r < in_rows; ++r) std::memcpy(&x[r], rows + (i + r) * stride + j, static_cast<size_t>(columns));
+      const auto swap = [&x](int low, int high, int shift, uint64_t mask) {
+        const uint64_t differing = ((x[low] >> shift) ^ x[high]) & mask;
+        x[high] ^= differing;
+        x[low] ^= differing << shift;
+      };
+      for (int k = 0; k < 4; ++k) swap(k, k + 4, 32, 0x00000000ffffffff);
+      for (const int k : {0, 1, 4, 5}) swap(k, k + 2, 16, 0x0000ffff0000ffff);
+      for (const int k : {0, 2, 4, 6}) swap(k, k + 1, 8, 0x00ff00ff00ff00ff);
+      for (int64_t c = 0; c < columns; ++c) std::memcpy(out + (j + c) * out_stride + i, &x[c], 8);
+    }
+  }
+}
+
+// Sums of 16 queries over a run of rows.
+struct GroupSums {
+  LaneAccumulators scalars[halves];
+  double second[group_lanes] = {};  // sum_i w_i |y'_i|^2 / 2, relative to the lane's maximum
+  double fourth[group_lanes] = {};  // sum_i (w_i |y'_i|^2 / 2)^2, relative to its square
+  double lost[group_lanes] = {};    // sum_i |w_i - W_i|, likewise
+  explicit GroupSums(int32_t class_count) : scalars{LaneAccumulators(class_count), LaneAccumulators(class_count)} {}
+  double max(int lane) const { return scalars[lane / lanes].sums[lane % lanes].max; }
+};
+
+class DensePass {
+ public:
+  DensePass(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution, DenseProducts products)
+      : set_(set), digits_(*set.digits), dense_(*set.dense), target_(target), rows_(target.layouts->digits), request_(request),
+        execution_(execution), pool_(execution.threads), n_(target.n), d_(target.d),
+        bytes_(rows_.lossless), integer_(bytes_ && digits_.faster_than_floats),
+        fixed_(integer_ || (bytes_ && products == DenseProducts::exact)),
+        denoise_(wants_denoised(request)),
+        class_count_(request.class_weights ? target.class_count : 0), kappa_(request.a / (request.b * request.b)),
+        uniform_(target.uniform()),
+        reach_(canonical_reach(target.n)), block_(rows_of_block(target.d)) {
+    with_.a = request.a;
+    with_.kappa = kappa_;
+    with_.far = rows_.largest_norm + rows_.largest_residual;
+    with_.origin_norm = std::sqrt(set.kernels->weighted_square(rows_.origin.data(), nullptr, d_));
+    with_.residual = bytes_ ? rows_.largest_residual : 0;
+    with_.largest_scale = *std::max_element(rows_.scale.begin(), rows_.scale.end());
+    with_.d = d_;
+    with_.bytes = bytes_;
+    with_.fixed = fixed_;
+    with_.integer = integer_;
+    with_.denoised = denoise_;
+    const int64_t chunks = chunk_count(n_);
+    run_rows_ = (chunks + most_runs - 1) / most_runs * chunk_rows;
+    runs_ = (n_ + run_rows_ - 1) / run_rows_;
+    groups_per_block_ = std::clamp<int64_t>(sums_bytes / (runs_ * d_ * group_lanes * static_cast<int64_t>(sizeof(double))), 1, most_groups);
+  }
+
+ protected:
+  void prepare(int64_t count) {
+    const auto form = fixed_ ? DenseQueries::Form::fixed : DenseQueries::Form::single;
+    queries_.prepare(set_, rows_, request_.x, first_, count, request_.a, kappa_, form, bytes_, pool_);
+    drop_.resize(static_cast<size_t>(count));
+    for (int64_t q = 0; q < count; ++q) drop_[q] = dense_drop(with_, queries_.each[q].norm);
+  }
+
+  int planes() const { return digits_.full_planes; }
+
+  void find_sums() {
+    const int64_t groups = queries_.groups;
+    sums_.assign(static_cast<size_t>(runs_ * groups), GroupSums(class_count_));
+    if (denoise_) denoised_.assign(static_cast<size_t>(runs_ * groups * d_ * group_lanes), 0.0);
+    // Groups of an item share the work on the rows; how they are dealt out changes no bit.
+    const int64_t parts = std::clamp<int64_t>((2 * pool_.size() + runs_ - 1) / runs_, 1, (groups + groups_at_once - 1) / groups_at_once);
+    const int64_t share = (groups + parts - 1) / parts;
+    pool_.run(runs_ * parts, [&](int64_t item, int) {
+      const int64_t first = item % parts * share;
+      if (first < groups) sum_run(item / parts, first, std::min(first + share, groups));
+    });
+    if (execution_.cancelled()) return;
+    pool_.run(groups, [&](int64_t g, int) {
+      for (int64_t run = 1; run < runs_; ++run) merge(g, run);
+    });
+  }
+
+  // What one worker needs for a block of rows.
+  struct Work {
+    std::vector<double> logits, products, half_square, bias;  // of the rows: 1/2 |y'|^2, and what logits have from the row alone
+    std::vector<float> values, weights, half_square_single;
+    std::vector<int32_t> integers;
+    std::vector<uint8_t> transposed;
+    bool is_transposed = false;     // `transposed` holds the block at hand
+    LineBytes packed, packed_list;
+    std::vector<double> masses, single;
+    std::vector<int32_t> listed;    // [lanes][rows of a block]
+    std::vector<float> listed_weights;
+    std::vector<int32_t> listed_integers;
+  };
+
+  void sum_run(int64_t run, int64_t first_group, int64_t end_group) {
+    Work work;
+    work.logits.resize(static_cast<size_t>(groups_at_once * block_ * group_lanes));
+    work.weights.resize(work.logits.size());
+    work.half_square.resize(static_cast<size_t>(block_));
+    work.bias.resize(work.half_square.size());
+    work.half_square_single.resize(work.half_square.size());
+    work.masses.resize(static_cast<size_t>(class_count_) * lanes);
+    if (denoise_) {
+      work.products.resize(static_cast<size_t>(groups_at_once * d_ * group_lanes));
+      work.listed.resize(static_cast<size_t>(group_lanes * block_));
+      integer_ ? work.listed_integers.resize(work.listed.size()) : work.listed_weights.resize(work.listed.size());
+    }
+    if (integer_) {
+      work.integers.resize(work.logits.size());
+      work.packed = LineBytes(groups_at_once * digits_.group_bytes(block_, planes()));
+      work.packed_list = LineBytes(digits_.single_bytes(block_, planes()));
+      if (denoise_) work.transposed.resize(static_cast<size_t>(d_ * block_ + digit_padding));
+    } else if (denoise_ || !fixed_) {
+      work.values.resize(static_cast<size_t>(block_ * d_ + group_lanes));
+    }
+    const int64_t end = std::min((run + 1) * run_rows_, n_);
+    for (int64_t row = run * run_rows_; row < end; row += block_) {
+      if (execution_.cancelled()) return;
+      const int count = static_cast<int>(std::min(block_, end - row));
+      if (bytes_) {
+        std::copy_n(rows_.half_square.data() + row, count, work.half_square.data());
+        const uint8_t* bytes = rows_.rows + row * rows_.stride;
+        if (!work.values.empty()) dense_.centre_bytes(bytes, rows_.stride, count, d_, rows_.centre.data(), work.values.data());
+      } else {
+        dense_.centre_rows(target_.points, row, count, rows_.origin.data(), work.values.data(), work.half_square.data());
+      }
+      for (int r = 0; r < count; ++r) {
+        work.half_square_single[r] = static_cast<float>(work.half_square[r]);
+        work.bias[r] = -kappa_ * request_.a * work.half_square[r] + target_.log_weight(row + r);
+      }
+      work.is_transposed = false;
+      for (int64_t g = first_group; g < end_group; g += groups_at_once) {
+        if (execution_.cancelled()) return;
+        sum_block(run, row, count, g, static_cast<int>(std::min<int64_t>(groups_at_once, end_group - g)), work);
+      }
+    }
+  }
+
+  // How the sums of a run (times keep) and the products of a block (less total times the centre, times factor) make the new sums.
+  struct Fold {
+    int64_t group;
+    double keep[group_lanes], factor[group_lanes], total[group_lanes];
+  };
+
+  void sum_block(int64_t run, int64_t row, int count, int64_t first_group, int groups, Work& work) {
+    first_products(row, count, first_group, groups, work);
+    // Groups that have weight in much of this block move together to the second product.
+    Fold folds[groups_at_once];
+    int active_count = 0;
+    for (int g = 0; g < groups; ++g) {
+      Fold& fold = folds[active_count];
+      fold.group = first_group + g;
+      const int64_t kept = weigh(run, row, count, work, work.logits.data() + g * block_ * group_lanes, active_count, fold);
+      if (!denoise_ || kept == 0) continue;
+      if (kept < (integer_ ? listed_integers : listed_floats) * count) {
+        list_products(row, count, fold.group, active_count, work);
+        add_products(run, fold, work.products.data());
+        continue;
+      }
+      if (integer_) {
+        digits_.pack_lanes(work.integers.data(), count, planes(), work.packed.data() + active_count * digits_.group_bytes(count, planes()));
+      }
+      ++active_count;
+    }
+    if (active_count == 0) return;
+    if (integer_) {
+      if (!work.is_transposed) transpose_bytes(rows_.rows + row * rows_.stride, rows_.stride, count, d_, work.transposed.data(), block_);
+      work.is_transposed = true;
+      digits_.group_products(work.transposed.data(), block_, static_cast<int>(d_), count, work.packed.data(), active_count, planes(),
+                             work.products.data(), d_);
+    } else {
+      dense_.products(work.values.data(), 1, d_, static_cast<int>(d_), count, work.weights.data(), active_count, second_chain, chains,
+                      work.products.data(), d_);
+    }
+    for (int k = 0; k < active_count; ++k) add_products(run, folds[k], work.products.data() + k * d_ * group_lanes);
+  }
+
+  void first_products(int64_t row, int count, int64_t first_group, int groups, Work& work) {
+    if (!fixed_) {
+      const float* lanes_of = reinterpret_cast<const float*>(queries_.packed.data()) + first_group * d_ * group_lanes;
+      dense_.products(work.values.data(), d_, 1, count, d_, lanes_of, groups, first_chain, chains, work.logits.data(), block_);
+      return;
+    }
+    const char* packed = queries_.packed.data() + first_group * digits_.group_bytes(d_, planes());
+    const uint8_t* bytes = rows_.rows + row * rows_.stride;
+    const bool singly = queries_.single_count > 0 && first_group + groups == queries_.groups;
+    const int together = singly ? groups - 1 : groups;
+    if (together > 0) digits_.group_products(bytes, rows_.stride, count, d_, packed, together, planes(), work.logits.data(), block_);
+    // The same integers, one query after the other.
+    for (int64_t lane = 0; singly && lane < queries_.single_count; ++lane) {
+      work.single.resize(static_cast<size_t>(block_));
+      const char* query = queries_.singles.data() + lane * digits_.single_bytes(d_, planes());
+      digits_.single_products(bytes, rows_.stride, nullptr, count, d_, query, planes(), work.single.data());
+      double* to = work.logits.data() + together * block_ * group_lanes + lane;
+      for (int r = 0; r < count; ++r) to[r * group_lanes] = work.single[r];
+    }
+  }
+
+  // The second product of a group, lane by lane over the rows that have weight.
+  void list_products(int64_t row, int count, int64_t group, int place, Work& work) {
+    int listed[group_lanes] = {};
+    const int used = lanes_of(group);
+    double* out = work.products.data();
+    std::fill_n(out, d_ * group_lanes, 0.0);
+    if (integer_) {
+      list_rows(work.integers.data(), count, used, work.listed.data(), work.listed_integers.data(), listed);
+      for (int lane = 0; lane < used; ++lane) {
+        const int64_t at = lane * block_;
+        if (listed[lane] == 0) continue;
+        digits_.pack_single(&work.listed_integers[at], listed[lane], planes(), work.packed_list.data());
+        digits_.listed_sums(rows_.rows + row * rows_.stride, rows_.stride, &work.listed[at], listed[lane], d_, work.packed_list.data(),
+                            out + lane, group_lanes);
+      }
+      return;
+    }
+    const float* weights = work.weights.data() + int64_t{place} * count * group_lanes;
+    list_rows(weights, count, used, work.listed.data(), work.listed_weights.data(), listed);
+    for (int64_t column = 0; column < d_; column += listed_columns) {
+      const int64_t columns = std::min(listed_columns, d_ - column);
+      for (int lane = 0; lane < used; ++lane) {
+        const int64_t at = lane * block_;
+        if (listed[lane] == 0) continue;
+        dense_.listed_products(work.values.data() + column, d_, columns, {&work.listed[at], &work.listed_weights[at], listed[lane]}, count,
+                               second_chain, chains, out + column * group_lanes + lane);
+      }
+    }
+  }
+
+  int lanes_of(int64_t group) const { return static_cast<int>(std::min<int64_t>(group_lanes, queries_.count - group * group_lanes)); }
+
+  // Rows [lanes][rows of a block] where the weights [count][16] of the first `used` lanes are not zero.
+  template <class Weight>
+  void list_rows(const Weight* weights, int count, int used, int32_t* rows, Weight* listed_weights, int* listed) const {
+    for (int r = 0; r < count; ++r) {
+      for (int lane = 0; lane < used; ++lane) {
+        const Weight weight = weights[r * group_lanes + lane];
+        const int64_t at = lane * block_ + listed[lane];
+        rows[at] = r;
+        listed_weights[at] = weight;
+        listed[lane] += weight != 0;
+      }
+    }
+  }
+
+  void add_products(int64_t run, const Fold& fold, const double* products) {
+    double* sums = denoised_.data() + (run * queries_.groups + fold.group) * d_ * group_lanes;
+    dense_.accumulate(sums, products, d_, fold.keep, fold.factor, fold.total, integer_ ? rows_.centre.data() : nullptr);
+  }
+
+  // Products -> logits, weights and sums of one group over a block; the weights become group `place` of the second product. Returns how
+  // many are not zero, all lanes together.
+  int64_t weigh(int64_t run, int64_t row, int count, Work& work, double* logits, int place, Fold& fold) {
+    const int64_t group = fold.group;
+    GroupSums& sums = sums_[run * queries_.groups + group];
+    DenseSums block;
+    double max[group_lanes], floor[group_lanes];
+    float least[group_lanes];
+    dense_.logits(logits, count, queries_.slope.data() + group * group_lanes, work.bias.data(), max);
+    const int used = lanes_of(group), used_halves = (used + lanes - 1) / lanes;
+    bool any = false;
+    for (int lane = 0; lane < group_lanes; ++lane) {
+      floor[lane] = sums.max(lane) - reach_;
+      any = any || (lane < used && !(max[lane] < floor[lane]));
+      least[lane] = least_weight(sums, group * group_lanes + lane, max[lane]);
+    }
+    if (!any) return 0;
+
+    // The kernels of float32 sum over `count` steps per group, so that groups lie `count` apart.
+    float* weights = work.weights.data() + (integer_ ? 0 : place * count * group_lanes);
+    dense_.weights(logits, count, max, least, work.half_square_single.data(), static_cast<float>(integer_ ? digits_.limit_full : 0), weights,
+                   integer_ ? work.integers.data() : nullptr, used_halves, &block);
+    int64_t kept = 0;
+    for (int lane = 0; lane < group_lanes; ++lane) {
+      if (lane >= used) {
+        fold.keep[lane] = fold.factor[lane] = fold.total[lane] = 0;
+        block.halves[lane / lanes].index[lane % lanes] = 0;
+        continue;
+      }
+      const double before = sums.max(lane), after = std::max(before, max[lane]);
+      const bool counts = !(max[lane] < floor[lane]);
+      fold.keep[lane] = before == after ? 1 : std::exp(before - after);
+      const double scale = counts ? std::exp(max[lane] - after) : 0, step = integer_ ? 1 / static_cast<double>(digits_.limit_full) : 1;
+      fold.factor[lane] = scale * step;
+      fold.total[lane] = integer_ ? block.total[lane] : 0;
+      sums.second[lane] = sums.second[lane] * fold.keep[lane] + block.second[lane] * scale;
+      sums.fourth[lane] = sums.fourth[lane] * fold.keep[lane] * fold.keep[lane] + block.fourth[lane] * scale * scale;
+      sums.lost[lane] = sums.lost[lane] * fold.keep[lane] + block.lost[lane] * fold.factor[lane];
+      kept += counts ? block.kept[lane] : 0;
+      int index = 0;
+      while (max[lane] > before && logits[index * group_lanes + lane] != max[lane]) ++index;
+      block.halves[lane / lanes].index[lane % lanes] = index;
+    }
+    for (int half = 0; half < used_halves; ++half) {
+      if (class_count_ > 0) {
+        std::fill(work.masses.begin(), work.masses.end(), 0.0);
+        for (int r = 0; r < count; ++r) {
+          double* mass = work.masses.data() + int64_t{target_.classes[row + r]} * lanes;
+          for (int lane = 0; lane < lanes; ++lane) mass[lane] += static_cast<double>(weights[r * group_lanes + half * lanes + lane]);
+        }
+      }
+      sums.scalars[half].add(block.halves[half], row, work.masses.data(), floor + half * lanes);
+    }
+    return kept;
+  }
+
+  // The logarithm of the least weight, relative to the block's largest, that enters the second product: all weights below it are at
+  // most the share drop / n of the sum of those known by now.
+  float least_weight(const GroupSums& sums, int64_t q, double max) const {
+    if (q >= queries_.count) return 0;
+    const LogSumExp<double>& known = sums.scalars[q % group_lanes / lanes].sums[q % lanes];
+    const double sum = known.empty() ? max : std::max(max, known.max + std::log1p(std::max(known.rest, 0.0)));
+    return static_cast<float>(std::max(sum - max + std::log(drop_[q] / static_cast<double>(n_)), -87.0));
+  }
+
+  // Folds the sums of a run into those of the first.
+  void merge(int64_t g, int64_t run) {
+    GroupSums &into = sums_[g], &from = sums_[run * queries_.groups + g];
+    double first[group_lanes], second[group_lanes];
+    for (int lane = 0; lane < group_lanes; ++lane) {
+      const double largest = std::max(into.max(lane), from.max(lane));
+      first[lane] = std::exp(into.max(lane) - largest);
+      second[lane] = std::exp(from.max(lane) - largest);
+      into.second[lane] = first[lane] * into.second[lane] + second[lane] * from.second[lane];
+      into.fourth[lane] = first[lane] * first[lane] * into.fourth[lane] + second[lane] * second[lane] * from.fourth[lane];
+      into.lost[lane] = first[lane] * into.lost[lane] + second[lane] * from.lost[lane];
+    }
+    for (int half = 0; half < halves; ++half) into.scalars[half].merge(from.scalars[half]);
+    if (!denoise_) return;
+    const double zero[group_lanes] = {};
+    dense_.accumulate(denoised_.data() + g * d_ * group_lanes, denoised_.data() + (run * queries_.groups + g) * d_ * group_lanes, d_, first,
+                      second, zero, nullptr);
+  }
+
+  const Instructions& set_;
+  const DigitKernels& digits_;
+  const DenseKernels& dense_;
+  const Target& target_;
+  const DigitRows& rows_;
+  const PosteriorRequest& request_;
+  const Execution& execution_;
+  ThreadPool pool_;
+  const int64_t n_, d_;
+  const bool bytes_;    // rows are read as bytes
+  const bool integer_;  // weights are integers too
+  const bool fixed_;    // queries are in fixed point
+  const bool denoise_;
+  const int32_t class_count_;
+  const double kappa_, uniform_, reach_;
+  const int64_t block_;  // rows whose sums are formed at once
+  DenseArithmetic with_;
+  int64_t run_rows_ = 0, runs_ = 0, groups_per_block_ = 1;
+
+  // The block of queries at hand.
+  int64_t first_ = 0;
+  DenseQueries queries_;
+  std::vector<double> drop_;      // [count] share of the weights that the second product may leave out
+  std::vector<GroupSums> sums_;   // [runs][groups], merged into the first run
+  std::vector<double> denoised_;  // [runs][groups][d][16], likewise
+};
+
+}  // namespace
+}  // namespace regimes
