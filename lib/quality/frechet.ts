@@ -145,7 +145,9 @@ async function rotated(matrix: Float64Array<ArrayBuffer>, basis: Principal, run:
 }
 
 function transposed(matrix: Float64Array, n: number): Float64Array<ArrayBuffer> {
-  return Float64Array.from(matrix, (_, k) => matrix[(k % n) * n + Math.floor(k / n)]!);
+  const result = new Float64Array(n * n);
+  for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) result[j * n + i] = matrix[i * n + j]!;
+  return result;
 }
 
 function dot(rows: Float64Array, from: number, vector: Float64Array): number {

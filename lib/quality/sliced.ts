@@ -88,8 +88,12 @@ async function levelsFor(target: Target, directions: Float64Array, projections: 
     const part = directions.subarray(first * d, (first + width) * d);
     const projected = await target.project({ data: part.slice(), shape: [width, d] }, "none", run);
     for (let p = 0; p < width; p++) {
-      const y = Float64Array.from({ length: n }, (_, i) => projected.data[i * width + p]!);
-      const centre = y.reduce((sum, value, i) => sum + value * (target.weights?.[i] ?? 1 / n), 0);
+      const y = new Float64Array(n);
+      let centre = 0;
+      for (let i = 0; i < n; i++) {
+        y[i] = projected.data[i * width + p]!;
+        centre += y[i]! * (target.weights?.[i] ?? 1 / n);
+      }
       const own = y.map((value) => value - centre);
       const law =
         target.kind === "points"
