@@ -4,6 +4,7 @@
  * trajectories with the state kept there; observers read what is asked for along the way.
  *
  * A trajectory is a function of (seed, its number, its start) alone: batch, threads and neighbours do not change a bit of it.
+ * Over 400 lines because the options of a run and what it returns stand beside the one function that reads them.
  */
 import { RegimesError, checkChoice, checkOptionNames } from "./errors.js";
 import { checkRange, metaOf, type Field, type Meta, type Path, type Precision } from "./field.js";

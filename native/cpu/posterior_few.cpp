@@ -12,21 +12,26 @@ namespace regimes {
 namespace {
 
 constexpr int64_t most_components = 64;  // one chain of the sums
-constexpr int64_t most_numbers = 512;    // of means: the pulls of 8 queries stay in the first cache
+constexpr int64_t most_numbers = 2048;   // of means: what 8 queries keep of all components stays in the second cache
 constexpr int64_t item_queries = 256;
 
-// Eight queries at a time, each component's part of all of them at once.
+// Eight queries at a time, each component's part of all of them at once: the arithmetic of GaussianSolver, without its detours.
 class FewGaussians {
  public:
   FewGaussians(const Instructions& set, const Target& target, const PosteriorRequest& request, const GaussiansAt& at)
-      : kernels_(*set.kernels), target_(target), request_(request), at_(at), n_(target.n), d_(target.d), solver_(kernels_, d_, 0),
-        pulls_(static_cast<size_t>(n_ * solver_vectors * d_)), moves_(pulls_.size()), logits_(static_cast<size_t>(n_ * solver_vectors)),
+      : kernels_(*set.kernels), target_(target), request_(request), at_(at), n_(target.n), d_(target.d),
+        shared_(target.covariances->type == Covariances::Type::spherical), difference_(static_cast<size_t>(solver_vectors * d_)),
+        pulls_(request.score ? static_cast<size_t>(n_ * solver_vectors * d_) : 0),
+        means_(request.denoised ? static_cast<size_t>(n_ * solver_vectors * d_) : 0), logits_(static_cast<size_t>(n_ * solver_vectors)),
         sum_(static_cast<size_t>(d_)), reach_(request.precision == Precision::exact ? canonical_reach(n_) : INFINITY), uniform_(target.uniform()),
         scalars_(request), density_(request), score_(request), density_model_(at.model()), totals_(0) {
     scalars_.class_weights = nullptr;
     density_.error_score = nullptr;
     score_.error_log_density = nullptr;
     if (request.precision == Precision::exact) density_model_.dropped = dropped_mass;
+    const std::vector<double>& values = target.covariances->values;
+    precision_.resize(values.size());
+    for (size_t i = 0; i < values.size(); ++i) precision_[i] = 1 / (at.a() * at.a() * values[i] + at.b() * at.b());
   }
 
   void read(int64_t first, int count) {
@@ -34,24 +39,44 @@ class FewGaussians {
     double form[solver_vectors];
     for (int v = 0; v < count; ++v) x[v] = request_.x.row(first + v);
     for (int64_t k = 0; k < n_; ++k) {
-      solver_.load(at_.view(k, nullptr), at_.a(), at_.b());
-      solver_.forms(x, count, true, form);
+      const double* mean = target_.means.row(k);
+      const double* precision = precision_.data() + (shared_ ? k : k * d_);
+      const double* values = target_.covariances->values.data() + (shared_ ? k : k * d_);
+      double* f = difference_.data();
+      kernels_.differences(x, count, mean, at_.a(), nullptr, d_, f);
+      for (int v = 0; v < count; ++v) {
+        form[v] = shared_ ? *precision * kernels_.weighted_square(f + v * d_, nullptr, d_) : kernels_.weighted_square(f + v * d_, precision, d_);
+      }
       const double bias = target_.log_weight(k) - at_.half_log_det(k);
       for (int v = 0; v < count; ++v) logits_[k * solver_vectors + v] = std::max(-0.5 * form[v], -1e307) + bias;
-      if (request_.denoised || request_.score) solver_.pulls(count, part(pulls_, k, 0));
-      if (!request_.denoised) continue;
-      solver_.moves(count, part(moves_, k, 0));
-      const double* mean = target_.means.row(k);
-      for (int v = 0; v < count; ++v) {
-        double* moved = part(moves_, k, v);
-        for (int64_t j = 0; j < d_; ++j) moved[j] = mean[j] + at_.a() * moved[j];
-      }
+      for (int v = 0; v < count && !pulls_.empty(); ++v) pull(f + v * d_, precision, part(pulls_, k, v));
+      for (int v = 0; v < count && !means_.empty(); ++v) move(f + v * d_, precision, values, mean, part(means_, k, v));
     }
     for (int v = 0; v < count; ++v) read_query(first + v, v);
   }
 
  private:
   double* part(std::vector<double>& rows, int64_t k, int v) { return rows.data() + (k * solver_vectors + v) * d_; }
+
+  // S^-1 f.
+  void pull(const double* f, const double* precision, double* out) const {
+    if (shared_) {
+      for (int64_t j = 0; j < d_; ++j) out[j] = *precision * f[j];
+    } else {
+      for (int64_t j = 0; j < d_; ++j) out[j] = precision[j] * f[j];
+    }
+  }
+
+  // m + a C S^-1 f.
+  void move(const double* f, const double* precision, const double* values, const double* mean, double* out) const {
+    const double a = at_.a();
+    if (shared_) {
+      const double p = *precision, v = *values;
+      for (int64_t j = 0; j < d_; ++j) out[j] = mean[j] + a * (p * f[j] * v);
+    } else {
+      for (int64_t j = 0; j < d_; ++j) out[j] = mean[j] + a * (precision[j] * f[j] * values[j]);
+    }
+  }
 
   void read_query(int64_t q, int v) {
     const double* logits = logits_.data() + v;
@@ -73,7 +98,7 @@ class FewGaussians {
     if (request_.score) mean_of(pulls_, logits, v, least, sums);
     for (int64_t j = 0; request_.score && j < d_; ++j) request_.score[q * d_ + j] = -sum_[j];
     if (request_.denoised) {
-      mean_of(moves_, logits, v, least, sums);
+      mean_of(means_, logits, v, least, sums);
       std::copy_n(sum_.data(), d_, request_.denoised + q * d_);
     }
     read_errors(q, sums, log_density);
@@ -114,8 +139,10 @@ class FewGaussians {
   const PosteriorRequest& request_;
   const GaussiansAt& at_;
   const int64_t n_, d_;
-  GaussianSolver solver_;
-  std::vector<double> pulls_, moves_;  // [n][8][d]
+  const bool shared_;                   // one variance for all coordinates of a component
+  std::vector<double> precision_;       // 1 / (a^2 v + b^2), [n] or [n][d]
+  std::vector<double> difference_;      // x - a m, [8][d]
+  std::vector<double> pulls_, means_;   // [n][8][d]
   std::vector<double> logits_;         // [n][8]
   std::vector<double> sum_;            // [d]
   const double reach_, uniform_;
