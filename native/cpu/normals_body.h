@@ -9,23 +9,21 @@
 
 namespace {
 
-// Two vectors at once: their chains of operations are long.
+// The words of the next vector are made beside the normals of this one: both are long chains of operations.
 void wide_normals(uint64_t seed, uint64_t trajectory, uint32_t step, int64_t d, double* z) {
   const Wide::Bits second = Wide::bits(step), third = Wide::bits(trajectory & 0xffffffffu), fourth = Wide::bits(trajectory >> 32);
   const uint32_t key0 = static_cast<uint32_t>(seed), key1 = static_cast<uint32_t>(seed >> 32);
-  constexpr int64_t stride = 4 * width;
+  constexpr int64_t stride = 2 * width;
+  auto words = regimes::philox_rounds<Wide>({wide_counter(0), second, third, fourth}, key0, key1);
   for (int64_t at = 0; at < d; at += stride) {
-    const uint64_t block = static_cast<uint64_t>(at / 2);
-    const auto words = regimes::philox_rounds<Wide>({wide_counter(block), second, third, fourth}, key0, key1);
-    const auto more = regimes::philox_rounds<Wide>({wide_counter(block + width), second, third, fourth}, key0, key1);
-    Wide::Real x, y, u, v;
+    const auto next = regimes::philox_rounds<Wide>({wide_counter(static_cast<uint64_t>(at / 2 + width)), second, third, fourth}, key0, key1);
+    Wide::Real x, y;
     regimes::normal_pair<Wide>(words, x, y);
-    regimes::normal_pair<Wide>(more, u, v);
     double last[stride];
     double* out = at + stride <= d ? z + at : last;
     store_pairs(out, x, y);
-    store_pairs(out + 2 * width, u, v);
     for (int64_t j = at; out == last && j < d; ++j) z[j] = last[j - at];
+    words = next;
   }
 }
 

@@ -582,11 +582,44 @@ void test_simulations() {
   }
 }
 
+// Rows that leave, come back and run on other threads: progress goes forward and ends at 1, and a stop ends the run.
+void test_progress_and_stop() {
+  const Data data(4000, 60, true, false);
+  const Backend backend = backend_of<portable_set>();
+  const Program program = euler_maruyama(uniform_grid(0.15, 1e-3, 120), false);
+  SimulateRequest r = program.request();
+  r.start_target = &data.target;
+  r.start_a = program.steps[0].a;
+  r.start_b = program.steps[0].b;
+  r.count = 24;
+  r.carry.wanted = true;
+  std::vector<double> x(static_cast<size_t>(24 * data.target.d));
+  r.x = x.data();
+  std::atomic<bool> stop{false};
+  Execution execution;
+  execution.threads = 3;
+  execution.stop = &stop;
+  double last = 0, stop_at = 2;
+  bool forward = true;
+  execution.progress = [&](double done) {
+    forward = forward && done > last && done <= 1;
+    last = done;
+    if (done >= stop_at) stop = true;
+  };
+  CHECK(simulate(backend, data.target, r, execution).ok());
+  CHECK(forward && last == 1);
+  last = 0;
+  stop_at = 0.3;
+  CHECK(simulate(backend, data.target, r, execution).code == Code::cancelled);
+  CHECK(last < 1);
+}
+
 }  // namespace
 
 int main() {
   test_plans();
   test_certificates();
   test_simulations();
+  test_progress_and_stop();
   return check::summary();
 }
