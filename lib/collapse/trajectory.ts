@@ -57,7 +57,11 @@ export async function trajectoryCollapse(field: Field, options: TrajectoryCollap
   const grid = watch === "published" ? publishedGrid(field, options) : { nodes: reverseGrid(field.process, withSteps(options)), watched: null };
   const times = grid.watched ?? grid.nodes.map(({ t }) => t);
   const run = await sampleReverse(field, {
-    ...samplingOf({ ...options, seed }), onProgress: options.onProgress, count, schedule: grid.nodes.map(({ t }) => t), record: { times, observe: ["nearest"] },
+    ...samplingOf({ ...options, seed }),
+    onProgress: options.onProgress,
+    count,
+    schedule: grid.nodes.map(({ t }) => t),
+    record: { times, observe: ["nearest"] },
   });
   const watched = Array.from(run.ouTimes);
   const nearest = run.observed.nearest!.index.data;

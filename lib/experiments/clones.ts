@@ -5,11 +5,20 @@
  * the curves `speciationCloning` and `collapseCloning` of `regimes`, which need no clones: this is the experiment itself, with the bias
  * of a sampler's finite steps in it.
  */
-import { RegimesError, checkOptionNames } from "../errors.js";
+import { RegimesError, checkChoice, checkOptionNames } from "../errors.js";
 import { meanEstimate, type Estimate } from "../estimate.js";
 import type { Field, Meta } from "../field.js";
 import { seedOf } from "../native.js";
-import { gridThrough, sampleReverse, samplingOf, trajectoryOptionNames, type GridOptions, type SamplerName, type TrajectoryOptions } from "../sampler.js";
+import {
+  gridThrough,
+  sampleReverse,
+  samplingOf,
+  trajectoryOptionNames,
+  type GridOptions,
+  type ReverseRun,
+  type SamplerName,
+  type TrajectoryOptions,
+} from "../sampler.js";
 import { endsOf, metaOfRuns, progressInParts, stochasticSampler, workingField, type Ends } from "./ends.js";
 
 /** Options of `clones`. `from`, `to`, `steps` and `schedule` make the grid of the trunk, to which the branch times are added. */
@@ -66,14 +75,19 @@ export async function clones(field: Field, options: ClonesOptions): Promise<Clon
   const { pairs, start = "marginal" } = options;
   const started = performance.now();
   const sampler = stochasticSampler(options, "clones of a deterministic trajectory coincide (uTurn is the experiment that works)");
-  if (start !== "marginal" && start !== "standard") throw new RegimesError("E_OPTION", `start is "${String(start)}", need "marginal" or "standard"`);
-  if (!Number.isSafeInteger(pairs) || pairs < 2 || pairs > range) throw new RegimesError("E_OPTION", `pairs is ${pairs}, need a whole number from 2 to 2^32`);
+  checkChoice("start", start, ["marginal", "standard"]);
+  if (!Number.isSafeInteger(pairs) || pairs < 2 || pairs > range) {
+    throw new RegimesError("E_OPTION", `pairs is ${pairs}, need a whole number from 2 to 2^32`);
+  }
   const grid = gridThrough(field.process, options, checkBranchTimes(options.branchTimes));
   const times = Array.from(options.branchTimes);
   const places = times.map((t) => grid.findIndex((node) => node.t === t));
   const last = grid.length - 1;
   const outside = places.findIndex((place) => place <= 0 || place >= last);
-  if (outside >= 0) throw new RegimesError("E_DOMAIN", `branchTimes[${outside}] is ${times[outside]}, need a time inside the run, from ${grid[0]!.t} to ${grid[last]!.t}`);
+  if (outside >= 0) {
+    const ends = `from ${grid[0]!.t} to ${grid[last]!.t}`;
+    throw new RegimesError("E_DOMAIN", `branchTimes[${outside}] is ${times[outside]}, need a time inside the run, ${ends}`);
+  }
 
   const { inner, reduction } = await workingField(field, options);
   const { d } = inner;
@@ -85,12 +99,18 @@ export async function clones(field: Field, options: ClonesOptions): Promise<Clon
   const continued = places.reduce((sum, place) => sum + 2 * (last - place), 0);
   const part = progressInParts(options.onProgress, pairs * (deepest + continued));
   const rows = Math.max(1, Math.min(pairs, Math.floor(heldNumbers / (times.length * d))));
-  let run;
+  let run: ReverseRun | undefined;
   for (let first = 0; first < pairs; first += rows) {
     const count = Math.min(rows, pairs - first);
-    const record = { times, observe: ["states"] as const };
     const trunk = await sampleReverse(inner, {
-      ...common, ...part(count * deepest), schedule: schedule.slice(0, deepest + 1), start, count, firstTrajectory: first, reduce: "none", record,
+      ...common,
+      ...part(count * deepest),
+      schedule: schedule.slice(0, deepest + 1),
+      start,
+      count,
+      firstTrajectory: first,
+      reduce: "none",
+      record: { times, observe: ["states"] },
     });
     const states = trunk.observed.states!.data;
     for (const [j, place] of places.entries()) {
@@ -99,7 +119,8 @@ export async function clones(field: Field, options: ClonesOptions): Promise<Clon
       const begin = { data: states.subarray(at, at + count * d), shape: [count, d] };
       const clone = (which: 0 | 1): Promise<Ends> => {
         const firstTrajectory = range * (1 + 2 * j + which) + first;
-        return endsOf(inner, { ...common, ...part(count * (last - place)), schedule: schedule.slice(place), start: begin, count, firstTrajectory });
+        const rest = { ...part(count * (last - place)), schedule: schedule.slice(place) };
+        return endsOf(inner, { ...common, ...rest, start: begin, count, firstTrajectory });
       };
       const left = await clone(0);
       const right = await clone(1);
@@ -110,7 +131,8 @@ export async function clones(field: Field, options: ClonesOptions): Promise<Clon
       run = right.run;
     }
   }
-  const fractions = (of: "classes" | "data"): Estimate[] | null => (kinds[of] ? same.map((pair) => meanEstimate(pair[of], { range: [0, 1] })) : null);
+  const fractions = (of: "classes" | "data"): Estimate[] | null =>
+    kinds[of] ? same.map((pair) => meanEstimate(pair[of], { range: [0, 1] })) : null;
   return {
     times,
     ouTimes: places.map((place) => grid[place]!.ouTime),

@@ -2,7 +2,16 @@
 import { RegimesError, checkChoice } from "../errors.js";
 import type { Field, Meta } from "../field.js";
 import type { RunOptions } from "../native.js";
-import { reducedField, sampleReverse, samplerNames, samplers, type ReverseRun, type SampleReverseOptions, type SamplerName, type TrajectoryOptions } from "../sampler.js";
+import {
+  reducedField,
+  sampleReverse,
+  samplerNames,
+  samplers,
+  type ReverseRun,
+  type SampleReverseOptions,
+  type SamplerName,
+  type TrajectoryOptions,
+} from "../sampler.js";
 
 /** The sampler's name. @throws RegimesError E_OPTION for one that draws no noise, with the reason. */
 export function stochasticSampler({ sampler = "ddpm", eta, churn }: TrajectoryOptions, reason: string): SamplerName {
@@ -13,7 +22,10 @@ export function stochasticSampler({ sampler = "ddpm", eta, churn }: TrajectoryOp
 }
 
 /** The field that an experiment which asks for classes and data alone runs in, and what the result says of it. */
-export async function workingField(field: Field, { reduce = "auto" }: TrajectoryOptions): Promise<{ readonly inner: Field; readonly reduction: { readonly dimension: number } | null }> {
+export async function workingField(
+  field: Field,
+  { reduce = "auto" }: TrajectoryOptions,
+): Promise<{ readonly inner: Field; readonly reduction: ReverseRun["reduction"] }> {
   const reduced = checkChoice("reduce", reduce, ["auto", "none"]) === "none" ? null : await reducedField(field);
   return { inner: reduced ?? field, reduction: reduced && { dimension: reduced.d } };
 }
@@ -27,8 +39,11 @@ export interface Ends {
   readonly run: ReverseRun;
 }
 
-/** Runs trajectories in `field` over `times` and says where they end. */
-export async function endsOf(field: Field, options: Omit<SampleReverseOptions, "schedule"> & { readonly schedule: readonly number[] }): Promise<Ends> {
+/** Runs trajectories over the times of `schedule` and says where they end. */
+export async function endsOf(
+  field: Field,
+  options: Omit<SampleReverseOptions, "schedule"> & { readonly schedule: readonly number[] },
+): Promise<Ends> {
   const { classes, kind } = field.target;
   const observe = [...(classes > 0 ? (["classWeights"] as const) : []), ...(kind === "points" ? (["nearest"] as const) : [])];
   const run = await sampleReverse(field, { ...options, reduce: "none", record: { times: [options.schedule.at(-1)!], observe } });
@@ -46,7 +61,10 @@ function largest(values: Float64Array, columns: number): Int32Array {
 }
 
 /** Progress of work in parts of known sizes, as one fraction. */
-export function progressInParts(onProgress: RunOptions["onProgress"], total: number): (part: number) => { readonly onProgress: RunOptions["onProgress"] } {
+export function progressInParts(
+  onProgress: RunOptions["onProgress"],
+  total: number,
+): (part: number) => { readonly onProgress: RunOptions["onProgress"] } {
   let done = 0;
   return (part) => {
     const before = done;

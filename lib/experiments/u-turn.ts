@@ -8,7 +8,16 @@ import { RegimesError, checkChoice, checkOptionNames } from "../errors.js";
 import { meanEstimate, type Estimate } from "../estimate.js";
 import type { Field, Meta } from "../field.js";
 import { seedOf } from "../native.js";
-import { reverseGrid, samplerNames, samplingOf, trajectoryOptionNames, type ReverseRun, type SamplerName, type Schedule, type TrajectoryOptions } from "../sampler.js";
+import {
+  reverseGrid,
+  samplerNames,
+  samplingOf,
+  trajectoryOptionNames,
+  type ReverseRun,
+  type SamplerName,
+  type Schedule,
+  type TrajectoryOptions,
+} from "../sampler.js";
 import { endsOf, metaOfRuns, progressInParts, workingField } from "./ends.js";
 
 /** Options of `uTurn`. */
@@ -60,7 +69,9 @@ export async function uTurn(field: Field, options: UTurnOptions): Promise<UTurn>
     throw new RegimesError("E_OPTION", `times is ${String(options.times)}, need an array of times`);
   }
   if (!Number.isSafeInteger(count) || count < 2) throw new RegimesError("E_OPTION", `count is ${count}, need a whole number >= 2`);
-  if (typeof schedule === "object" && !("karras" in schedule)) throw new RegimesError("E_OPTION", "a U-turn makes its grid for each time: name a schedule");
+  if (typeof schedule === "object" && !("karras" in schedule)) {
+    throw new RegimesError("E_OPTION", "a U-turn makes its grid for each time: name a schedule");
+  }
   const grids = Array.from(options.times, (from) => reverseGrid(field.process, { from, to, steps, schedule }));
 
   const { inner, reduction } = await workingField(field, options);
@@ -72,7 +83,9 @@ export async function uTurn(field: Field, options: UTurnOptions): Promise<UTurn>
     const turn = { ...samplingOf(options), ...part(1), schedule: grid.map(({ t }) => t), start: "marginal", count } as const;
     const { classes, data, run } = await endsOf(inner, turn);
     const origin = run.startComponents!;
-    const fraction = (returned: (r: number) => boolean): Estimate => meanEstimate(Float64Array.from({ length: count }, (_, r) => (returned(r) ? 1 : 0)), { range: [0, 1] });
+    const fraction = (returned: (r: number) => boolean): Estimate => {
+      return meanEstimate(Float64Array.from({ length: count }, (_, r) => (returned(r) ? 1 : 0)), { range: [0, 1] });
+    };
     if (classes !== null) toClass.push(fraction((r) => classes[r] === classOf(field, origin[r]!)));
     if (data !== null) toDatum.push(fraction((r) => sameRow(field, data[r]!, origin[r]!)));
     last = run;

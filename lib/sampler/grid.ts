@@ -68,7 +68,9 @@ export function gridThrough(process: Process, options: GridOptions, times: Array
     const node = nodeAt(process, t);
     const [first, last] = [grid[0]!, grid[grid.length - 1]!];
     const inside = node.ouTime < first.ouTime && node.ouTime > last.ouTime;
-    if (!inside && !near(node, first) && !near(node, last)) throw new RegimesError("E_DOMAIN", `time ${t} is not between ${first.t} and ${last.t}, the ends of the run`);
+    if (!inside && !near(node, first) && !near(node, last)) {
+      throw new RegimesError("E_DOMAIN", `time ${t} is not between ${first.t} and ${last.t}, the ends of the run`);
+    }
     const place = grid.findIndex((other) => near(node, other) || other.ouTime < node.ouTime);
     grid.splice(place, near(node, grid[place]!) ? 1 : 0, node);
   }

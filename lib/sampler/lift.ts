@@ -25,7 +25,9 @@ export function readingsToLift(observe: readonly string[]): string[] {
 }
 
 /** The end x [count, d], and those of the readings that were asked for. */
-type Lifted = { readonly x: Float64Array<ArrayBuffer> } & { readonly [name in (typeof liftedReadings)[number]]: Float64Array<ArrayBuffer> | undefined };
+type Lifted = { readonly x: Float64Array<ArrayBuffer> } & {
+  readonly [name in (typeof liftedReadings)[number]]: Float64Array<ArrayBuffer> | undefined;
+};
 
 /** The lift of a reduced run, whose result has `readingsToLift`. */
 export async function lift(reduction: Reduction, result: NativeSimulateResult, request: LiftRequest): Promise<Lifted> {
@@ -36,7 +38,13 @@ export async function lift(reduction: Reduction, result: NativeSimulateResult, r
   const law = complementLaw(program, variance, records);
   const room = (name: string, width: number): Float64Array<ArrayBuffer> | undefined =>
     observe.includes(name) ? new Float64Array(recorded.length * count * width) : undefined;
-  const seen = { states: room("states", d), denoised: room("denoised", d), norm: room("norm", 1), projections: room("projections", directionCount), logDensity: room("logDensity", 1) };
+  const seen = {
+    states: room("states", d),
+    denoised: room("denoised", d),
+    norm: room("norm", 1),
+    projections: room("projections", directionCount),
+    logDensity: room("logDensity", 1),
+  };
   const x = new Float64Array(count * d);
   /** p + U^T y of row `row` of reduced states or denoised means. */
   const lifted = (p: Float64Array, y: Float64Array, row: number): Float64Array => {

@@ -95,7 +95,10 @@ async function findReduction({ mixture, d }: Target): Promise<Reduction | null> 
 /** Coordinates U x of rows x [count, d]: [count, r]. */
 export function reducedRows({ basis, dimension: r }: Reduction, x: Float64Array, d: number): Float64Array<ArrayBuffer> {
   const y = new Float64Array((x.length / d) * r);
-  for (let i = 0; i < y.length; i++) y[i] = dot(basis.subarray((i % r) * d, ((i % r) + 1) * d), x.subarray(Math.floor(i / r) * d, (Math.floor(i / r) + 1) * d));
+  for (let i = 0; i < y.length; i++) {
+    const [k, row] = [i % r, Math.floor(i / r)];
+    y[i] = dot(basis.subarray(k * d, (k + 1) * d), x.subarray(row * d, (row + 1) * d));
+  }
   return y;
 }
 
@@ -132,7 +135,9 @@ export function complementLaw(program: Program, variance: number, records: boole
   for (let k = 0; k < program.stepCount; k++) {
     const step = instruction(program, k);
     if (step.kind === "combine") {
-      if (step.noise !== 0 && draws.size === draws.add(step.draw).size) throw new RegimesError("E_INTERNAL", `draw ${step.draw} enters two sums`);
+      if (step.noise !== 0 && draws.size === draws.add(step.draw).size) {
+        throw new RegimesError("E_INTERNAL", `draw ${step.draw} enters two sums`);
+      }
       assign(step.out, 0, step.terms, step.factors, step.noise);
     } else {
       const g = gain(step.at, variance);
@@ -175,7 +180,12 @@ const firstDraw = 0xe0000000;
  * Draws p of each trajectory in turn, all values of a law at once, [size, d], and hands them to `take`, which must copy what it keeps.
  * A function of (seed, number of the trajectory) alone; the first value does not depend on how many others there are.
  */
-export async function drawComplements(reduction: Reduction, law: ComplementLaw, run: LiftedRun, take: (trajectory: number, p: readonly Float64Array[]) => void): Promise<void> {
+export async function drawComplements(
+  reduction: Reduction,
+  law: ComplementLaw,
+  run: LiftedRun,
+  take: (trajectory: number, p: readonly Float64Array[]) => void,
+): Promise<void> {
   const { rest: q, basis, dimension } = reduction;
   const { start, seed, first, count } = run;
   const d = q.length;
