@@ -134,5 +134,7 @@ export { uTurn, type UTurn, type UTurnOptions } from "./experiments/u-turn.js";
 export * as theory from "./theory.js";
 export { analyze, type Analysis, type AnalysisOptions, type AnalysisStage } from "./analysis.js";
 export { renderGeneration, type GenerationReportOptions } from "./report/generation.js";
+export { cloningDeviations, renderCloning, type CloningReportOptions, type CloningStudy } from "./report/cloning.js";
+export { renderLateStart, type LateStartReportOptions } from "./report/late-start.js";
 export { renderReport, type ReportOptions } from "./report.js";
 export { citationKeys, citationsFor, restsOn, type CitationKey } from "./citations.js";

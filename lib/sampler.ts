@@ -6,7 +6,6 @@
  * A trajectory is a function of (seed, its number, its start) alone: batch, threads and neighbours do not change a bit of it.
  * Over 400 lines because the options of a run and what it returns stand beside the one function that reads them.
  */
-import { copyRows, type NdArray, type PointsInput } from "./array.js";
 import { RegimesError, checkChoice, checkOptionNames } from "./errors.js";
 import { checkRange, metaOf, type Field, type Meta, type Path, type Precision } from "./field.js";
 import { checkRun, nativePaths, runJob, runOptionNames, seedOf, threadsOf, type NativeSimulateResult, type RunOptions } from "./native.js";
@@ -17,6 +16,7 @@ import { gridNodes, nodeAt, type GridOptions, type Node } from "./sampler/grid.j
 import { interpret, noise, type ScoreModel } from "./sampler/interpret.js";
 import { lift, liftedReadings, readingsToLift } from "./sampler/lift.js";
 import { pace, type Pace } from "./sampler/pace.js";
+import { checkRecord, observations, ofState, wholeAtLeast, type CheckedRecord, type Observed, type RecordOptions } from "./sampler/record.js";
 import { dot, reducedRows, reductionOf, type ComplementStart, type Reduction } from "./sampler/reduction.js";
 import { startDraws, type Start, type StartDraws } from "./sampler/start.js";
 import { samplerNames, samplerStep, type SamplerName, type SamplerParameters } from "./sampler/steps.js";
@@ -25,29 +25,11 @@ import { Trace, type Program } from "./sampler/trace.js";
 export type { AdaptiveSteps, Tolerance } from "./sampler/adaptive.js";
 export { gridThrough, reverseGrid, scheduleNames, type GridOptions, type Node, type Schedule } from "./sampler/grid.js";
 export type { ScoreModel } from "./sampler/interpret.js";
+export type { Observable, Observed, RecordOptions } from "./sampler/record.js";
 export { reducedField } from "./sampler/reduction.js";
 export { samplingOf, trajectoryOptionNames, type TrajectoryOptions } from "./sampler/trajectories.js";
 export { gaussianOf, type GaussianCovariance, type Start } from "./sampler/start.js";
 export { samplerNames, samplers, type SamplerFacts, type SamplerName, type SamplerParameters } from "./sampler/steps.js";
-
-/** What is read off the state, without a pass over the target. */
-const ofState: readonly string[] = ["states", "norm", "projections"];
-
-const observableNames = ["states", "denoised", "norm", "projections", "logDensity", "entropy", "sumSquares", "nearest", "classWeights", "survivors"] as const;
-
-/** What can be seen along trajectories; units and ranges are those of `PosteriorReading`. */
-export type Observable = (typeof observableNames)[number];
-
-/** What to keep along the way. */
-export interface RecordOptions {
-  /** Record the state before every `every`-th step, and always the last one; default 1. */
-  readonly every?: number | undefined;
-  /** Or record at these times alone, in the process's clock; each must be one of the grid's. */
-  readonly times?: ArrayLike<number> | undefined;
-  readonly observe: readonly Observable[];
-  /** With "projections": directions u [p, d]; x . u is recorded. */
-  readonly directions?: PointsInput | undefined;
-}
 
 /** Options of `sampleReverse`. */
 export interface SampleReverseOptions extends RunOptions, GridOptions, SamplerParameters {
@@ -79,24 +61,6 @@ export interface SampleReverseOptions extends RunOptions, GridOptions, SamplerPa
    * records; the rest is drawn from its exact law. Same law, other bits, and `reduction` of the result tells. "none": all dimensions.
    */
   readonly reduce?: "auto" | "none" | undefined;
-}
-
-/** Readings at the recorded times: only those asked for are there. */
-export interface Observed {
-  /** [records, count, d]. */
-  readonly states: NdArray;
-  readonly denoised: NdArray;
-  /** |x|, [records, count]; the others of this shape. */
-  readonly norm: NdArray;
-  /** [records, count, p]. */
-  readonly projections: NdArray;
-  readonly logDensity: NdArray;
-  readonly entropy: NdArray;
-  readonly sumSquares: NdArray;
-  readonly nearest: { readonly index: NdArray<Int32Array<ArrayBuffer>>; readonly weight: NdArray };
-  /** [records, count, classes]. */
-  readonly classWeights: NdArray;
-  readonly survivors: NdArray<Int32Array<ArrayBuffer>>;
 }
 
 /** What `sampleReverse` returns. */
@@ -185,14 +149,6 @@ interface Run {
   readonly batch: number;
   readonly seed: bigint;
   readonly record: CheckedRecord;
-}
-
-interface CheckedRecord {
-  /** Indices of the grid that are recorded. */
-  readonly places: ReadonlySet<number>;
-  readonly observe: readonly string[];
-  readonly directions: Float64Array<ArrayBuffer> | null;
-  readonly directionCount: number;
 }
 
 type Outcome = Omit<ReverseRun, "grid" | "times" | "ouTimes" | "evaluations"> & Partial<Pick<ReverseRun, "evaluations">>;
@@ -321,26 +277,6 @@ function adaptiveSteps({ accepted, rejected, error }: NativeSimulateResult): Req
 /** Stands for the path of an observation that needed no pass. */
 const notEvaluated = 255;
 
-type Readings = { readonly [name in keyof NativeSimulateResult]?: NativeSimulateResult[name] | undefined };
-type Widths = { readonly d: number; readonly classes: number; readonly directions: number };
-
-function observations(result: Readings, places: readonly [number, number], { d, classes, directions }: Widths): Partial<Observed> {
-  const of = <T>(data: T | undefined, ...width: number[]): NdArray<T> | undefined => (data === undefined ? undefined : { data, shape: [...places, ...width] });
-  const all = {
-    states: of(result.states, d),
-    denoised: of(result.denoised, d),
-    norm: of(result.norm),
-    projections: of(result.projections, directions),
-    logDensity: of(result.logDensity),
-    entropy: of(result.entropy),
-    sumSquares: of(result.sumSquares),
-    nearest: result.nearestIndex === undefined ? undefined : { index: of(result.nearestIndex)!, weight: of(result.nearestWeight!)! },
-    classWeights: of(result.classWeights, classes),
-    survivors: of(result.survivors),
-  };
-  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as Partial<Observed>;
-}
-
 /** Numbers of a batch that a score of one's own gets at once, unless `batch` says otherwise. */
 const ownBatchNumbers = 2 ** 20;
 
@@ -399,37 +335,6 @@ function checkSource(source: Field | ScoreModel): { readonly process: Process; r
   return source;
 }
 
-function checkRecord(record: RecordOptions | undefined, grid: readonly Node[], d: number): CheckedRecord {
-  if (record === undefined) return { places: new Set(), observe: [], directions: null, directionCount: 0 };
-  checkOptionNames("record", record, ["every", "times", "observe", "directions"]);
-  if (!Array.isArray(record.observe)) throw new RegimesError("E_OPTION", `record.observe is ${String(record.observe)}, need an array of ${observableNames.join(", ")}`);
-  for (const name of record.observe as readonly Observable[]) checkChoice("observe", name, observableNames);
-  const wanted = record.observe.includes("projections");
-  if (wanted !== (record.directions !== undefined)) throw new RegimesError("E_OPTION", `observe "projections" and record.directions go together`);
-  const directions = record.directions === undefined ? null : copyRows("directions", record.directions, d);
-  return { places: recordedPlaces(record, grid), observe: record.observe, directions: directions?.data ?? null, directionCount: directions?.rows ?? 0 };
-}
-
-function recordedPlaces({ every, times }: RecordOptions, grid: readonly Node[]): ReadonlySet<number> {
-  if (times === undefined) {
-    const step = wholeAtLeast("record.every", every ?? 1, 1);
-    return new Set(grid.flatMap((_, i) => (i === grid.length - 1 || i % step === 0 ? [i] : [])));
-  }
-  if (every !== undefined) throw new RegimesError("E_OPTION", "record.every does not go with record.times, which say all");
-  return new Set(
-    Array.from(times, (t) => {
-      const place = grid.findIndex((node) => node.t === t);
-      if (place < 0) throw new RegimesError("E_DOMAIN", `record.times has ${t}, which is not a time of the grid: see reverseGrid, or pass a schedule of times`);
-      return place;
-    }),
-  );
-}
-
 function isTimes(schedule: GridOptions["schedule"]): boolean {
   return typeof schedule === "object" && schedule !== null && "length" in schedule;
-}
-
-function wholeAtLeast(name: string, value: number, least: number): number {
-  if (Number.isSafeInteger(value) && value >= least) return value;
-  throw new RegimesError("E_OPTION", `${name} is ${String(value)}, need a whole number >= ${least}`);
 }

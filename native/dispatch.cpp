@@ -2,7 +2,9 @@
 
 #include <cstdlib>
 
+#include "core/carry_plan.h"
 #include "cpu/cpu.h"
+#include "cpu/simulate_carried.h"
 #include "reference/reference.h"
 
 namespace regimes {
@@ -19,9 +21,13 @@ struct Cpu {
     return target.kind == Target::Kind::points ? sweep_points(Set(), target, request, execution)
                                                : sweep_mixture(Set(), target, request, execution);
   }
+  static std::unique_ptr<CarriedBlock> carry(const Target& target, const SimulateRequest& request, const CarryPlan& plan, int64_t first,
+                                             int64_t rows) {
+    return carry_points(Set(), target, request, plan, first, rows);
+  }
   static const Backend* backend() {
     if (Set().kernels == nullptr || Set().digits == nullptr) return nullptr;
-    static const Backend instance{Set().name, posterior, sweep, Set().digits->name, Set().normals};
+    static const Backend instance{Set().name, posterior, sweep, Set().digits->name, Set().normals, carry};
     return &instance;
   }
 };

@@ -41,8 +41,8 @@ describe("usage", () => {
   it("begins every verb's help with two examples", () => {
     const { stdout, status } = cli(["--help"]);
     expect(status).toBe(0);
-    const verbs = [...stdout.matchAll(/^ {2}([a-z]+) (?=.*[a-z])/gm)].map((match) => match[1]!).filter((verb) => verb !== "diffusion" && verb !== "help");
-    expect(verbs).toEqual(["demo", "analyze", "posterior", "sample", "theory", "inspect", "doctor", "build"]);
+    const verbs = [...stdout.matchAll(/^ {2}([a-z-]+) (?=.*[a-z])/gm)].map((match) => match[1]!).filter((verb) => verb !== "diffusion" && verb !== "help");
+    expect(verbs).toEqual(["demo", "analyze", "posterior", "sample", "clones", "late-start", "theory", "inspect", "doctor", "build"]);
     for (const verb of verbs) {
       const help = cli([verb, "--help"]).stdout.split("\n");
       expect(help[0]).toBe("Examples:");
@@ -272,6 +272,49 @@ describe("sample", () => {
     expect(wrong.status).toBe(2);
     expect(wrong.stderr).toMatch(/E_OPTION the sampler ddpm has no option "eta"/);
     expect(existsSync(join(folder, "wrong"))).toBe(false);
+  });
+});
+
+describe("clones", () => {
+  it("simulates pairs over the exact curves of a mixture", () => {
+    writeFileSync(join(folder, "two.json"), JSON.stringify(mixture));
+    const out = join(folder, "two-clones");
+    const { stdout, stderr, status } = cli(["clones", "two.json", "--times", "0.3,1,2", "--pairs", "400", "--steps", "60", "--out", out, "--json", "--quiet"]);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    const { result } = parse(stdout);
+    expect(result.collapseCloning).toBeNull();
+    result.speciationCloning.forEach(({ value, standardError }: any, k: number) => {
+      const exact = result.exactCurves.speciationCloning[k];
+      expect(Math.abs(value - exact.value)).toBeLessThan(4.5 * Math.hypot(standardError, exact.standardError) + 0.01);
+    });
+    expect(readFileSync(join(out, "clones.csv"), "utf8").split("\r\n")[0]).toBe("time,ouTime,speciationCloning,speciationCloningStandardError,speciationCloningExact,speciationCloningExactStandardError");
+    expect(readFileSync(join(out, "report.html"), "utf8")).toContain("A mixture has no data to end on.");
+  });
+
+  it("needs the times of splitting", () => {
+    const { status, stderr } = cli(["clones", "digits"]);
+    expect(status).toBe(2);
+    expect(stderr).toMatch(/required option '--times <list>'/);
+  });
+});
+
+describe("late-start", () => {
+  it("compares starts, with a table, a page and the object that it prints", () => {
+    const out = join(folder, "late");
+    const args = ["late-start", "digits", "--scale", "standardize", "--steps", "3", "--starts", "4", "--samples", "80", "--samplers", "ddim", "--out", out];
+    const { stdout, stderr, status } = cli([...args, "--json", "--quiet"]);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    const answer = parse(stdout);
+    expect(answer["schema"]).toBe("diffusion-regimes/late-start/1");
+    expect(answer["result"].curves.map(({ startLaw }: any) => startLaw)).toEqual(["standard", "gaussian"]);
+    expect(readFileSync(join(out, "late-start.csv"), "utf8").trim().split("\r\n").length).toBe(1 + 2 * 4);
+    expect(readFileSync(join(out, "report.html"), "utf8")).toContain("Quality against start time");
+  });
+
+  it("refuses a sampler that it does not have", () => {
+    const { status, stderr } = cli(["late-start", "digits", "--samplers", "ddim,dpm"]);
+    expect(status).toBe(2);
+    expect(stderr).toMatch(/"dpm" is not one of/);
   });
 });
 

@@ -169,6 +169,14 @@ describe("examples", () => {
     expect(Math.abs(cloning[0]! - cloning[3]!)).toBeLessThan(2 * (cloning[2]! - cloning[1]!) + 4 / Math.sqrt(2000));
   });
 
+  it("cloning-experiment simulates what the closed form says", () => {
+    const out = run(process.execPath, [join(compiled, "cloning-experiment.js"), "400", "60", "64"]);
+    expect(out).toMatch(/^d = 64, run in 1 dimensions/);
+    const distances = [...out.matchAll(/ (-?\d+\.\d\d)$/gm)].map((match) => Number(match[1]));
+    expect(distances).toHaveLength(19);
+    expect(Math.max(...distances.map(Math.abs))).toBeLessThan(4);
+  });
+
   it("own-npy-data writes a report", () => {
     const report = join(folder, "report.html");
     const rows = Float32Array.from({ length: 200 }, (_, k) => (k % 4 < 2 ? 2 : -2) + Math.sin(k * k));

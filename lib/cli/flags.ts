@@ -33,6 +33,16 @@ export function times(text: string): readonly number[] | { readonly from: number
   return { from: finite(parts[0]!), to: finite(parts[1]!), count: wholeNumber(1)(parts[2]!) };
 }
 
+/** Some of `choices`, such as `ddpm,ddim`. */
+export function nameList(choices: readonly string[]): (text: string) => readonly string[] {
+  return (text) => {
+    const names = text.split(",");
+    const wrong = names.find((name) => !choices.includes(name));
+    if (wrong !== undefined) throw new InvalidArgumentError(`"${wrong}" is not one of ${choices.join(", ")}.`);
+    return names;
+  };
+}
+
 /** Label values, such as `0,9`. */
 export function classList(text: string): readonly number[] {
   return text.split(",").map((part) => {

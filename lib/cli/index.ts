@@ -6,7 +6,7 @@
 import { Command, CommanderError, Option } from "commander";
 import { version } from "./envelope.js";
 import { describe, exitCodeOf, exitCodes } from "./failure.js";
-import { finite, times, wholeNumber, withCommonFlags, withComputeFlags, withDataFlags, withDrawFlags, withSeed } from "./flags.js";
+import { finite, nameList, times, wholeNumber, withCommonFlags, withComputeFlags, withDataFlags, withDrawFlags, withSeed } from "./flags.js";
 import { samplerNames, scheduleNames } from "../index.js";
 import { Terminal } from "./terminal.js";
 
@@ -123,6 +123,55 @@ withDrawFlags(
   .action(async (data: string, flags) => {
     const { sampleVerb } = await import("./sample.js");
     await sampleVerb(data, flags, new Terminal(flags), stop.signal);
+  });
+
+withDrawFlags(
+  withComputeFlags(
+    withDataFlags(
+      verb(
+        "clones <DATA>",
+        "split reverse trajectories in two: do both halves end in one class, on one datum?",
+        "diffusion-regimes clones digits --scale standardize --times 0.2,0.5,0.8,1.2",
+        "diffusion-regimes clones mixture.json --times 1:4:9 --pairs 10000",
+      ),
+    ),
+  ),
+)
+  .requiredOption("--times <list>", "of splitting, 0.4,0.8 or from:to:count, on the clock of the process", times)
+  .option("--pairs <N>", "pairs of clones at each time", wholeNumber(2), 1000)
+  .option("--steps <K>", "of a whole trajectory", wholeNumber(1), 200)
+  .addOption(new Option("--sampler <name>", "how to step").choices(samplerNames).default("ddpm"))
+  .option("--draws <N>", "forward draws behind the exact curves", wholeNumber(2), 1000)
+  .option("--process <name>", "forward process", "ornstein-uhlenbeck")
+  .option("--out <DIR>", "folder for clones.csv, result.json and report.html")
+  .action(async (data: string, flags) => {
+    const { clonesVerb } = await import("./clones.js");
+    await clonesVerb(data, flags, new Terminal(flags), stop.signal);
+  });
+
+withDrawFlags(
+  withDataFlags(
+    verb(
+      "late-start <DATA>",
+      "quality of few-step samples against the time that generation starts from",
+      "diffusion-regimes late-start digits --scale standardize --steps 5",
+      "diffusion-regimes late-start data.npy --steps 10 --samplers ddpm,ddim,pndm --samples 2000",
+    ),
+  ),
+)
+  .option("--samplers <list>", "compared, such as ddpm,ddim", nameList(samplerNames), ["ddpm", "ddim"])
+  .option("--steps <K>", "denoising steps of every run", wholeNumber(1), 10)
+  .option("--starts <N>", "start times", wholeNumber(2), 12)
+  .option("--start-laws <list>", "compared: standard, gaussian", nameList(["standard", "gaussian"]), ["standard", "gaussian"])
+  .option("--samples <N>", "per start time", wholeNumber(8), 1000)
+  .addOption(new Option("--measure <name>", "of quality").choices(["frechet-pixel", "frechet-pca", "sliced-wasserstein"]))
+  .option("--rank <R>", "principal directions of frechet-pca", wholeNumber(1))
+  .option("--threads <K>", "native threads, all processors by default; results do not depend on it", wholeNumber(1))
+  .option("--process <name>", "forward process", "ornstein-uhlenbeck")
+  .option("--out <DIR>", "folder for late-start.csv, result.json and report.html")
+  .action(async (data: string, flags) => {
+    const { lateStartVerb } = await import("./late-start.js");
+    await lateStartVerb(data, flags, new Terminal(flags), stop.signal);
   });
 
 verb(

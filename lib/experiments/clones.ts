@@ -9,8 +9,8 @@ import { RegimesError, checkOptionNames } from "../errors.js";
 import { meanEstimate, type Estimate } from "../estimate.js";
 import type { Field, Meta } from "../field.js";
 import { seedOf } from "../native.js";
-import { gridThrough, reducedField, sampleReverse, samplingOf, trajectoryOptionNames, type GridOptions, type SamplerName, type TrajectoryOptions } from "../sampler.js";
-import { endsOf, metaOfRuns, progressInParts, stochasticSampler } from "./ends.js";
+import { gridThrough, sampleReverse, samplingOf, trajectoryOptionNames, type GridOptions, type SamplerName, type TrajectoryOptions } from "../sampler.js";
+import { endsOf, metaOfRuns, progressInParts, stochasticSampler, workingField, type Ends } from "./ends.js";
 
 /** Options of `clones`. `from`, `to`, `steps` and `schedule` make the grid of the trunk, to which the branch times are added. */
 export interface ClonesOptions extends TrajectoryOptions, GridOptions {
@@ -75,8 +75,7 @@ export async function clones(field: Field, options: ClonesOptions): Promise<Clon
   const outside = places.findIndex((place) => place <= 0 || place >= last);
   if (outside >= 0) throw new RegimesError("E_DOMAIN", `branchTimes[${outside}] is ${times[outside]}, need a time inside the run, from ${grid[0]!.t} to ${grid[last]!.t}`);
 
-  const reduced = options.reduce === "none" ? null : await reducedField(field);
-  const inner = reduced ?? field;
+  const { inner, reduction } = await workingField(field, options);
   const { d } = inner;
   const common = samplingOf(options);
   const schedule = grid.map(({ t }) => t);
@@ -98,12 +97,12 @@ export async function clones(field: Field, options: ClonesOptions): Promise<Clon
       // Records lie along the trunk.
       const at = trunk.times.indexOf(times[j]!) * count * d;
       const begin = { data: states.subarray(at, at + count * d), shape: [count, d] };
-      const ends = [];
-      for (const clone of [0, 1]) {
-        const firstTrajectory = range * (1 + 2 * j + clone) + first;
-        ends.push(await endsOf(inner, { ...common, ...part(count * (last - place)), schedule: schedule.slice(place), start: begin, count, firstTrajectory }));
-      }
-      const [left, right] = ends as [(typeof ends)[0], (typeof ends)[0]];
+      const clone = (which: 0 | 1): Promise<Ends> => {
+        const firstTrajectory = range * (1 + 2 * j + which) + first;
+        return endsOf(inner, { ...common, ...part(count * (last - place)), schedule: schedule.slice(place), start: begin, count, firstTrajectory });
+      };
+      const left = await clone(0);
+      const right = await clone(1);
       for (let r = 0; r < count; r++) {
         if (kinds.classes) same[j]!.classes[first + r] = left.classes![r] === right.classes![r] ? 1 : 0;
         if (kinds.data) same[j]!.data[first + r] = left.data![r] === right.data![r] ? 1 : 0;
@@ -124,7 +123,7 @@ export async function clones(field: Field, options: ClonesOptions): Promise<Clon
     from: grid[0]!.t,
     to: grid[last]!.t,
     seed: String(seedOf(options.seed)),
-    reduction: reduced && { dimension: reduced.d },
+    reduction,
     fingerprint: field.target.fingerprint,
     meta: metaOfRuns(run!, started),
   };

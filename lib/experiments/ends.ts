@@ -2,7 +2,7 @@
 import { RegimesError, checkChoice } from "../errors.js";
 import type { Field, Meta } from "../field.js";
 import type { RunOptions } from "../native.js";
-import { sampleReverse, samplerNames, samplers, type ReverseRun, type SampleReverseOptions, type SamplerName, type TrajectoryOptions } from "../sampler.js";
+import { reducedField, sampleReverse, samplerNames, samplers, type ReverseRun, type SampleReverseOptions, type SamplerName, type TrajectoryOptions } from "../sampler.js";
 
 /** The sampler's name. @throws RegimesError E_OPTION for one that draws no noise, with the reason. */
 export function stochasticSampler({ sampler = "ddpm", eta, churn }: TrajectoryOptions, reason: string): SamplerName {
@@ -10,6 +10,12 @@ export function stochasticSampler({ sampler = "ddpm", eta, churn }: TrajectoryOp
   if (stochastic || (sampler === "ddim" && (eta ?? 0) > 0) || (sampler === "heun" && (churn?.amount ?? 0) > 0)) return sampler;
   const names = samplerNames.filter((name) => samplers[name].stochastic).join(", ");
   throw new RegimesError("E_OPTION", `sampler "${sampler}" draws no noise: ${reason}. Use ${names}, or "ddim" with eta > 0`);
+}
+
+/** The field that an experiment which asks for classes and data alone runs in, and what the result says of it. */
+export async function workingField(field: Field, { reduce = "auto" }: TrajectoryOptions): Promise<{ readonly inner: Field; readonly reduction: { readonly dimension: number } | null }> {
+  const reduced = checkChoice("reduce", reduce, ["auto", "none"]) === "none" ? null : await reducedField(field);
+  return { inner: reduced ?? field, reduction: reduced && { dimension: reduced.d } };
 }
 
 /** Ends of trajectories. */

@@ -168,7 +168,7 @@ export async function lateStart(field: Field, options: LateStartOptions): Promis
     ouTimes: plan.starts.map((t) => process.ouTime(t)),
     floor,
     expected: { topVariance: top, speciation: spectralSpeciationTime(top), drift: sdeInstabilityTime(top) },
-    curves: curves.map(({ matrix: _, ...curve }) => curve),
+    curves: curves.map(({ sampler, startLaw, points, best, secondDifferences: bends, bifurcation, flat }) => ({ sampler, startLaw, points, best, secondDifferences: bends, bifurcation, flat })),
     comparisons: compareLaws(curves, seed),
   };
 }

@@ -8,8 +8,8 @@ import { RegimesError, checkChoice, checkOptionNames } from "../errors.js";
 import { meanEstimate, type Estimate } from "../estimate.js";
 import type { Field, Meta } from "../field.js";
 import { seedOf } from "../native.js";
-import { reducedField, reverseGrid, samplerNames, samplingOf, trajectoryOptionNames, type ReverseRun, type SamplerName, type Schedule, type TrajectoryOptions } from "../sampler.js";
-import { endsOf, metaOfRuns, progressInParts } from "./ends.js";
+import { reverseGrid, samplerNames, samplingOf, trajectoryOptionNames, type ReverseRun, type SamplerName, type Schedule, type TrajectoryOptions } from "../sampler.js";
+import { endsOf, metaOfRuns, progressInParts, workingField } from "./ends.js";
 
 /** Options of `uTurn`. */
 export interface UTurnOptions extends TrajectoryOptions {
@@ -63,8 +63,7 @@ export async function uTurn(field: Field, options: UTurnOptions): Promise<UTurn>
   if (typeof schedule === "object" && !("karras" in schedule)) throw new RegimesError("E_OPTION", "a U-turn makes its grid for each time: name a schedule");
   const grids = Array.from(options.times, (from) => reverseGrid(field.process, { from, to, steps, schedule }));
 
-  const reduced = options.reduce === "none" ? null : await reducedField(field);
-  const inner = reduced ?? field;
+  const { inner, reduction } = await workingField(field, options);
   const part = progressInParts(options.onProgress, grids.length);
   const toClass: Estimate[] = [];
   const toDatum: Estimate[] = [];
@@ -88,7 +87,7 @@ export async function uTurn(field: Field, options: UTurnOptions): Promise<UTurn>
     sampler,
     steps,
     seed: String(seedOf(options.seed)),
-    reduction: reduced && { dimension: reduced.d },
+    reduction,
     fingerprint: field.target.fingerprint,
     meta: metaOfRuns(last!, started),
   };

@@ -6,7 +6,7 @@ import { type AbsentFigure, DASHES, type Figure, timeAxis } from "./curve.js";
 import { greyPng } from "./image.js";
 import { type Markup, csv, html, prose } from "./markup.js";
 import { count, estimateText, percent, significant } from "./numbers.js";
-import { downloadCsv, downloadSvg, figureMarkup, layouts, page } from "./page.js";
+import { downloadCsv, downloadSvg, figureMarkup, layouts, studyPage } from "./page.js";
 import { CLASS_COLOURS, type Colour, paint } from "./palette.js";
 
 export interface GenerationReportOptions {
@@ -24,22 +24,13 @@ export function renderGeneration(generation: Generation, options: GenerationRepo
   checkOptionNames("renderGeneration", options, ["title"]);
   const title = options.title ?? "Generated trajectories";
   const figures = [pathsFigure(generation), settledFigure(generation)];
-  return page(
+  return studyPage({
     title,
-    html`<main>
-<header>
-<p class="kicker">Reverse diffusion with the exact score</p>
-<h1>${title}</h1>
-<p class="lede">${prose(sentence(generation))}</p>
-</header>
-<section aria-labelledby="trajectories">
-<h2 id="trajectories">Trajectories</h2>
-${figures.map((figure, k) => figureMarkup(figure, k + 1))}
-${strip(generation, figures.length + 1)}
-</section>
-<footer>This page is complete: it opens offline and asks for nothing.</footer>
-</main>`,
-  );
+    kicker: "Reverse diffusion with the exact score",
+    sentence: sentence(generation),
+    section: "Trajectories",
+    figures: [...figures.map((figure, k) => figureMarkup(figure, k + 1)), strip(generation, figures.length + 1)],
+  });
 }
 
 function sentence({ run, classOf, classValues, nearest, speciation, collapse }: Generation): string {

@@ -31,6 +31,31 @@ ${body}
 `}`;
 }
 
+/** A page with one section of figures under a heading and a sentence. */
+export function studyPage({ title, kicker, sentence, section, figures }: {
+  readonly title: string;
+  readonly kicker: string;
+  readonly sentence: string;
+  readonly section: string;
+  readonly figures: readonly Markup[];
+}): string {
+  return page(
+    title,
+    html`<main>
+<header>
+<p class="kicker">${kicker}</p>
+<h1>${title}</h1>
+<p class="lede">${prose(sentence)}</p>
+</header>
+<section aria-labelledby="figures">
+<h2 id="figures">${section}</h2>
+${figures}
+</section>
+<footer>This page is complete: it opens offline and asks for nothing.</footer>
+</main>`,
+  );
+}
+
 /** A figure with its number, caption and downloads, or why it is not there. */
 export function figureMarkup(figure: Figure | AbsentFigure, ordinal: number): Markup {
   const heading = html`<h3><span class="ordinal">Figure ${count(ordinal)}.</span> ${figure.title}</h3>`;

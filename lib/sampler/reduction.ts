@@ -7,12 +7,12 @@
  * jointly Gaussian given p at the start, with moments that follow from running the program once on numbers. Runs made this way have
  * the law of the plain ones, jointly over records; the bits differ.
  */
-import { setImmediate } from "node:timers/promises";
 import { RegimesError } from "../errors.js";
 import { diffuse, type Field } from "../field.js";
-import { checkRun, native, type RunOptions } from "../native.js";
+import { native, type RunOptions } from "../native.js";
 import type { Marginal } from "../process.js";
 import { gaussianMixture, type Target } from "../target.js";
+import { pace } from "./pace.js";
 import { instruction, type Program } from "./trace.js";
 
 /** A target reduced to the span of its centred means. */
@@ -32,8 +32,6 @@ export interface Reduction {
 const mostWork = 2 ** 32;
 /** What is left of a mean beside the others and counts as rounding, relative to the largest. */
 const rounding = 1e-14;
-/** Longest that the event loop waits, ms. */
-const patience = 10;
 
 const known = new WeakMap<Target, Promise<Reduction | null>>();
 
@@ -46,8 +44,10 @@ export function reductionOf(target: Target): Promise<Reduction | null> {
 
 /** The field in the reduced coordinates y, under the same process, for work that asks for posterior weights alone; null as above. */
 export async function reducedField(field: Field): Promise<Field | null> {
-  const reduction = await reductionOf(field.target);
-  return reduction && diffuse(reduction.target, field.process);
+  const { target, process } = field;
+  void target.handle; // Throws once it was disposed of.
+  const reduction = await reductionOf(target);
+  return reduction && diffuse(reduction.target, process);
 }
 
 async function findReduction({ mixture, d }: Target): Promise<Reduction | null> {
@@ -59,12 +59,12 @@ async function findReduction({ mixture, d }: Target): Promise<Reduction | null> 
   const rows = Array.from({ length: k }, (_, i) => means.subarray(i * d, (i + 1) * d));
   const mean = new Float64Array(d);
   for (const row of rows) addScaled(mean, 1 / k, row);
-  const turns = eventTurns({});
+  const turn = pace({});
   const basis: Float64Array[] = [];
   const without = async (v: Float64Array): Promise<void> => {
     for (const u of basis) {
       addScaled(v, -dot(u, v), u);
-      await turns();
+      await turn();
     }
   };
   const centred = rows.map((row) => row.map((value, j) => value - mean[j]!));
@@ -192,7 +192,7 @@ export async function drawComplements(reduction: Reduction, law: ComplementLaw, 
     }
     return x;
   };
-  const turns = eventTurns(run);
+  const turn = pace(run);
   for (let r = 0; r < count; r++) {
     const given = start.rows === null ? null : outside(start.rows.slice(r * d, (r + 1) * d));
     p.forEach((value, i) => {
@@ -203,10 +203,10 @@ export async function drawComplements(reduction: Reduction, law: ComplementLaw, 
     for (const j of drawn) {
       const z = outside(native().normals({ seed, first: first + r, count: 1, d, draw: firstDraw + j }));
       for (let i = j; i < size; i++) addScaled(p[i]!, factor[i * size + j]!, z);
-      await turns();
+      await turn();
     }
     take(r, p);
-    await turns();
+    await turn();
   }
 }
 
@@ -231,17 +231,6 @@ function semidefiniteFactor(covariance: Float64Array, size: number): Float64Arra
     if (left > 1e-13 * own) row(i)[i] = Math.sqrt(left);
   }
   return L;
-}
-
-/** Awaited between pieces of work: gives other events their turn, and rejects once the run is aborted. */
-function eventTurns(run: RunOptions): () => Promise<void> | undefined {
-  let since = performance.now();
-  const turn = async (): Promise<void> => {
-    await setImmediate();
-    checkRun(run);
-    since = performance.now();
-  };
-  return () => (performance.now() - since < patience ? undefined : turn());
 }
 
 export function dot(u: Float64Array, v: Float64Array): number {

@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "status.h"
@@ -269,6 +270,9 @@ struct Statistics {
   int64_t distinct_rows = 0;
 };
 
+struct CarryPlan;    // carry_plan.h
+class CarriedBlock;
+
 // A backend computes what dominates; the other operations have one implementation each.
 struct Backend {
   const char* name;
@@ -277,6 +281,9 @@ struct Backend {
   const char* digits = nullptr;  // kernels of its integer products; null: none
   // z [d] of one (seed, trajectory, draw): normals() of philox.h.
   void (*normals)(uint64_t seed, uint64_t trajectory, uint32_t draw, int64_t d, double* z) = nullptr;
+  // What carries state along the trajectories [first, first + rows) of a request (carry_plan.h); null, as a member or as an answer:
+  // nothing is carried.
+  std::unique_ptr<CarriedBlock> (*carry)(const Target&, const SimulateRequest&, const CarryPlan&, int64_t first, int64_t rows) = nullptr;
 };
 
 }  // namespace regimes

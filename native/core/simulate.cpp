@@ -1,13 +1,16 @@
 #include "simulate.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
+#include <map>
 #include <mutex>
+#include <numeric>
 #include <string>
 
+#include "carry_plan.h"
 #include "draws.h"
 #include "philox.h"
+#include "request_part.h"
 #include "thread_pool.h"
 
 namespace regimes {
@@ -48,8 +51,12 @@ class Simulation {
  public:
   Simulation(const Backend& backend, const Target& target, const SimulateRequest& request, const Execution& execution)
       : backend_(backend), target_(target), request_(request), execution_(execution), d_(target.d) {
-    for (int64_t k = 0; k < request.step_count; ++k) evaluations_ += request.steps[k].kind == ReverseStep::Kind::denoise;
-    if (request.path != nullptr) std::fill_n(request.path, evaluations_, unset);
+    int64_t evaluations = 0;
+    for (int64_t k = 0; k < request.step_count; ++k) evaluation_of_.push_back(request.steps[k].kind == ReverseStep::Kind::denoise ? evaluations++ : -1);
+    if (request.carry.wanted && backend.carry != nullptr) plan_ = plan_carry(request);
+    if (request.path != nullptr) std::fill_n(request.path, evaluations, unset);
+    if (request.carry.refreshes != nullptr) std::fill_n(request.carry.refreshes, request.count, 0);
+    if (request.carry.carried_steps != nullptr) std::fill_n(request.carry.carried_steps, request.count, 0);
   }
 
   Status run() {
@@ -61,7 +68,7 @@ class Simulation {
     if (blocks > threads) blocks = std::min((blocks + threads - 1) / threads * threads, request_.count);  // no thread ends early
     const int64_t rows = (request_.count + blocks - 1) / blocks;
     blocks = (request_.count + rows - 1) / rows;
-    total_ = blocks * std::max<int64_t>(1, request_.step_count);
+    total_ = request_.count * std::max<int64_t>(1, request_.step_count);
     ThreadPool pool(blocks > 1 ? threads : 1);
     inner_.threads = static_cast<int>(std::max<int64_t>(1, threads / blocks));
     inner_.stop = execution_.stop;
@@ -79,44 +86,124 @@ class Simulation {
  private:
   static constexpr uint8_t unset = 255;
 
+  struct Block {
+    int64_t first, rows;
+    std::vector<double> registers;          // [register][row][d]
+    std::unique_ptr<CarriedBlock> carried;  // null: nothing is carried
+    std::vector<int64_t> together;          // rows that go step by step with one another
+    std::vector<std::pair<int64_t, int64_t>> left;  // row and the step from which it goes alone
+  };
+
   Status run_block(int64_t first, int64_t rows) {
-    std::vector<double> registers(static_cast<size_t>(request_.registers * rows * d_)), z(static_cast<size_t>(d_));
-    const auto at = [&](int32_t index) { return registers.data() + index * rows * d_; };
-    Status status = start(first, rows, at(0));
-    int64_t evaluation = 0;
-    for (int64_t k = 0; status.ok() && k < request_.step_count; ++k) {
-      const ReverseStep& step = request_.steps[k];
-      if (step.kind == ReverseStep::Kind::combine) {
-        combine(step, first, rows, registers.data(), z.data());
-      } else {
-        status = denoise(step, evaluation++, first, rows, at(step.in), step.out < 0 ? nullptr : at(step.out));
-      }
-      if (execution_.cancelled() || failed_.load(std::memory_order_relaxed)) return Status::failure(Code::cancelled, "");
-      if (execution_.progress) tell_progress();
+    Block block{first, rows, std::vector<double>(static_cast<size_t>(request_.registers * rows * d_)), nullptr, {}, {}};
+    if (request_.carry.wanted && backend_.carry != nullptr) block.carried = backend_.carry(target_, request_, plan_, first, rows);
+    std::vector<int64_t> all(static_cast<size_t>(rows));
+    std::iota(all.begin(), all.end(), int64_t{0});
+    std::map<int64_t, std::vector<int64_t>> due = {{0, std::move(all)}};  // rows by the step from which they go together
+    Status status = start(first, rows, block.registers.data());
+    while (status.ok() && !due.empty()) {
+      status = run_together(block, due);
+      if (status.ok()) status = run_left(block, due);
     }
-    const double* end = at(request_.result);
+    const double* end = block.registers.data() + request_.result * rows * d_;
     if (status.ok()) status = in_range(end, first, rows, largest_state(1, d_), "the end");
     if (status.ok() && request_.x != nullptr) std::copy_n(end, rows * d_, request_.x + first * d_);
     return status;
   }
 
+  // From the first step with rows due, step by step, until none is left in company.
+  Status run_together(Block& block, std::map<int64_t, std::vector<int64_t>>& due) {
+    std::vector<double> z(static_cast<size_t>(d_));
+    block.together.clear();
+    for (int64_t k = due.begin()->first; k < request_.step_count && !(block.together.empty() && due.empty()); ++k) {
+      if (const auto here = due.find(k); here != due.end()) {
+        block.together.insert(block.together.end(), here->second.begin(), here->second.end());
+        std::sort(block.together.begin(), block.together.end());
+        due.erase(here);
+      }
+      const auto going = static_cast<int64_t>(block.together.size());
+      if (going == 0) continue;
+      const ReverseStep& step = request_.steps[k];
+      if (step.kind == ReverseStep::Kind::combine) {
+        for (int64_t i = 0; i < going && !execution_.cancelled(); ++i) combine(step, block, block.together[i], z.data());
+      } else {
+        const Status status = denoise_together(k, block);
+        if (!status.ok()) return status;
+      }
+      if (stopped()) return Status::failure(Code::cancelled, "");
+      advanced(going);
+    }
+    due.clear();  // what is due at the end of the program has come to it
+    return {};
+  }
+
+  // The rows that left, one after the other; those that have to meet all data again become due.
+  Status run_left(Block& block, std::map<int64_t, std::vector<int64_t>>& due) {
+    Status status;
+    std::mutex mutex;
+    ThreadPool pool(inner_.threads);
+    pool.run(static_cast<int64_t>(block.left.size()), [&](int64_t i, int) {
+      const auto [row, from] = block.left[i];
+      int64_t k = from;
+      const Status end = run_alone(block, row, k);
+      advanced(k - from);
+      const std::lock_guard lock(mutex);
+      if (!end.ok() && (status.ok() || status.code == Code::cancelled)) status = end;
+      if (end.ok() && k < request_.step_count) due[k].push_back(row);
+    });
+    block.left.clear();
+    return status;
+  }
+
+  // From step k on, for one trajectory, whose state is in cache all the while; k becomes the step that it cannot do alone.
+  Status run_alone(Block& block, int64_t row, int64_t& k) {
+    std::vector<double> z(static_cast<size_t>(d_));
+    for (; k < request_.step_count; ++k) {
+      if (stopped()) return Status::failure(Code::cancelled, "");
+      const ReverseStep& step = request_.steps[k];
+      if (step.kind == ReverseStep::Kind::combine) {
+        combine(step, block, row, z.data());
+        if (step.noise != 0) block.carried->drew(k, row, z.data());
+      } else {
+        bool alone = true;
+        const Status status = denoise(k, block, row, 1, [&](const PosteriorRequest& pass) {
+          alone = block.carried->alone(evaluation_of_[k], row, pass);
+          return Status{};
+        });
+        if (!status.ok()) return status;
+        if (!alone) return {};
+        observe(k, block, row);
+      }
+    }
+    block.carried->finish(row);
+    return {};
+  }
+
+  bool stopped() const { return execution_.cancelled() || failed_.load(std::memory_order_relaxed); }
+
+  // In order, whichever thread comes first.
+  void advanced(int64_t steps) {
+    if (!execution_.progress) return;
+    const std::lock_guard lock(mutex_);
+    done_ += steps;
+    execution_.progress(static_cast<double>(done_) / static_cast<double>(total_));
+  }
+
   Status in_range(const double* x, int64_t first, int64_t rows, double largest, const std::string& where) const {
-    // The bits of |x| are ordered as |x| is, NaN last: the sign of a difference of integers says what a branch would, and fills vectors.
-    const auto limit = std::bit_cast<uint64_t>(largest);
-    for (int64_t i = 0; i < rows * d_; i += d_) {
-      uint64_t signs = 0;
-      for (int64_t j = 0; j < d_; ++j) signs |= limit - (std::bit_cast<uint64_t>(x[i + j]) & ~(uint64_t{1} << 63));
-      if (signs >> 63 == 0) continue;
+    // Their squares first, in which the loop becomes vectors.
+    double sums[8] = {};
+    int64_t at = 0;
+    for (; at + 8 <= rows * d_; at += 8) {
+      for (int part = 0; part < 8; ++part) sums[part] += x[at + part] * x[at + part];
+    }
+    for (; at < rows * d_; ++at) sums[0] += x[at] * x[at];
+    if (std::accumulate(sums, sums + 8, 0.0) <= largest * largest) return {};
+    for (int64_t i = 0; i < rows * d_; ++i) {
+      if (std::abs(x[i]) <= largest) continue;
       return Status::failure(Code::nonfinite, "trajectory " + std::to_string(request_.first + static_cast<uint64_t>(first + i / d_)) +
                                                   " left the range of float64 before " + where);
     }
     return {};
-  }
-
-  // In order, whichever thread comes first.
-  void tell_progress() {
-    const std::lock_guard lock(mutex_);
-    execution_.progress(static_cast<double>(++done_) / static_cast<double>(total_));
   }
 
   Status start(int64_t first, int64_t rows, double* x) const {
@@ -137,34 +224,39 @@ class Simulation {
     return {};
   }
 
-  void combine(const ReverseStep& step, int64_t first, int64_t rows, double* registers, double* z) const {
+  void combine(const ReverseStep& step, Block& block, int64_t r, double* z) const {
     const int32_t* terms = request_.terms + step.first_term;
     const double* factors = request_.factors + step.first_term;
-    for (int64_t r = 0; r < rows && !execution_.cancelled(); ++r) {
-      const auto row = [&](int32_t index) { return registers + (index * rows + r) * d_; };
-      double* out = row(step.out);
-      if (step.noise != 0) draw_normals_(request_.seed, request_.first + static_cast<uint64_t>(first + r), step.draw, d_, z);
-      // The sum of the first three terms in one sweep; the register written may be one of those read.
-      const int32_t count = step.term_count;
-      const double* const p[3] = {count > 0 ? row(terms[0]) : out, count > 1 ? row(terms[1]) : out, count > 2 ? row(terms[2]) : out};
-      const double f[3] = {count > 0 ? factors[0] : 0, count > 1 ? factors[1] : 0, count > 2 ? factors[2] : 0};
-      switch (std::min(count, 3)) {
-        case 0: std::fill_n(out, d_, 0.0); break;
-        case 1: for (int64_t j = 0; j < d_; ++j) out[j] = f[0] * p[0][j]; break;
-        case 2: for (int64_t j = 0; j < d_; ++j) out[j] = f[0] * p[0][j] + f[1] * p[1][j]; break;
-        default: for (int64_t j = 0; j < d_; ++j) out[j] = f[0] * p[0][j] + f[1] * p[1][j] + f[2] * p[2][j];
-      }
-      for (int32_t term = 3; term < count; ++term) {
-        const double* more = row(terms[term]);
-        for (int64_t j = 0; j < d_; ++j) out[j] += factors[term] * more[j];
-      }
-      if (step.noise != 0) {
-        for (int64_t j = 0; j < d_; ++j) out[j] += step.noise * z[j];
-      }
+    const auto row = [&](int32_t index) { return block.registers.data() + (index * block.rows + r) * d_; };
+    double* out = row(step.out);
+    if (step.noise != 0) draw_normals_(request_.seed, request_.first + static_cast<uint64_t>(block.first + r), step.draw, d_, z);
+    // The sum of the first three terms in one sweep; the register written may be one of those read.
+    const int32_t count = step.term_count;
+    const double* const p[3] = {count > 0 ? row(terms[0]) : out, count > 1 ? row(terms[1]) : out, count > 2 ? row(terms[2]) : out};
+    const double f[3] = {count > 0 ? factors[0] : 0, count > 1 ? factors[1] : 0, count > 2 ? factors[2] : 0};
+    switch (std::min(count, 3)) {
+      case 0: std::fill_n(out, d_, 0.0); break;
+      case 1: for (int64_t j = 0; j < d_; ++j) out[j] = f[0] * p[0][j]; break;
+      case 2: for (int64_t j = 0; j < d_; ++j) out[j] = f[0] * p[0][j] + f[1] * p[1][j]; break;
+      default: for (int64_t j = 0; j < d_; ++j) out[j] = f[0] * p[0][j] + f[1] * p[1][j] + f[2] * p[2][j];
+    }
+    for (int32_t term = 3; term < count; ++term) {
+      const double* more = row(terms[term]);
+      for (int64_t j = 0; j < d_; ++j) out[j] += factors[term] * more[j];
+    }
+    if (step.noise != 0) {
+      for (int64_t j = 0; j < d_; ++j) out[j] += step.noise * z[j];
     }
   }
 
-  Status denoise(const ReverseStep& step, int64_t evaluation, int64_t first, int64_t rows, const double* x, double* out) {
+  // Evaluation at step k for `rows` trajectories of the block from `row` on: `answer` fills the request for them.
+  template <class Answer>
+  Status denoise(int64_t k, Block& block, int64_t row, int64_t rows, const Answer& answer) {
+    const ReverseStep& step = request_.steps[k];
+    const int64_t evaluation = evaluation_of_[k], first = block.first + row;
+    const auto at = [&](int32_t index) { return block.registers.data() + (index * block.rows + row) * d_; };
+    const double* x = at(step.in);
+    double* out = step.out < 0 ? nullptr : at(step.out);
     const Status fit = in_range(x, first, rows, largest_state(step.b, d_), "evaluation " + std::to_string(evaluation));
     if (!fit.ok()) return fit;
     const Observations& seen = request_.observed;
@@ -173,7 +265,7 @@ class Simulation {
     pass.a = step.a;
     pass.b = step.b;
     pass.precision = request_.precision;
-    std::vector<uint8_t> path(request_.path != nullptr ? static_cast<size_t>(rows) : 0);
+    std::vector<uint8_t> path(request_.path != nullptr ? static_cast<size_t>(rows) : 0, unset);
     if (request_.path != nullptr) pass.path = path.data();
     pass.denoised = out;
     if (step.record >= 0) {
@@ -191,35 +283,65 @@ class Simulation {
     const bool wanted = pass.denoised || pass.log_density || pass.entropy || pass.sum_squares || pass.nearest_index || pass.nearest_weight ||
                         pass.class_weights || pass.survivors;
     if (wanted) {
-      const Status status = backend_.posterior(target_, pass, inner_);
+      const Status status = answer(pass);
       if (!status.ok()) return status;
-      state_path(evaluation, path);
+      if (request_.path != nullptr && !path.empty() && path[0] != unset) state_path(evaluation, path);
     }
-    if (step.record >= 0) observe(step.record * request_.count + first, rows, x, out);
     return {};
   }
 
-  // What is read off the state itself.
-  void observe(int64_t place, int64_t rows, const double* x, const double* denoised) const {
+  Status denoise_together(int64_t k, Block& block) {
+    const std::vector<int64_t> members = block.together;
+    const bool all = static_cast<int64_t>(members.size()) == block.rows;
+    std::vector<uint8_t> leaves(members.size(), 0);
+    const auto answer = [&](const PosteriorRequest& request) {
+      return block.carried == nullptr ? backend_.posterior(target_, request, inner_)
+                                      : block.carried->together(evaluation_of_[k], members, request, inner_, leaves);
+    };
+    const Status status = denoise(k, block, 0, block.rows, [&](const PosteriorRequest& pass) {
+      if (all) return answer(pass);
+      const RequestPart part(pass, d_, target_.class_count, members);
+      const Status done = answer(part.request());
+      if (!done.ok()) return done;
+      if (pass.path != nullptr) std::fill_n(pass.path, block.rows, part.request().path[0]);  // those elsewhere say nothing here
+      part.scatter();
+      return done;
+    });
+    if (!status.ok()) return status;
+    block.together.clear();
+    for (size_t i = 0; i < members.size(); ++i) {
+      observe(k, block, members[i]);
+      if (leaves[i]) {
+        block.left.emplace_back(members[i], k + 1);
+      } else {
+        block.together.push_back(members[i]);
+      }
+    }
+    return {};
+  }
+
+  // What is read off the state itself at step k.
+  void observe(int64_t k, const Block& block, int64_t row) const {
+    const ReverseStep& step = request_.steps[k];
+    if (step.record < 0) return;
     const Observations& seen = request_.observed;
-    if (seen.states) std::copy_n(x, rows * d_, seen.states + place * d_);
-    if (seen.denoised && denoised) std::copy_n(denoised, rows * d_, seen.denoised + place * d_);
+    const int64_t place = step.record * request_.count + block.first + row;
+    const auto at = [&](int32_t index) { return block.registers.data() + (index * block.rows + row) * d_; };
+    const double* state = at(step.in);
+    if (seen.states) std::copy_n(state, d_, seen.states + place * d_);
+    if (seen.denoised && step.out >= 0) std::copy_n(at(step.out), d_, seen.denoised + place * d_);
     const auto dot = [this](const double* u, const double* v) {
       double sum = 0;
       for (int64_t j = 0; j < d_; ++j) sum += u[j] * v[j];
       return sum;
     };
-    for (int64_t r = 0; r < rows; ++r) {
-      const double* state = x + r * d_;
-      if (seen.norm) seen.norm[place + r] = std::sqrt(dot(state, state));
-      for (int64_t p = 0; seen.projections && p < seen.direction_count; ++p) {
-        seen.projections[(place + r) * seen.direction_count + p] = dot(state, seen.directions + p * d_);
-      }
+    if (seen.norm) seen.norm[place] = std::sqrt(dot(state, state));
+    for (int64_t p = 0; seen.projections && p < seen.direction_count; ++p) {
+      seen.projections[place * seen.direction_count + p] = dot(state, seen.directions + p * d_);
     }
   }
 
   void state_path(int64_t evaluation, const std::vector<uint8_t>& paths) {
-    if (request_.path == nullptr) return;
     const bool same = std::all_of(paths.begin(), paths.end(), [&](uint8_t path) { return path == paths[0]; });
     const uint8_t here = same ? paths[0] : paths_mixed;
     const std::lock_guard lock(mutex_);
@@ -233,8 +355,10 @@ class Simulation {
   const Execution& execution_;
   const int64_t d_;
   const Normals draw_normals_ = d_ <= few_numbers ? Normals{normals} : backend_.normals;
+  std::vector<int64_t> evaluation_of_;  // [steps]
+  CarryPlan plan_;                      // where something may be carried
   Execution inner_;  // of the operations inside a block: no progress of their own
-  int64_t evaluations_ = 0, total_ = 1, done_ = 0;
+  int64_t total_ = 1, done_ = 0;
   std::atomic<bool> failed_{false};
   std::mutex mutex_;
   Status status_;

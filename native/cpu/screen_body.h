@@ -81,7 +81,14 @@ void digit_reach(const double* products, int count, const double* bias, const do
   }
 }
 
+// Values that are stored as they are: float64 with scale 1 and shift 0.
+struct Plain {
+  double value;
+  explicit operator double() const { return value; }
+};
+
 // Eight consecutive stored elements, as values.
+inline Lanes values_at(const Plain* stored, int64_t k, Lanes, Lanes) { return load(&stored[k].value); }
 template <class Stored>
 inline Lanes values_at(const Stored* stored, int64_t k, Lanes scale, Lanes shift) {
   return widen(stored + k) * scale + shift;
@@ -221,6 +228,7 @@ inline void with_stored(const DataView& data, Body body) {
     case Dtype::f32:
       return body(static_cast<const float*>(data.stored));
     case Dtype::f64:
+      if (data.scale == 1 && data.shift == 0) return body(static_cast<const Plain*>(data.stored));
       return body(static_cast<const double*>(data.stored));
   }
 }

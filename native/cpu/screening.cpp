@@ -29,11 +29,11 @@ double smallest_log_weight(const Target& target) {
 
 }  // namespace
 
-Screening::Screening(const Instructions& set, const Target& target, double a, double b, int64_t most, ThreadPool& pool,
-                     const Execution& execution)
+Screening::Screening(const Instructions& set, const Target& target, double a, double b, const ScreeningScope& scope,
+                     ThreadPool& pool, const Execution& execution)
     : set_(set), target_(target), digits_(target.layouts->digits), prefix_(target.layouts->prefix), a_(a), b_(b), pool_(pool),
-      execution_(execution), n_(target.n), d_(target.d), chunks_(chunk_count(target.n)), block_(screened_queries(target.n)), most_(most),
-      reach_(canonical_reach(target.n)),
+      execution_(execution), n_(target.n), d_(target.d), chunks_(chunk_count(target.n)), block_(screened_queries(target.n, scope.most)), most_(scope.most),
+      reach_(scope.reach), share_(scope.share > 0 ? scope.share : target.layouts->prefix.rows.empty() ? 0.2 : 0.1),
       largest_log_weight_(largest_log_weight(target)), smallest_log_weight_(smallest_log_weight(target)),
       with_prefix_(!prefix_.rows.empty()), with_digits_(digits_.rows != nullptr),
       levels_(digits_.centre.begin(), digits_.centre.end()), queries_(static_cast<size_t>(block_)),
@@ -208,7 +208,7 @@ void Screening::try_sample(int64_t q) {
                                query.sample.data());
   for (size_t k = 0; k < size; ++k) query.sample[k] = query.sample[k] * query.step + digit_bias(sample_[k]);
   improve_best(query, &sample_[std::max_element(query.sample.begin(), query.sample.end()) - query.sample.begin()], 1);
-  if (2 * staying(q) > static_cast<int64_t>(size)) query.open = false;
+  if (static_cast<double>(staying(q)) > std::max(0.5, 1.5 * share_) * static_cast<double>(size)) query.open = false;
 }
 
 // Rows of the sample that reach the threshold of the best logit known by now.
@@ -235,7 +235,7 @@ void Screening::seed(int64_t q) {
     for (int64_t k = 0; k < count; ++k) rows[k] = chunk_where_[order[k] * block_ + q];
     improve_best(query, rows, count);
   }
-  if (with_digits_ && (with_prefix_ ? 10 : 5) * staying(q) > static_cast<int64_t>(sample_.size())) query.open = false;
+  if (with_digits_ && static_cast<double>(staying(q)) > share_ * static_cast<double>(sample_.size())) query.open = false;
 }
 
 void Screening::list_masks(int64_t chunk, int64_t first, int count, const uint16_t* masks, const std::vector<int64_t>& members) {
@@ -323,6 +323,17 @@ void Screening::find_logits(int64_t chunk, int64_t q) {
   part.values.resize(part.rows.size());
   set_.screen->row_distances(target_.points, part.rows.data(), static_cast<int64_t>(part.rows.size()), query.x, a_, part.values.data());
   for (size_t k = 0; k < part.rows.size(); ++k) part.values[k] = target_.log_weight(part.rows[k]) - part.values[k] / (2 * b_ * b_);
+}
+
+void Screening::collect(int64_t q, std::vector<int32_t>& rows, std::vector<double>& logits) const {
+  const auto total = static_cast<size_t>(listed(q));
+  rows.reserve(total);
+  logits.reserve(total);
+  for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
+    const Candidates& part = candidates(chunk, q);
+    rows.insert(rows.end(), part.rows.begin(), part.rows.end());
+    logits.insert(logits.end(), part.values.begin(), part.values.end());
+  }
 }
 
 int64_t Screening::listed(int64_t q) const {

@@ -1,5 +1,5 @@
-// Screening: for a block of queries, a superset of the rows whose logit l_i = log pi_i - |x - a y_i|^2 / (2 b^2) lies within
-// log n + 37 of the query's largest. What lies below carries a mass of less than 2^-53 in all.
+// Screening: for a block of queries, a superset of the rows whose logit l_i = log pi_i - |x - a y_i|^2 / (2 b^2) lies within a reach of
+// the query's largest. What lies below the canonical reach, log n + 37, carries a mass of less than 2^-53 in all.
 //
 // Three rigorous upper bounds of a logit, each cheaper than the next one:
 //   prefix   <x', y'_i> <= <U x', f_i> + |x'_perp| p_i in float32, 32 products per row (PrefixRows)
@@ -19,10 +19,17 @@
 
 namespace regimes {
 
+// What stays: rows within `reach` of the largest logit, for queries with at most `most` of them, n / 4 or less.
+struct ScreeningScope {
+  int64_t most;
+  double reach;
+  double share = 0;  // of a sample of the rows, once the largest logit is known; 0: a tenth, or a fifth without a prefix
+};
+
 // Queries handled together, a multiple of digit_lanes: many, so that rows are read from memory once for all of them; fewer for very
-// many rows, so that candidates, at most n / 8 rows of 12 bytes a query once the thresholds are final, stay below about 256 MB.
-inline int64_t screened_queries(int64_t n) {
-  return std::clamp<int64_t>((int64_t{1} << 27) / n / digit_lanes * digit_lanes, digit_lanes, 256);
+// many rows, so that candidates, `most` rows of 12 bytes a query once the thresholds are final, stay below about 256 MB.
+inline int64_t screened_queries(int64_t n, int64_t most) {
+  return std::clamp<int64_t>((int64_t{1} << 24) / std::max(most, n / 8 + 1) / digit_lanes * digit_lanes, digit_lanes, 256);
 }
 
 inline constexpr int64_t screening_sample = 512;  // rows that tell how many will stay
@@ -36,8 +43,9 @@ struct Candidates {
 
 class Screening {
  public:
-  // The target has layouts; a > 0. Queries with more than `most` candidates, at most n / 8, are closed. References must outlive the object.
-  Screening(const Instructions& set, const Target& target, double a, double b, int64_t most, ThreadPool& pool, const Execution& execution);
+  // The target has layouts; a > 0. Queries with more candidates than the scope allows are closed. References must outlive the object.
+  Screening(const Instructions& set, const Target& target, double a, double b, const ScreeningScope& scope, ThreadPool& pool,
+            const Execution& execution);
 
   // Distance below the largest logit up to which a row counts.
   double reach() const { return reach_; }
@@ -52,6 +60,8 @@ class Screening {
   bool open(int64_t q) const { return queries_[q].open; }
   // Candidates of query q in a chunk, with their float64 logits.
   const Candidates& candidates(int64_t chunk, int64_t q) const { return lists_[chunk * block_ + q]; }
+  // All of them, ascending.
+  void collect(int64_t q, std::vector<int32_t>& rows, std::vector<double>& logits) const;
 
  private:
   struct Query {
@@ -102,7 +112,7 @@ class Screening {
   ThreadPool& pool_;
   const Execution& execution_;
   const int64_t n_, d_, chunks_, block_, most_;
-  const double reach_;
+  const double reach_, share_;
   double largest_log_weight_ = 0, smallest_log_weight_ = 0;
   const bool with_prefix_, with_digits_;
   const std::vector<double> levels_;   // bytes of the digits' centre, as numbers
