@@ -1,7 +1,6 @@
 #include "simulate.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <map>
 #include <mutex>
