@@ -71,7 +71,9 @@ export async function measureOf(target: Target, options: MeasureOptions, run: Ru
   const { d } = target;
   const count = (option: "rank" | "projections", owner: MeasureName, most: number): number => {
     const value = options[option] ?? Math.min(64, most);
-    if (options[option] !== undefined && name !== owner) throw new RegimesError("E_OPTION", `${option} goes with the measure "${owner}", not "${name}"`);
+    if (options[option] !== undefined && name !== owner) {
+      throw new RegimesError("E_OPTION", `${option} goes with the measure "${owner}", not "${name}"`);
+    }
     if (Number.isSafeInteger(value) && value >= 1 && value <= most) return value;
     throw new RegimesError("E_OPTION", `${option} is ${value}, need a whole number from 1 to ${most}`);
   };

@@ -215,7 +215,11 @@ export async function sampleTarget(target: Target, n: number, options: SampleTar
 }
 
 /** Eigenvalues (ascending) and eigenvectors (rows, [n, n]) of a symmetric matrix. @throws RegimesError E_NONFINITE. */
-export function symmetricEigen(matrix: Float64Array, n: number, run: RunOptions = {}): Promise<{ readonly values: Float64Array<ArrayBuffer>; readonly vectors: Float64Array<ArrayBuffer> }> {
+export function symmetricEigen(
+  matrix: Float64Array,
+  n: number,
+  run: RunOptions = {},
+): Promise<{ readonly values: Float64Array<ArrayBuffer>; readonly vectors: Float64Array<ArrayBuffer> }> {
   return runJob(run, (addon, threads, progress) => addon.symmetricEigen(matrix, n, threads, progress));
 }
 

@@ -62,7 +62,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   collapse: ["sampler", "regimes", "field", "target", "process", "theory", "native"],
   generation: [...estimators, "sampler", "regimes", "field", "target", "native"],
   analysis: [...estimators, "regimes", "field", "target", "data", "process", "theory", "citations", "native"],
-  report: ["analysis", "generation", "experiments", "citations", "process"],
+  report: ["analysis", "generation", "regimes", "experiments", "citations", "process"],
   cli: ["index", "report", "native"],
 };
 

@@ -4,6 +4,7 @@ import { openDataset } from "../lib/data.js";
 import { discretisationAudit } from "../lib/experiments/discretisation-audit.js";
 import { lateStart, secondDifferences, sharpestBend } from "../lib/experiments/late-start.js";
 import { diffuse, type Field } from "../lib/field.js";
+import { lateStartSvg } from "../lib/report/late-start.js";
 import { ddpm, ornsteinUhlenbeck, variancePreserving } from "../lib/process.js";
 import { gaussianOf } from "../lib/sampler.js";
 import { empirical, gaussianMixture } from "../lib/target.js";
@@ -64,6 +65,9 @@ describe("lateStart", () => {
     expect(study.comparisons.map(({ sampler }) => sampler)).toEqual(["ddpm", "ddim eta 0"]);
     expect(fractions.at(-1)).toBe(1);
     expect(JSON.parse(JSON.stringify(study))).toEqual(study);
+    const svg = lateStartSvg(study);
+    expect(svg).not.toMatch(/NaN|Infinity|undefined/);
+    for (const label of ["ddpm, standard", "ddim eta 0, gaussian", "draws of the data"]) expect(svg).toContain(label);
     expect(await lateStart(pair(), { ...options, threads: 1 })).toEqual(study);
   });
 

@@ -77,7 +77,9 @@ export interface DiscretisationAudit {
   readonly orders: readonly MeasuredOrder[];
 }
 
-const optionNames: readonly string[] = ["samplers", "schedules", "steps", "samples", "seed", "from", "to", "referenceSteps", ...runOptionNames];
+const optionNames: readonly string[] = [
+  "samplers", "schedules", "steps", "samples", "seed", "from", "to", "referenceSteps", ...runOptionNames,
+];
 
 /**
  * Compares samplers, schedules and numbers of steps with the exact law.
@@ -87,9 +89,14 @@ export async function discretisationAudit(field: Field, options: DiscretisationA
   checkOptionNames("discretisationAudit", options, optionNames);
   const { schedules = ["log-snr"], samples, seed, from, to, signal, threads, onProgress } = options;
   for (const name of ["samplers", "steps"] as const) {
-    if (!Array.isArray(options[name]) || options[name].length === 0) throw new RegimesError("E_OPTION", `${name} is ${String(options[name])}, need an array of at least one`);
+    const given = options[name];
+    if (!Array.isArray(given) || given.length === 0) {
+      throw new RegimesError("E_OPTION", `${name} is ${String(given)}, need an array of at least one`);
+    }
   }
-  if (!Number.isSafeInteger(samples) || samples < 2) throw new RegimesError("E_OPTION", `samples is ${String(samples)}, need a whole number >= 2`);
+  if (!Number.isSafeInteger(samples) || samples < 2) {
+    throw new RegimesError("E_OPTION", `samples is ${String(samples)}, need a whole number >= 2`);
+  }
   const run: RunOptions = { signal, threads };
   const { target, process } = field;
   const [first, last] = reverseGrid(process, { steps: 1, from, to }) as [Node, Node];
@@ -117,7 +124,8 @@ export async function discretisationAudit(field: Field, options: DiscretisationA
       }
     }
     const floor = { slicedWasserstein: await floorOf(sliced, law, samples, seedOf(seed), run) };
-    return { kind: "discretisation-audit", samples, seed: String(seedOf(seed)), process: process.name, from: first.t, to: last.t, floor, cells, orders };
+    const setup = { samples, seed: String(seedOf(seed)), process: process.name, from: first.t, to: last.t };
+    return { kind: "discretisation-audit", ...setup, floor, cells, orders };
   } finally {
     if (law !== target) law.dispose();
   }
@@ -159,7 +167,8 @@ function noised({ weights, means, covariances }: Mixture, { a, b }: Node): Targe
     }
     case "low-rank": {
       const factors = { data: covariances.factors.map((value) => a * value), shape: [k, d, covariances.rank] };
-      return gaussianMixture({ ...given, means: moved, covariances: { type: "low-rank", diagonals: widen(covariances.diagonals), factors } });
+      const diagonals = widen(covariances.diagonals);
+      return gaussianMixture({ ...given, means: moved, covariances: { type: "low-rank", diagonals, factors } });
     }
   }
 }
@@ -172,7 +181,13 @@ async function momentsAt(target: Target, { a, b }: Node, run: RunOptions): Promi
   return { mean: mean.map((value) => a * value), variance: a * a * own + b * b * target.d };
 }
 
-function simulate({ field, options, run, first, last }: Setting, choice: SamplerChoice, schedule: AuditSchedule, steps: number, observed: boolean): Promise<ReverseRun> {
+function simulate(
+  { field, options, run, first, last }: Setting,
+  choice: SamplerChoice,
+  schedule: AuditSchedule,
+  steps: number,
+  observed: boolean,
+): Promise<ReverseRun> {
   const { samples: count, seed } = options;
   const { classes, kind } = field.target;
   const observe = [
@@ -180,7 +195,8 @@ function simulate({ field, options, run, first, last }: Setting, choice: Sampler
     ...(kind === "points" ? (["states", "denoised", "nearest", "sumSquares", "logDensity"] as const) : []),
   ];
   const record = observed ? { record: { every: steps, observe } } : {};
-  return sampleReverse(field, { ...parametersOf(choice), schedule, steps, from: first.t, to: last.t, start: "marginal", count, seed, ...record, ...run });
+  const grid = { schedule, steps, from: first.t, to: last.t };
+  return sampleReverse(field, { ...parametersOf(choice), ...grid, start: "marginal", count, seed, ...record, ...run });
 }
 
 async function referenceRun(setting: Setting, schedule: AuditSchedule, steps: number): Promise<Reference> {
@@ -190,7 +206,13 @@ async function referenceRun(setting: Setting, schedule: AuditSchedule, steps: nu
   return { ends: fine.data, error: Math.sqrt(mean) / 3 };
 }
 
-async function measureCell(setting: Setting, choice: SamplerChoice, schedule: AuditSchedule, steps: number, reference: Reference | null): Promise<AuditCell> {
+async function measureCell(
+  setting: Setting,
+  choice: SamplerChoice,
+  schedule: AuditSchedule,
+  steps: number,
+  reference: Reference | null,
+): Promise<AuditCell> {
   const { field, sliced, run } = setting;
   const { target, d } = field;
   const outcome = await simulate(setting, choice, schedule, steps, true);
@@ -209,12 +231,16 @@ async function measureCell(setting: Setting, choice: SamplerChoice, schedule: Au
     slicedWasserstein: estimateOf(await sliced.of(ends, run)),
     classErrors: classWeights === undefined ? null : classErrors(classWeights.data.subarray(count * target.classes), count, target),
     endPointError: noisy || reference === null ? null : rootMeanSquare(distances(data, reference.ends, d)),
-    onDatum: weights === undefined ? null : meanEstimate(Float64Array.from(weights, (weight) => (weight >= 0.99 ? 1 : 0)), { range: [0, 1] }),
+    onDatum: weights === undefined ? null : meanEstimate(weights.map((weight) => (weight >= 0.99 ? 1 : 0)), { range: [0, 1] }),
     endWeightError: noisy && target.kind === "points" ? endWeightError(outcome, setting, count) : null,
   };
 }
 
-function momentErrors(x: Float64Array, count: number, { mean, variance, field: { d } }: Setting): Pick<AuditCell, "meanShift" | "varianceError"> {
+function momentErrors(
+  x: Float64Array,
+  count: number,
+  { mean, variance, field: { d } }: Setting,
+): Pick<AuditCell, "meanShift" | "varianceError"> {
   const squares = new Float64Array(count);
   const shift = new Float64Array(d);
   for (let r = 0; r < count; r++) {
@@ -237,7 +263,8 @@ function momentErrors(x: Float64Array, count: number, { mean, variance, field: {
 }
 
 function classErrors(weights: Float64Array, count: number, { classes, classFractions }: Target): Estimate[] {
-  return Array.from({ length: classes }, (_, c) => meanEstimate(Float64Array.from({ length: count }, (__, r) => weights[r * classes + c]! - classFractions![c]!)));
+  const errorsOf = (c: number): Float64Array => Float64Array.from({ length: count }, (_, r) => weights[r * classes + c]! - classFractions![c]!);
+  return Array.from({ length: classes }, (_, c) => meanEstimate(errorsOf(c)));
 }
 
 /** w_end(x_from) from the log density at the start, record 0; the end is the heaviest datum at the last record. */
@@ -249,7 +276,8 @@ function endWeightError({ observed }: ReverseRun, { field: { target, d }, first:
     const y = target.dataset!.rows(i, i + 1).data;
     let square = 0;
     for (let j = 0; j < d; j++) square += (observed.states!.data[r * d + j]! - a * y[j]!) ** 2;
-    const logWeight = Math.log(target.weights?.[i] ?? 1 / target.n) - square / (2 * b * b) - (d / 2) * Math.log(2 * Math.PI * b * b) - observed.logDensity!.data[r]!;
+    const logLikelihood = -square / (2 * b * b) - (d / 2) * Math.log(2 * Math.PI * b * b);
+    const logWeight = Math.log(target.weights?.[i] ?? 1 / target.n) + logLikelihood - observed.logDensity!.data[r]!;
     differences[r] = Math.exp(logWeight) - observed.sumSquares!.data[r]!;
   }
   return meanEstimate(differences);
@@ -290,7 +318,9 @@ function orderOf(choice: SamplerChoice, cells: readonly AuditCell[], reference: 
 
 /** Weighted least squares. */
 function slope(points: readonly { readonly x: number; readonly y: number; readonly weight: number }[]): Estimate {
-  if (points.length < 2) return unavailable(`the error is resolved at ${points.length} numbers of steps, an order needs 2: fewer steps, or more samples`);
+  if (points.length < 2) {
+    return unavailable(`the error is resolved at ${points.length} numbers of steps, an order needs 2: fewer steps, or more samples`);
+  }
   const total = points.reduce((sum, { weight }) => sum + weight, 0);
   const centre = points.reduce((sum, { x, weight }) => sum + (weight * x) / total, 0);
   const spread = points.reduce((sum, { x, weight }) => sum + weight * (x - centre) ** 2, 0);

@@ -1,13 +1,14 @@
 /**
  * Late start (Raya and Ambrogioni 2023): the quality of samples against the time at which the reverse process begins, for a number of
  * denoising steps that stays the same. Until the first bifurcation the marginals are nearly Gaussian and nothing is lost by a start
- * there; past it a start from N(0, I), and later one from the data's mean and covariance (Gaussian late start), has lost what the paths chose.
+ * there; past it a start from N(0, I), and later one from the data's mean and covariance (Gaussian late start), has lost what the paths
+ * chose.
  *
  * A run of `steps` denoising steps goes through `steps` noise levels, from the start down to `to`, and ends with the denoised mean of
  * the last one. Draws are the same for all start times, so that differences along a curve are sharper than the values.
  *
- * The Frechet distance knows two moments, which a Gaussian start has right: of a smooth target (a mixture) it cannot tell a Gaussian start at
- * t = 0 from the truth. The sliced Wasserstein distance can; it is reported beside it, or is the measure itself when asked for.
+ * The Frechet distance knows two moments, which a Gaussian start has right: of a smooth target (a mixture) it cannot tell a Gaussian
+ * start at t = 0 from the truth. The sliced Wasserstein distance can; it is reported beside it, or is the measure itself when asked for.
  */
 import { RegimesError, checkChoice, checkOptionNames } from "../errors.js";
 import type { NdArray } from "../array.js";
@@ -16,7 +17,7 @@ import { diffuse, type Field } from "../field.js";
 import { runOptionNames, seedOf, type RunOptions } from "../native.js";
 import type { DiscreteProcess, Process } from "../process.js";
 import { estimateOf, floorOf, measureOf, measureOptionNames, memorisationRatio, type Measure, type MeasureOptions } from "../quality.js";
-import { gaussianOf, reverseGrid, sampleReverse, type Start } from "../sampler.js";
+import { gaussianOf, reverseGrid, sampleReverse, type GridOptions, type Start } from "../sampler.js";
 import { sdeInstabilityTime, spectralSpeciationTime } from "../theory.js";
 import type { Target } from "../target.js";
 import { nameOf, parametersOf, type SamplerChoice } from "./sampler-choice.js";
@@ -72,7 +73,8 @@ export interface LateStartCurve {
   readonly bifurcation: { readonly t: Estimate; readonly ouTime: Estimate };
   /**
    * Is quality flat, and then lost? `until`: the latest start, so the smallest time, that is not significantly (two-sided 5 %) worse than
-   * the full run; `spread`: the largest distance from there up over the smallest; `lost`: that at the smallest start time over that of the full run.
+   * the full run; `spread`: the largest distance from there up over the smallest; `lost`: that at the smallest start time over that of the
+   * full run.
    */
   readonly flat: { readonly until: number; readonly untilOuTime: number; readonly spread: number; readonly lost: number };
 }
@@ -81,7 +83,10 @@ export interface LateStartCurve {
 export interface LateStartComparison {
   readonly sampler: string;
   readonly startLaw: string;
-  /** Least distance of this law less that of "standard": negative where this law is better. Bootstrap over draws, the choice of the best included. */
+  /**
+   * Least distance of this law less that of "standard": negative where this law is better. Bootstrap over draws, the choice of the best
+   * included.
+   */
   readonly difference: Estimate;
   /** difference / standard error. */
   readonly sigmas: number | null;
@@ -104,7 +109,8 @@ export interface LateStartStudy {
   readonly floor: { readonly distance: Estimate; readonly slicedWasserstein: Estimate };
   /**
    * OU times at which theory expects the first bifurcation, from the top eigenvalue Lambda of the target's covariance: speciation
-   * 1/2 log Lambda, and 1/2 asinh Lambda, the loss of stability of the reverse drift were all of Lambda the posterior variance at the centre.
+   * 1/2 log Lambda, and 1/2 asinh Lambda, the loss of stability of the reverse drift were all of Lambda the posterior variance at the
+   * centre.
    */
   readonly expected: { readonly topVariance: number; readonly speciation: number | null; readonly drift: number | null };
   readonly curves: readonly LateStartCurve[];
@@ -136,7 +142,7 @@ export async function lateStart(field: Field, options: LateStartOptions): Promis
   const total = plan.samplers.length * plan.laws.length * plan.starts.length;
   let done = 0;
   for (const law of plan.laws) {
-    const gaussian = law === "standard" ? null : await gaussianOf(target, law === "gaussian" ? {} : { covariance: law.covariance ?? "full", ...(law.rank === undefined ? {} : { rank: law.rank }) }, run);
+    const gaussian = law === "standard" ? null : await gaussianOf(target, covarianceOf(law), run);
     try {
       for (const choice of plan.samplers) {
         const points: LateStartPoint[] = [];
@@ -192,18 +198,24 @@ export function sharpestBend(times: ArrayLike<number>, values: ArrayLike<number>
 
 interface StartRun {
   readonly t: number;
-  readonly schedule: { readonly schedule: Exclude<Parameters<typeof reverseGrid>[1]["schedule"], undefined>; readonly steps?: number; readonly from?: number; readonly to?: number };
+  readonly schedule: Pick<GridOptions, "schedule" | "steps" | "from" | "to">;
   readonly options: LateStartOptions;
   readonly run: RunOptions;
   readonly measure: Measure;
   readonly sliced: Measure;
 }
 
-async function measureStart(field: Field, gaussian: Target | null, choice: SamplerChoice, start: StartRun): Promise<{ point: LateStartPoint; draws: Float64Array }> {
+async function measureStart(
+  field: Field,
+  gaussian: Target | null,
+  choice: SamplerChoice,
+  start: StartRun,
+): Promise<{ readonly point: LateStartPoint; readonly draws: Float64Array }> {
   const { t, schedule, options, run, measure, sliced } = start;
   const { samples: count, seed } = options;
   const from = gaussian === null ? "standard" : await diffuse(gaussian, field.process).sample(t, { count, seed, ...run });
-  const { samples, evaluations } = await sampleReverse(field, { ...parametersOf(choice), ...schedule, ...run, count, seed, start: from, end: "denoised" });
+  const setting = { ...parametersOf(choice), ...schedule, ...run, count, seed, start: from, end: "denoised" } as const;
+  const { samples, evaluations } = await sampleReverse(field, setting);
   const measured = await measure.of(samples, run);
   const memorised = field.target.dataset === null ? null : (await memorisationRatio(samples, field.target, run)).fraction;
   const slicedWasserstein = estimateOf(await sliced.of(samples, run));
@@ -215,7 +227,12 @@ async function measureStart(field: Field, gaussian: Target | null, choice: Sampl
 
 // ---- reading curves -----------------------------------------------------------------------------------------------------------
 
-function readCurve(points: readonly LateStartPoint[], matrix: NdArray, process: Process, seed: number | bigint): Omit<LateStartCurve, "sampler" | "startLaw"> {
+function readCurve(
+  points: readonly LateStartPoint[],
+  matrix: NdArray,
+  process: Process,
+  seed: number | bigint,
+): Omit<LateStartCurve, "sampler" | "startLaw"> {
   const times = points.map(({ t }) => t);
   const values = points.map(({ distance }) => distance.value!);
   const least = values.indexOf(Math.min(...values));
@@ -229,7 +246,13 @@ function readCurve(points: readonly LateStartPoint[], matrix: NdArray, process: 
   };
 }
 
-function bifurcationOf(times: readonly number[], values: readonly number[], matrix: NdArray, process: Process, seed: number | bigint): LateStartCurve["bifurcation"] {
+function bifurcationOf(
+  times: readonly number[],
+  values: readonly number[],
+  matrix: NdArray,
+  process: Process,
+  seed: number | bigint,
+): LateStartCurve["bifurcation"] {
   const place = sharpestBend(times, values);
   if (place === null) {
     const none = unavailable(`${times.length} start times have no second difference: ask for 3 or more`);
@@ -247,12 +270,16 @@ function stacked(rows: readonly Float64Array[]): NdArray {
   return { data, shape: [rows.length, draws] };
 }
 
-/** Means over at most 250 blocks of draws, which resample in a millisecond what draws would in a hundred; up to a block of draws is left out. */
+/**
+ * Means over at most 250 blocks of draws: they resample in a millisecond what draws would in a hundred. Up to a block of draws is left
+ * out.
+ */
 function blocks(matrix: NdArray): NdArray {
   const size = Math.ceil(matrix.shape[1]! / 250);
   const count = Math.floor(matrix.shape[1]! / size);
+  const meanOf = (draws: Float64Array): number => draws.reduce((sum, value) => sum + value, 0) / draws.length;
   const meansOf = (row: Float64Array): Float64Array =>
-    Float64Array.from({ length: count }, (_, block) => row.subarray(block * size, (block + 1) * size).reduce((sum, value) => sum + value, 0) / size);
+    Float64Array.from({ length: count }, (_, block) => meanOf(row.subarray(block * size, (block + 1) * size)));
   return stacked(Array.from({ length: matrix.shape[0]! }, (_, k) => meansOf(drawsAt(matrix, k))));
 }
 
@@ -264,9 +291,11 @@ function bootstrapped(value: number, resampled: Float64Array): Estimate {
 function flatness(points: readonly LateStartPoint[], values: readonly number[], matrix: NdArray): LateStartCurve["flat"] {
   const last = points.length - 1;
   const full = drawsAt(matrix, last);
-  const first = points.findIndex((_, k) => k === last || meanEstimate(drawsAt(matrix, k).map((value, r) => value - full[r]!)).ci95![0] <= 0);
+  const loss = (k: number): Estimate => meanEstimate(drawsAt(matrix, k).map((value, r) => value - full[r]!));
+  const first = points.findIndex((_, k) => k === last || loss(k).ci95![0] <= 0);
   const along = values.slice(first);
-  return { until: points[first]!.t, untilOuTime: points[first]!.ouTime, spread: Math.max(...along) / Math.min(...along), lost: values[0]! / values[last]! };
+  const { t: until, ouTime: untilOuTime } = points[first]!;
+  return { until, untilOuTime, spread: Math.max(...along) / Math.min(...along), lost: values[0]! / values[last]! };
 }
 
 function compareLaws(curves: readonly (LateStartCurve & { readonly matrix: NdArray })[], seed: number | bigint): LateStartComparison[] {
@@ -280,7 +309,8 @@ function compareLaws(curves: readonly (LateStartCurve & { readonly matrix: NdArr
     const difference = bootstrapped(value, bootstrap(blocks(both), gain, { seed }).values);
     const { standardError, ci95 } = difference;
     const verdict = ci95![1] < 0 ? "better" : ci95![0] > 0 ? "worse" : "tie";
-    return [{ sampler: curve.sampler, startLaw: curve.startLaw, difference, sigmas: standardError! > 0 ? value / standardError! : null, verdict } as const];
+    const sigmas = standardError! > 0 ? value / standardError! : null;
+    return [{ sampler: curve.sampler, startLaw: curve.startLaw, difference, sigmas, verdict } as const];
   });
 }
 
@@ -297,9 +327,12 @@ interface Plan {
 
 function checkPlan({ process }: Field, options: LateStartOptions): Plan {
   const { samplers, startLaws = ["standard", "gaussian"], steps, samples } = options;
-  if (!Array.isArray(samplers) || samplers.length === 0) throw new RegimesError("E_OPTION", `samplers is ${String(samplers)}, need an array of at least one`);
-  if (!Array.isArray(startLaws) || startLaws.length === 0) throw new RegimesError("E_OPTION", `startLaws is ${String(startLaws)}, need an array of at least one`);
-  for (const law of startLaws as readonly StartLaw[]) checkChoice("startLaws", typeof law === "string" ? law : law.law, ["standard", "gaussian"]);
+  for (const [name, given] of Object.entries({ samplers, startLaws })) {
+    if (!Array.isArray(given) || given.length === 0) {
+      throw new RegimesError("E_OPTION", `${name} is ${String(given)}, need an array of at least one`);
+    }
+  }
+  for (const law of startLaws) checkChoice("startLaws", typeof law === "string" ? law : law.law, ["standard", "gaussian"]);
   whole("steps", steps, 2);
   whole("samples", samples, 2);
   const grid = checkChoice("grid", options.grid ?? "process", gridNames);
@@ -314,11 +347,14 @@ function checkPlan({ process }: Field, options: LateStartOptions): Plan {
 /** linspace(0, start, steps, dtype=int) of Raya and Ambrogioni's code, from above. */
 function wholeSteps(process: Process, { steps, starts, to }: LateStartOptions): Pick<Plan, "starts" | "scheduleFrom"> {
   const betas = (process as DiscreteProcess).betas as Float64Array | undefined;
-  if (betas === undefined || to !== undefined) throw new RegimesError("E_OPTION", 'the grid "raya-ambrogioni" needs a process ddpm(), and goes to its step 0');
+  if (betas === undefined || to !== undefined) {
+    throw new RegimesError("E_OPTION", 'the grid "raya-ambrogioni" needs a process ddpm(), and goes to its step 0');
+  }
   const times = startTimes(starts, (k, count) => Math.round(((betas.length - 1) * k) / count));
   const bad = times.find((t) => !Number.isSafeInteger(t) || t < steps - 1);
   if (bad !== undefined) throw new RegimesError("E_OPTION", `start ${bad}: need a whole step, at least steps - 1 = ${steps - 1}`);
-  return { starts: times, scheduleFrom: (from) => ({ schedule: Array.from({ length: steps }, (_, i) => Math.floor((from * (steps - 1 - i)) / (steps - 1))) }) };
+  const linspace = (from: number): number[] => Array.from({ length: steps }, (_, i) => Math.floor((from * (steps - 1 - i)) / (steps - 1)));
+  return { starts: times, scheduleFrom: (from) => ({ schedule: linspace(from) }) };
 }
 
 function startTimes(starts: LateStartOptions["starts"], nth: (k: number, count: number) => number): number[] {
@@ -331,6 +367,13 @@ function startTimes(starts: LateStartOptions["starts"], nth: (k: number, count: 
 function whole(name: string, value: number, least: number): number {
   if (Number.isSafeInteger(value) && value >= least) return value;
   throw new RegimesError("E_OPTION", `${name} is ${String(value)}, need a whole number >= ${least}`);
+}
+
+/** How much of the covariance a law keeps, as `gaussianOf` takes it. */
+function covarianceOf(law: Exclude<StartLaw, "standard">): Parameters<typeof gaussianOf>[1] {
+  if (typeof law === "string") return {};
+  const { covariance, rank } = law;
+  return { ...(covariance === undefined ? {} : { covariance }), ...(rank === undefined ? {} : { rank }) };
 }
 
 function lawName(law: StartLaw): string {

@@ -35,10 +35,16 @@ interface Principal {
  * covariance is singular; `clipped` eigenvalues were put below 0 by rounding and counted as 0.
  * @throws RegimesError E_SHAPE, E_NONFINITE.
  */
-export async function frechetDistance(first: GaussianLaw, second: GaussianLaw, run: RunOptions = {}): Promise<{ readonly value: number; readonly clipped: number }> {
+export async function frechetDistance(
+  first: GaussianLaw,
+  second: GaussianLaw,
+  run: RunOptions = {},
+): Promise<{ readonly value: number; readonly clipped: number }> {
   const d = first?.mean?.length ?? 0;
   elementCount("mean", [d]);
-  if (d === 0 || second?.mean?.length !== d) throw new RegimesError("E_SHAPE", `means of ${d} and ${second?.mean?.length ?? "no"} numbers, need as many in both, at least 1`);
+  if (d === 0 || second?.mean?.length !== d) {
+    throw new RegimesError("E_SHAPE", `means of ${d} and ${second?.mean?.length ?? "no"} numbers, need as many in both, at least 1`);
+  }
   const basis = await principalAxes(flat("mean", first.mean, [d]), flat("covariance", first.covariance, [d, d]), run);
   const shift = flat("mean", second.mean, [d]).map((value, j) => value - basis.mean[j]!);
   const half = await rotated(flat("covariance", second.covariance, [d, d]), basis, run);
@@ -133,13 +139,15 @@ function clip(values: Float64Array): { readonly variances: Float64Array<ArrayBuf
 }
 
 /** matrix V^T: the rows of a matrix [d, d] in the coordinates of a basis. */
-async function rotated(matrix: Float64Array<ArrayBuffer>, { vectors, rank }: Principal, run: RunOptions): Promise<Float64Array<ArrayBuffer>> {
-  using rows = new Points(matrix, rank, rank);
-  return rows.project(vectors, rank, run);
+async function rotated(matrix: Float64Array<ArrayBuffer>, basis: Principal, run: RunOptions): Promise<Float64Array<ArrayBuffer>> {
+  using rows = new Points(matrix, basis.rank, basis.rank);
+  return await rows.project(basis.vectors, basis.rank, run);
 }
 
 function transposed(matrix: Float64Array, n: number): Float64Array<ArrayBuffer> {
-  return Float64Array.from(matrix, (_, k) => matrix[(k % n) * n + Math.floor(k / n)]!);
+  const result = new Float64Array(n * n);
+  for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) result[j * n + i] = matrix[i * n + j]!;
+  return result;
 }
 
 function dot(rows: Float64Array, from: number, vector: Float64Array): number {

@@ -83,7 +83,14 @@ async function twoNearest(target: Target, x: Float64Array<ArrayBuffer>, count: n
   return result;
 }
 
-async function heaviest(target: Target, x: Float64Array, batch: number, b: number, top: number, run: RunOptions): Promise<Int32Array<ArrayBuffer>> {
+async function heaviest(
+  target: Target,
+  x: Float64Array,
+  batch: number,
+  b: number,
+  top: number,
+  run: RunOptions,
+): Promise<Int32Array<ArrayBuffer>> {
   const request = { a: 1, b, x, batch, readings: [], top, vectors: null, precision: "exact" } as const;
   return (await runJob(run, (addon, threads, progress) => addon.posterior(target.handle, request, threads, progress))).topIndex!;
 }
@@ -100,7 +107,7 @@ async function noiseBetween(target: Target, run: RunOptions): Promise<number> {
   rows.forEach((row, k) => x.set(row, k * d));
   const index = await heaviest(target, x, probes, magnitude / 1000 || 1, 2, run);
   const gaps = rows
-    .map((row, k) => Math.max(...[0, 1].map((place) => distanceOf(row, dataset!.rows(index[2 * k + place]!, index[2 * k + place]! + 1).data))))
+    .map((row, k) => Math.max(...[index[2 * k]!, index[2 * k + 1]!].map((i) => distanceOf(row, dataset!.rows(i, i + 1).data))))
     .filter((distance) => distance > 0)
     .sort((one, other) => one - other);
   return (gaps[Math.floor(gaps.length / 2)] ?? magnitude) / Math.sqrt(2 * 16);

@@ -76,7 +76,8 @@ async function compare(projected: Float64Array, rows: number, { means, within, c
   const value = Math.sqrt(mean);
   const average = moments(influence).mean;
   const halved = value > 0 ? 1 / (2 * value) : 0;
-  return { value, influence: influence.map((change) => (change - average) * halved), otherError: (deviation / Math.sqrt(projections)) * halved, clipped: 0 };
+  const centred = influence.map((change) => (change - average) * halved);
+  return { value, influence: centred, otherError: (deviation / Math.sqrt(projections)) * halved, clipped: 0 };
 }
 
 async function levelsFor(target: Target, directions: Float64Array, projections: number, count: number, run: RunOptions): Promise<Levels> {
@@ -87,10 +88,17 @@ async function levelsFor(target: Target, directions: Float64Array, projections: 
     const part = directions.subarray(first * d, (first + width) * d);
     const projected = await target.project({ data: part.slice(), shape: [width, d] }, "none", run);
     for (let p = 0; p < width; p++) {
-      const y = Float64Array.from({ length: n }, (_, i) => projected.data[i * width + p]!);
-      const centre = y.reduce((sum, value, i) => sum + value * (target.weights?.[i] ?? 1 / n), 0);
+      const y = new Float64Array(n);
+      let centre = 0;
+      for (let i = 0; i < n; i++) {
+        y[i] = projected.data[i * width + p]!;
+        centre += y[i]! * (target.weights?.[i] ?? 1 / n);
+      }
       const own = y.map((value) => value - centre);
-      const law = target.kind === "points" ? pointLevels(own, target.weights, count) : mixtureLevels(own, deviationsAlong(target, part.subarray(p * d, (p + 1) * d)), target.weights, count);
+      const law =
+        target.kind === "points"
+          ? pointLevels(own, target.weights, count)
+          : mixtureLevels(own, deviationsAlong(target, part.subarray(p * d, (p + 1) * d)), target.weights, count);
       levels.means.push(law.means);
       levels.within.push(Math.max(0, law.secondMoment - law.means.reduce((sum, value) => sum + value * value, 0) / count));
       levels.centres.push(centre);

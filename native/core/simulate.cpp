@@ -1,6 +1,7 @@
 #include "simulate.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <map>
 #include <mutex>
@@ -168,6 +169,7 @@ class Simulation {
         bool alone = true;
         const Status status = denoise(k, block, row, 1, [&](const PosteriorRequest& pass) {
           alone = block.carried->alone(evaluation_of_[k], row, pass);
+          if (!alone && pass.path != nullptr) *pass.path = unset;
           return Status{};
         });
         if (!status.ok()) return status;
@@ -190,16 +192,12 @@ class Simulation {
   }
 
   Status in_range(const double* x, int64_t first, int64_t rows, double largest, const std::string& where) const {
-    // Their squares first, in which the loop becomes vectors.
-    double sums[8] = {};
-    int64_t at = 0;
-    for (; at + 8 <= rows * d_; at += 8) {
-      for (int part = 0; part < 8; ++part) sums[part] += x[at + part] * x[at + part];
-    }
-    for (; at < rows * d_; ++at) sums[0] += x[at] * x[at];
-    if (std::accumulate(sums, sums + 8, 0.0) <= largest * largest) return {};
-    for (int64_t i = 0; i < rows * d_; ++i) {
-      if (std::abs(x[i]) <= largest) continue;
+    // The bits of |x| are ordered as |x| is, NaN last: the sign of a difference of integers says what a branch would, and fills vectors.
+    const auto limit = std::bit_cast<uint64_t>(largest);
+    for (int64_t i = 0; i < rows * d_; i += d_) {
+      uint64_t signs = 0;
+      for (int64_t j = 0; j < d_; ++j) signs |= limit - (std::bit_cast<uint64_t>(x[i + j]) & ~(uint64_t{1} << 63));
+      if (signs >> 63 == 0) continue;
       return Status::failure(Code::nonfinite, "trajectory " + std::to_string(request_.first + static_cast<uint64_t>(first + i / d_)) +
                                                   " left the range of float64 before " + where);
     }

@@ -1,6 +1,7 @@
 // Reverse trajectories: the interpreter of SimulateRequest's programs over a backend's posterior. Blocks of trajectories run their
 // whole program one after the other, on one thread each, with the state in cache or nearly so; a single block shares its threads
-// inside `posterior`. Which block a trajectory lies in changes no bit of it.
+// inside `posterior`. Where state is carried (carry_plan.h), a trajectory leaves its block once few data can matter to it, and runs on
+// alone. Which block a trajectory lies in changes no bit of it.
 #pragma once
 
 #include "operations.h"

@@ -1,3 +1,4 @@
+// Over 400 lines because the float32 pass, its bounds and its float64 remainder share every intermediate of a tile.
 #include "mixture_dense.h"
 
 #include <algorithm>

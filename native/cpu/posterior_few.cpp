@@ -12,7 +12,7 @@ namespace regimes {
 namespace {
 
 constexpr int64_t most_components = 64;  // one chain of the sums
-constexpr int64_t most_numbers = 512;    // of means: the pulls of 8 queries stay in the first cache
+constexpr int64_t most_numbers = 2048;   // of means: what 8 queries keep of all components stays in the second cache
 constexpr int64_t item_queries = 256;
 
 // Eight queries at a time, each component's part of all of them at once: the arithmetic of GaussianSolver, without its detours.

@@ -5,7 +5,7 @@
 
 namespace regimes {
 
-// True for spherical and diagonal mixtures with at most 64 components and 512 numbers of means, and no second moments or rankings.
+// True for spherical and diagonal mixtures with at most 64 components and 2048 numbers of means, and no second moments or rankings.
 bool few_applies(const Target& target, const PosteriorRequest& request);
 
 // The same operations in the same order as posterior_mixture: the same bits.

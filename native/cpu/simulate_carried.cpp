@@ -16,7 +16,7 @@ namespace regimes {
 namespace {
 
 constexpr int64_t least_evaluations = 8;    // that must follow for a list to be worth its making
-constexpr int64_t most_listed = 32768;      // rows of a list: 128 MB for 256 trajectories that wait to go alone
+constexpr int64_t most_listed = 32768;      // rows of a list: 128 MB for a block of 256 trajectories that wait to go alone
 constexpr int64_t most_lists = 64;          // of a trajectory; then it carries nothing more
 constexpr int64_t copied_values = 1 << 17;  // lists below, a megabyte, are copied together
 constexpr double allowed_drift = 5;         // of zeta - lse, nats: what a coarse grid makes of it before the list is renewed
@@ -133,7 +133,7 @@ class Carried : public CarriedBlock {
 
   ScreeningScope scope(int64_t e, int64_t lists) const { return {most_, reach_from(e, lists), 0.3}; }
 
-  // One screening for the rows at `places`, which have made the same number of lists, or some at least.
+  // One screening for the rows at `places`, which have all made a list before or all none.
   void make_lists(int64_t e, const std::vector<int64_t>& rows, const std::vector<int64_t>& places, const PosteriorRequest& pass,
                   const Execution& execution, std::vector<uint8_t>& leaves) {
     ThreadPool pool(execution.threads);
