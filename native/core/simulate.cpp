@@ -1,6 +1,7 @@
 #include "simulate.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <map>
 #include <mutex>
