@@ -87,7 +87,7 @@ export async function generation(field: Field, options: GenerationOptions): Prom
 
 const generationOptionNames: readonly string[] = [
   "sampler", "count", "seed", "firstTrajectory", "start", "precision", "batch", "carry", "reduce",
-  "steps", "from", "to", "schedule", "eta", "variance", "churn", "corrector", ...runOptionNames,
+  "steps", "from", "to", "schedule", "eta", "variance", "churn", "corrector", "tolerance", ...runOptionNames,
 ];
 
 function stepsOf({ steps, schedule }: GenerationOptions): number {

@@ -110,8 +110,8 @@ withDrawFlags(
     ),
   ),
 )
-  .addOption(new Option("--sampler <name>", "how to step").choices(samplerNames).default("ddpm"))
-  .option("--steps <K>", "number of steps", wholeNumber(1), 200)
+  .addOption(new Option("--sampler <name>", "how to step").choices([...samplerNames, "adaptive"]).default("ddpm"))
+  .option("--steps <K>", "number of steps; of adaptive, the times that it stops at", wholeNumber(1), 200)
   .addOption(new Option("--schedule <name>", "how the steps lie between the ends").choices(scheduleNames).default("log-snr"))
   .addOption(new Option("--start <law>", "of the first states: N(0, I), the exact law, or its Gaussian").choices(["standard", "marginal", "gaussian"]).default("standard"))
   .option("--count <N>", "trajectories", wholeNumber(1), 64)

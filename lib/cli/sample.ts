@@ -11,7 +11,7 @@ import { plain, table, type Terminal } from "./terminal.js";
 
 export interface SampleFlags extends DataFlags {
   readonly process: string;
-  readonly sampler: SamplerName;
+  readonly sampler: SamplerName | "adaptive";
   readonly steps: number;
   readonly schedule: "log-snr" | "ou-time" | "process" | "sigma" | "karras";
   readonly start: "standard" | "marginal" | "gaussian";
