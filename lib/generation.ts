@@ -7,7 +7,7 @@ import type { Field } from "./field.js";
 import { collapseTime } from "./collapse.js";
 import { runOptionNames } from "./native.js";
 import { defaultTimes, regimes, type CriticalTime } from "./regimes.js";
-import { sampleReverse, type ReverseRun, type SampleReverseOptions } from "./sampler.js";
+import { sampleReverse, settledRecords, type ReverseRun, type SampleReverseOptions } from "./sampler.js";
 import { speciationTime } from "./speciation.js";
 
 /** Options of `generation`: those of `sampleReverse`, and how often and how much is kept. */
@@ -66,6 +66,7 @@ export async function generation(field: Field, options: GenerationOptions): Prom
   const { count } = options;
   const heaviest = classWeights === undefined ? null : largest(classWeights.data, records * count, target.classes);
   const last = (records - 1) * count;
+  const settled = (index: Int32Array): Float64Array => Float64Array.from(settledRecords(index, count), (record) => run.ouTimes[record]!);
   const times = await defaultTimes(field, quiet);
   const curves = await regimes(field, { times, draws, seed: options.seed, ...quiet });
   const criterion = target.classes > 1 ? "cloning" : "spectral";
@@ -75,8 +76,8 @@ export async function generation(field: Field, options: GenerationOptions): Prom
     projection: Array.from({ length: records }, (_, r) => projections!.data.subarray(r * count, (r + 1) * count)),
     classOf: heaviest?.slice(last) ?? null,
     classValues: target.classes === 0 ? null : Array.from(target.dataset?.classValues ?? Int32Array.from({ length: target.classes }, (_, k) => k)),
-    classSettled: heaviest === null ? null : settled(heaviest, run.ouTimes, count),
-    nearestSettled: settled(nearest!.index.data, run.ouTimes, count),
+    classSettled: heaviest === null ? null : settled(heaviest),
+    nearestSettled: settled(nearest!.index.data),
     nearest: { index: nearest!.index.data.slice(last), weight: nearest!.weight.data.slice(last) },
     watched: states.observed.states!,
     imageShape: target.dataset?.imageShape ?? null,
@@ -107,16 +108,5 @@ function largest(weights: Float64Array, places: number, classes: number): Int32A
     let best = 0;
     for (let c = 1; c < classes; c++) if (weights[place * classes + c]! > weights[place * classes + best]!) best = c;
     return best;
-  });
-}
-
-/** Time of the first record from which on `index` [records, count] keeps its last value, per column. */
-function settled(index: Int32Array, ouTimes: Float64Array, count: number): Float64Array {
-  const records = ouTimes.length;
-  return Float64Array.from({ length: count }, (_, i) => {
-    const end = index[(records - 1) * count + i];
-    let r = records - 1;
-    while (r > 0 && index[(r - 1) * count + i] === end) r--;
-    return ouTimes[r]!;
   });
 }

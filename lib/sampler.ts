@@ -25,7 +25,7 @@ import { Trace, type Program } from "./sampler/trace.js";
 export type { AdaptiveSteps, Tolerance } from "./sampler/adaptive.js";
 export { gridThrough, reverseGrid, scheduleNames, type GridOptions, type Node, type Schedule } from "./sampler/grid.js";
 export type { ScoreModel } from "./sampler/interpret.js";
-export type { Observable, Observed, RecordOptions } from "./sampler/record.js";
+export { settledRecords, type Observable, type Observed, type RecordOptions } from "./sampler/record.js";
 export { reducedField } from "./sampler/reduction.js";
 export { samplingOf, trajectoryOptionNames, type TrajectoryOptions } from "./sampler/trajectories.js";
 export { gaussianOf, type GaussianCovariance, type Start } from "./sampler/start.js";

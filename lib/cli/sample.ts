@@ -1,6 +1,7 @@
 /** `sample`: reverse trajectories of a data set or a mixture, as samples.npy, a table of trajectories and a page. */
 import { basename, join } from "node:path";
 import { generation, describeProcess, diffuse, processByName, renderGeneration, type Generation, type Precision, type SamplerName } from "../index.js";
+import { quantileOf } from "../estimate.js";
 import { csv } from "../report/markup.js";
 import { count, estimateText, intervalText, percent, significant } from "../report/numbers.js";
 import { envelope } from "./envelope.js";
@@ -104,9 +105,7 @@ function summary(result: Generation, { sampler, steps, count: asked }: SampleFla
 }
 
 function median(values: Float64Array): number {
-  const sorted = values.slice().sort();
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+  return quantileOf(values.slice().sort(), 0.5);
 }
 
 function trajectoriesCsv({ classOf, classValues, classSettled, nearest, nearestSettled }: Generation): string {

@@ -8,7 +8,7 @@ import { meanEstimate, moments, quantileOf } from "../estimate.js";
 import type { Field } from "../field.js";
 import { ddpm } from "../process.js";
 import { criticalTime, type CriticalTime } from "../regimes.js";
-import { gridThrough, reverseGrid, sampleReverse, samplingOf, trajectoryOptionNames, type GridOptions, type TrajectoryOptions } from "../sampler.js";
+import { gridThrough, reverseGrid, sampleReverse, samplingOf, settledRecords, trajectoryOptionNames, type GridOptions, type TrajectoryOptions } from "../sampler.js";
 
 /** Options of `collapseTime` with criterion "trajectory". */
 export interface TrajectoryCollapseOptions extends Omit<TrajectoryOptions, "seed" | "reduce">, GridOptions {
@@ -66,11 +66,7 @@ export async function trajectoryCollapse(field: Field, options: TrajectoryCollap
   const watched = Array.from(run.ouTimes);
   const nearest = run.observed.nearest!.index.data;
   const last = watched.length - 1;
-  const places = Array.from({ length: count }, (_, r) => {
-    let place = last;
-    while (place > 0 && nearest[(place - 1) * count + r] === nearest[place * count + r]) place -= 1;
-    return place;
-  });
+  const places = settledRecords(nearest, count);
   const ouTimes = places.map((place) => watched[place]!);
   const sorted = Float64Array.from(ouTimes).sort();
   const quantile = (p: number): number => quantileOf(sorted, p);

@@ -103,3 +103,13 @@ export function wholeAtLeast(name: string, value: number, least: number): number
   if (Number.isSafeInteger(value) && value >= least) return value;
   throw new RegimesError("E_OPTION", `${name} is ${String(value)}, need a whole number >= ${least}`);
 }
+
+/** Per trajectory, the first record from which on `index` [records, count] keeps its last value. */
+export function settledRecords(index: Int32Array, count: number): number[] {
+  const last = index.length / count - 1;
+  return Array.from({ length: count }, (_, i) => {
+    let place = last;
+    while (place > 0 && index[(place - 1) * count + i] === index[last * count + i]) place -= 1;
+    return place;
+  });
+}
