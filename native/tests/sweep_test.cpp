@@ -49,6 +49,7 @@ Status sweep(const Instructions& set, const Target& target, const SweepRequest& 
 bool same_bits(const Curves& x, const Curves& y) {
   for (int k = 0; k < reading_count; ++k) {
     if (x.values[k].size() != y.values[k].size()) return false;
+    if (x.values[k].empty()) continue;
     if (std::memcmp(x.values[k].data(), y.values[k].data(), x.values[k].size() * sizeof(double)) != 0) return false;
   }
   return x.component == y.component;
