@@ -137,9 +137,9 @@ export interface Posterior {
 }
 
 /**
- * Bounds on the errors of a result, per query and absolute, rigorous except on the dense path over data that are not bytes, where float32
- * roundings count as independent (Higham and Mary 2019) and the bound is six standard deviations: nats for `logDensity`, Euclidean norm for `score`, which
- * is there when score or denoised was asked for. The (a, b) of the process count as exact.
+ * Bounds on the errors of a result, per query and absolute, rigorous except on the dense path over data that are not bytes and over
+ * mixtures, where float32 roundings count as independent (Higham and Mary 2019) and the bound is six standard deviations: nats for
+ * `logDensity`, Euclidean norm for `score`, which is there when score or denoised was asked for. The (a, b) of the process count as exact.
  */
 export type ErrorBound<R extends PosteriorReading> = { readonly logDensity: Float64Array<ArrayBuffer> } & ([
   Extract<R, "score" | "denoised">,

@@ -55,7 +55,7 @@ export function lateStartSvg(study: LateStartStudy): string {
 }
 
 /** The distance of each curve with its 95 % band, the floor, and the times at which theory expects the first bifurcation. */
-export function lateStartChart(study: LateStartStudy): Chart {
+function lateStartChart(study: LateStartStudy): Chart {
   const { curves, floor, measure, ouTimes, steps, expected } = study;
   const axis = timeAxis(ouTimes);
   const heights = [floor.distance, ...curves.flatMap(({ points }) => points.map(({ distance }) => distance))].map(({ value }) => value!).filter((value) => value > 0);

@@ -154,14 +154,12 @@ void Digits::set_group(int64_t group, const double*, const double* noises, const
   for (int64_t draw = 0; draw < draw_group; ++draw) {
     const uint8_t* row = bytes_.rows + components[draw] * bytes_.stride;
     const double* z = noises + draw * d_;
-    double largest = 0;
-    for (int64_t k = 0; k < d_; ++k) largest = std::max(largest, std::abs(z[k]));
-    const double step = largest > 0 ? largest / digits_.limit_full : 1;
+    double step = 0, sum = 0;
+    kernels_.round_to_digits(z, d_, digits_.limit_full, nullptr, noise.data() + draw * d_, &step, &sum);
     int64_t own_square = 0, own_noise = 0;
     for (int64_t k = 0; k < d_; ++k) {
       const auto at = static_cast<size_t>(draw * d_ + k);
       own[at] = row[k] - 128;  // a digit is a signed number of at least 8 bits: -128 is one
-      noise[at] = static_cast<int32_t>(std::nearbyint(z[k] / step));
       own_square += int64_t{row[k]} * row[k];
       own_noise += int64_t{row[k]} * noise[at];
     }

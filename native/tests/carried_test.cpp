@@ -1,5 +1,6 @@
 // State carried along trajectories: the certificates hold where failures would be seen, the plan reads programs rightly, and what is
-// simulated from lists is what the plain interpreter simulates, whatever the batch, the threads and the instruction set.
+// simulated from lists is what the plain interpreter simulates, whatever the batch, the threads and the instruction set. Long,
+// because theorem, plan and simulation are held against the same hand-written programs.
 #include <algorithm>
 #include <cstring>
 #include <random>

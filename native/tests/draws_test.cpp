@@ -1,4 +1,5 @@
-// Philox, forward draws from every kind of target, and the checks that prepare covariances.
+// Philox, forward draws from every kind of target, and the checks that prepare covariances. Long, because every kind of target is drawn
+// from and held against its law.
 #include <algorithm>
 #include <cstring>
 #include <string>

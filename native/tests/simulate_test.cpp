@@ -1,5 +1,6 @@
 // The interpreter of reverse programs: against a plain loop in long double, starts and observations against the operations they stand
-// for, bits over threads and blocks, programs that cannot be run, stopping; and flows with error control.
+// for, bits over threads and blocks, programs that cannot be run, stopping; and flows with error control. Long, because
+// all share the programs and the plain loop.
 #include <algorithm>
 #include <atomic>
 #include <cstring>

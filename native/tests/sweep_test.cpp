@@ -1,6 +1,6 @@
 // sweep of every CPU table of kernels. Points: against the definition in 113-bit arithmetic, with tolerances that follow from the
 // rounding of the two inner products; bits over threads, splits, orders of times and choices of readings; the extent of its work
-// areas. Mixtures: against the backend "reference".
+// areas. Mixtures: against the backend "reference". Long, because all sources of products are held against the one exact sweep.
 #include <algorithm>
 #include <cstring>
 #include <numeric>
