@@ -57,7 +57,7 @@
         {
           "target_name": "kernels_vnni",
           "type": "static_library",
-          "sources": ["native/cpu/digits_vnni.cpp"],
+          "sources": ["native/cpu/digits_vnni.cpp", "native/cpu/words_vnni.cpp"],
           "cflags_cc": [
             "-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mavx512vnni", "-mfma", "-Wno-uninitialized", "-Wno-maybe-uninitialized"
           ],

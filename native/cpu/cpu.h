@@ -8,6 +8,7 @@
 #include "normals.h"
 #include "screen.h"
 #include "small.h"
+#include "words.h"
 
 namespace regimes {
 
@@ -19,6 +20,7 @@ struct Instructions {
   const DenseKernels* dense;   // float32 products and exponentials
   const SmallKernels* small;   // space-ordered tiles
   Normals normals;             // draws
+  const WordKernels* words = nullptr;  // 16-bit products, where they beat float32
 };
 
 // One per backend; with a null member where this machine lacks it.

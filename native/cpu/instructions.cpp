@@ -4,12 +4,14 @@ namespace regimes {
 
 #ifdef REGIMES_X86_KERNELS
 const Instructions& amx_set() {
-  static const Instructions set{"cpu-amx", kernels_avx512(), digits_amx(), screen_avx512(), dense_avx512(), small_avx512(), normals_avx512()};
+  static const Instructions set{"cpu-amx", kernels_avx512(), digits_amx(), screen_avx512(),
+    dense_avx512(), small_avx512(), normals_avx512(), words_vnni()};
   return set;
 }
 
 const Instructions& vnni_set() {
-  static const Instructions set{"cpu-vnni", kernels_avx512(), digits_vnni(), screen_avx512(), dense_avx512(), small_avx512(), normals_avx512()};
+  static const Instructions set{"cpu-vnni", kernels_avx512(), digits_vnni(), screen_avx512(),
+    dense_avx512(), small_avx512(), normals_avx512(), words_vnni()};
   return set;
 }
 
