@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "../core/request_part.h"
 #include "../core/thread_pool.h"
 #include "cpu.h"
+#include "mixture_aligned.h"
 #include "mixture_pass.h"
 #include "posterior_few.h"
 #include "readings.h"
@@ -252,23 +254,12 @@ void read_logits(const Target& target, const PosteriorRequest& request, const Ga
   read_bounds(target, score, out, sums, uniform, model, log_density, terms, nullptr);
 }
 
-}  // namespace
-
-Status posterior_mixture(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution) {
-  const bool vectors = request.covariance_products || request.jacobian_products;
-  for (int64_t k = 0; vectors && k < request.x.rows * target.d; ++k) {
-    if (std::abs(request.vectors[k]) <= 1e150) continue;
-    return Status::failure(Code::range, "a vector reaches " + std::to_string(std::log10(std::abs(request.vectors[k]))) +
-                                            " decades, at most 150 can be squared and summed");
-  }
-  if (few_applies(target, request)) return posterior_few(set, target, request, execution);
-  ThreadPool pool(execution.threads);
-  GaussiansAt at(*set.kernels, target, request.a, request.b);
-  Status status = at.build(pool, execution);
-  if (!status.ok()) return status;
+// Components that bounds leave, query by query.
+Status one_by_one(const Instructions& set, const Target& target, const GaussiansAt& at, const PosteriorRequest& request, ThreadPool& pool,
+                  const Execution& execution) {
   MixturePass pass(set, target, at, request.precision == Precision::exact, request.top == 0 && !wants_second_moments(request),
                    MixtureDense::applies(set, target, request));
-  status = pass.build(pool, execution);
+  Status status = pass.build(pool, execution);
   if (!status.ok()) return status;
   const double uniform = target.uniform();
   const int64_t queries = request.x.rows, step = MixturePass::block_queries(target.n);
@@ -286,6 +277,38 @@ Status posterior_mixture(const Instructions& set, const Target& target, const Po
     if (execution.progress) execution.progress(static_cast<double>(origin + count) / static_cast<double>(queries));
   }
   return {};
+}
+
+}  // namespace
+
+Status posterior_mixture(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution) {
+  const bool vectors = request.covariance_products || request.jacobian_products;
+  for (int64_t k = 0; vectors && k < request.x.rows * target.d; ++k) {
+    if (std::abs(request.vectors[k]) <= 1e150) continue;
+    return Status::failure(Code::range, "a vector reaches " + std::to_string(std::log10(std::abs(request.vectors[k]))) +
+                                            " decades, at most 150 can be squared and summed");
+  }
+  if (few_applies(target, request)) return posterior_few(set, target, request, execution);
+  ThreadPool pool(execution.threads);
+  GaussiansAt at(*set.kernels, target, request.a, request.b);
+  Status status = at.build(pool, execution);
+  if (!status.ok()) return status;
+  if (!aligned_applies(target, request)) return one_by_one(set, target, at, request, pool, execution);
+  AlignedRows rows;
+  status = rows.build(set, target, at, nullptr, pool, execution);
+  if (!status.ok()) return status;
+  std::vector<uint8_t> answered(static_cast<size_t>(request.x.rows), 0);
+  status = posterior_aligned(set, target, at, rows, request, pool, execution, answered);
+  if (!status.ok()) return status;
+  std::vector<int64_t> left;
+  for (size_t q = 0; q < answered.size(); ++q) {
+    if (!answered[q]) left.push_back(static_cast<int64_t>(q));
+  }
+  if (left.empty()) return {};
+  RequestPart part(request, target.d, target.class_count, std::move(left));
+  status = one_by_one(set, target, at, part.request(), pool, execution);
+  if (status.ok()) part.scatter();
+  return status;
 }
 
 }  // namespace regimes
