@@ -79,8 +79,8 @@ void AlignedRows::find_centres(const Target& target, ThreadPool& pool, const Exe
   });
 }
 
-Status AlignedRows::build(const Instructions& set, const Target& target, const GaussiansAt& at, const AlignedRows* previous, ThreadPool& pool,
-                          const Execution& execution) {
+Status AlignedRows::build(const Instructions& set, const Target& target, const GaussiansAt& at, const AlignedRows* previous,
+                          ThreadPool& pool, const Execution& execution) {
   a = at.a();
   b = at.b();
   n = target.n;

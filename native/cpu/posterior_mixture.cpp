@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "../core/request_part.h"
 #include "../core/thread_pool.h"
+#include "answer_rest.h"
 #include "cpu.h"
 #include "mixture_aligned.h"
 #include "mixture_pass.h"
@@ -298,17 +298,11 @@ Status posterior_mixture(const Instructions& set, const Target& target, const Po
   status = rows.build(set, target, at, nullptr, pool, execution);
   if (!status.ok()) return status;
   std::vector<uint8_t> answered(static_cast<size_t>(request.x.rows), 0);
-  status = posterior_aligned(set, target, at, rows, request, pool, execution, answered);
+  status = posterior_aligned(set, target, at, rows, request, pool, stage(execution, 0, 0.5), answered);
   if (!status.ok()) return status;
-  std::vector<int64_t> left;
-  for (size_t q = 0; q < answered.size(); ++q) {
-    if (!answered[q]) left.push_back(static_cast<int64_t>(q));
-  }
-  if (left.empty()) return {};
-  RequestPart part(request, target.d, target.class_count, std::move(left));
-  status = one_by_one(set, target, at, part.request(), pool, execution);
-  if (status.ok()) part.scatter();
-  return status;
+  return answer_rest(request, target, execution, answered, [&](const PosteriorRequest& rest, const Execution& second) {
+    return one_by_one(set, target, at, rest, pool, second);
+  });
 }
 
 }  // namespace regimes
