@@ -356,7 +356,10 @@ function productVectors(readings: readonly PosteriorReading[], options: Posterio
 /** @internal Squared distances over 2 b^2 must stay finite for every pair of query and component. */
 export function checkRange(x: Float64Array, { magnitude, d }: Target, { a, b }: Marginal): void {
   let largest = 0;
-  for (const value of x) largest = Math.max(largest, Math.abs(value));
+  for (let k = 0; k < x.length; k++) {
+    const size = Math.abs(x[k]!);
+    if (size > largest) largest = size;
+  }
   const reach = Math.log(largest + a * magnitude + b) * 2 + Math.log(d) - 2 * Math.log(b);
   if (largest > 1e150 || reach > Math.log(1e306) || !(b >= 1e-150 && b <= 1e150)) {
     throw new RegimesError("E_RANGE", `queries up to ${largest} against components up to ${magnitude} overflow at noise b = ${b}. Rescale the data`);

@@ -254,6 +254,7 @@ Napi::Value create_mixture(const Napi::CallbackInfo& info) {
   target.d = d;
   target.means = {memory->means.data(), k, d};
   target.covariances = &memory->covariances;
+  target.kept = &memory->kept;
   target.log_weights = memory->log_weights.data();
   // Every Gaussian is a class of its own.
   memory->classes.resize(static_cast<size_t>(k));

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <vector>
 
+#include "../core/kept_preparation.h"
 #include "../core/layouts.h"
 #include "../core/mixture_screen.h"
 #include "../core/operations.h"
@@ -58,6 +59,7 @@ struct TargetMemory {
   std::vector<int32_t> classes;
   Covariances covariances;
   MixtureScreen screen;
+  KeptPreparation kept;
   Target target;
   std::timed_mutex preparing;
   bool prepared = false;
@@ -73,8 +75,10 @@ struct TargetMemory {
   Status lay_out_once(const Execution& execution, Target& use);
   // The file behind the points, null where they are in memory.
   std::shared_ptr<const MappedFile> mapping() const { return dataset ? dataset->mapping : nullptr; }
-  // Tells V8 what the layouts hold. On the JavaScript thread.
-  void state_memory() { stated.state(layout_bytes.load()); }
+  // What was built beside the data: layouts, or what is kept of a mixture.
+  int64_t built_bytes() const { return layout_bytes.load() + kept.bytes(); }
+  // Tells V8 of it. On the JavaScript thread.
+  void state_memory() { stated.state(built_bytes()); }
 };
 
 class DatasetHandle : public Napi::ObjectWrap<DatasetHandle> {

@@ -20,7 +20,7 @@ const Backend& backend(Napi::Env env) {
 Job::Finish finish_with_layouts(std::shared_ptr<TargetMemory> target) {
   return [target = std::move(target)](Napi::Env, Napi::Object out) {
     target->state_memory();
-    out.Set("layoutBytes", static_cast<double>(target->layout_bytes.load()));
+    out.Set("layoutBytes", static_cast<double>(target->built_bytes()));
   };
 }
 

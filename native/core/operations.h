@@ -38,6 +38,7 @@ struct Covariances {
 
 struct Layouts;        // layouts.h
 struct MixtureScreen;  // mixture_screen.h
+class KeptPreparation;  // kept_preparation.h
 
 struct Target {
   enum class Kind { points, mixture };
@@ -48,6 +49,7 @@ struct Target {
   MatrixView means;           // kind mixture: m_k
   const Covariances* covariances = nullptr;
   const MixtureScreen* screen = nullptr;  // mixture: what screening needs, built once by build_screen; null = float64 throughout
+  KeptPreparation* kept = nullptr;        // mixture: of the last (a, b); null = every call prepares anew
   const double* log_weights = nullptr;  // [n], null = uniform; a zero weight is no_weight
   const int32_t* classes = nullptr;     // [n] class of each component in [0, class_count), null = none
   int32_t class_count = 0;

@@ -26,6 +26,18 @@ struct ListedRows {
   int count;
 };
 
+// Of 16 lanes: the largest sums of squares of a chain and of several of them, and the largest square.
+struct ChainNorms {
+  double chain[digit_lanes], chains[digit_lanes], most[digit_lanes];
+};
+
+// Of 16 centred queries x'.
+struct CentredLanes {
+  double weighted[digit_lanes];  // sum_j common_j x'_j^2
+  double moved[digit_lanes];     // |x' - float(x')|^2
+  ChainNorms x, square;          // of x', and of x'^2 - level
+};
+
 struct DenseKernels {
   // values[r][16] = products[r][16] * slope[16] + bias[r] in place; max[16] = their maxima.
   void (*logits)(double* products, int rows, const double* slope, const double* bias, double* max);
@@ -55,6 +67,20 @@ struct DenseKernels {
 
   // values[r][j] = bytes[r * stride + j] - centre[j], exact.
   void (*centre_bytes)(const uint8_t* bytes, int64_t stride, int rows, int64_t columns, const uint8_t* centre, float* values);
+
+  // Mixtures (mixture_rows.h).
+  // lanes[j][16] = x' = x_j - a origin_j of 16 rows x, squares[j][16] = x'^2 - level_j (null: not wanted), in float32.
+  void (*centre_lanes)(const double* const* x, const double* origin, double a, const double* common, const double* level, int64_t d,
+                       int64_t chain, int64_t chains, float* lanes, float* squares, CentredLanes* out);
+
+  // One component: t = products[size][16] - offset in place, h = M t with M [rank, rank], or diagonal where rank = 0;
+  // along[16] = t . h, weighted[16] = sum_i row_square_i h_i^2.
+  void (*component_forms)(double* products, int64_t size, const double* offset, const double* matrix, int64_t rank,
+                          const double* row_square, float* h, double* along, double* weighted);
+
+  // scores[lane][j] = sums[j][lane] - x'_j (shared[lane] common_j + gains[j][lane]) for j < d; gains null: 0.
+  void (*scatter_scores)(const double* sums, const double* gains, const double* const* x, const double* origin, double a,
+                         const double* common, const double* shared, int64_t d, double* const* scores);
 };
 
 const DenseKernels* dense_avx512();

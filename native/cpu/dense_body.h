@@ -360,6 +360,13 @@ void centre_bytes(const uint8_t* bytes, int64_t stride, int rows, int64_t column
   }
 }
 
-constexpr regimes::DenseKernels dense_table{logits, weights, products, listed_products, accumulate, centre_rows, centre_bytes};
+}  // namespace
+
+#include "dense_mixture_body.h"
+
+namespace {
+
+constexpr regimes::DenseKernels dense_table{logits,       weights,      products,     listed_products, accumulate,
+                                            centre_rows,  centre_bytes, centre_lanes, component_forms, scatter_scores};
 
 }  // namespace

@@ -311,6 +311,11 @@ void GaussiansAt::reduction(int64_t k, double* matrix) const {
   }
 }
 
+int64_t GaussiansAt::bytes() const {
+  const size_t numbers = half_log_det_.size() + precision_scale_.size() + shared_precision_.size() + inner_.size() + spread_.size() + map_.size();
+  return static_cast<int64_t>(numbers * sizeof(double) + kept_rank_.size() * sizeof(int32_t) + dependent_.size());
+}
+
 GaussianView GaussiansAt::view(int64_t k, double* scratch) const {
   GaussianView g;
   g.type = c_.type;

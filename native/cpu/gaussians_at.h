@@ -29,6 +29,7 @@ class GaussiansAt {
   GaussianView view(int64_t k, double* scratch) const;
   // Low rank: map^T (I - N^-1) map [rank, rank], zeros beyond the kept rank (gaussian.h).
   void reduction(int64_t k, double* matrix) const;
+  int64_t bytes() const;
   int64_t scratch_size() const { return low_rank_ ? rank_ * d_ : 0; }
 
  private:

@@ -112,6 +112,12 @@ void MixtureBounds::build_component(int64_t k, std::vector<double>& scratch) {
   }
 }
 
+int64_t MixtureBounds::bytes() const {
+  const size_t numbers = shared_.size() + loads_.size() + levels_.size() + size_.size() + byte_norm_.size() + remainder_.size() + offset_.size() +
+                         offset_error_.size() + map_.size() + share_.size();
+  return static_cast<int64_t>(numbers * sizeof(double) + components_.size() * sizeof(ScreenRow) + rows_.size());
+}
+
 // 16 queries from `group` * 16 on; missing ones repeat the last.
 void MixtureBounds::pack(const double* x, int64_t group, int64_t count, Packed& packed) const {
   const DigitKernels& digits = *set_.digits;

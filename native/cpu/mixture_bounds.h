@@ -24,6 +24,8 @@ class MixtureBounds {
   // likewise: |h|^2. Polls.
   void find(const double* x, int64_t count, const double* squares, ThreadPool& pool, const Execution& execution, float* bounds, int64_t stride) const;
 
+  int64_t bytes() const;
+
  private:
   struct Packed;
   void pack(const double* x, int64_t group, int64_t count, Packed& packed) const;

@@ -1,24 +1,23 @@
-// Full and low-rank Gaussians where many components carry weight: logits and scores from products in float32, with bounds that are
-// checked query by query. With f = x - a m and a diagonal G, S^-1 = G - B^T M B:
-//   low rank  G = 1 / (a^2 psi + b^2), B = basis G, M = map^T (I - N^-1) map (gaussian.h)
-//   full      G = p, the precision that most axes share, B the eigenvectors of the others, M = p - their precisions
-//   t = B f, h = M t, q = f^T G f - t . h,   S^-1 f = G f - B^T h
-// f^T G f is summed in float64; t = B x' - a B (m - c), x' = x - a c about the mean c of the means, and sum_k r_k B_k^T h_k are the two
-// products. A product joins chains of 16 in float32, four chains in float32, and these in float64.
+// Full and low-rank Gaussians where many components may carry weight: logits and scores from products in float32 of the rows of
+// mixture_rows.h, with bounds that are checked query by query. With t = B f, h = M t:
+//   q = f^T G f - t . h,   S^-1 f = G f - B^T h,   sum_k r_k S_k^-1 f_k = x' sum r G - sum_k r_k (l_k + B_k^T h_k)
+// A product joins chains in float32, several chains in float32, and these in float64. The components whose errors weigh most are
+// refined: their logits are summed in float64.
 //
 // Bounds, u = 2^-24. Roundings in products count as independent errors of mean zero, as in posterior_dense.h: a weighted sum of them
 // exceeds `deviations` times the root of its summed squares with probability 2 exp(-deviations^2 / 2). A rounding is at most u times
-// the partial sum, which is at most the product of the norms of what entered it, so that
-//   |h . dt| <= deviations u X H,  H^2 = sum_i h_i^2 |B_i|^2,  X^2 = 16 max |x'_chain|^2 + 3 max |x'_chains|^2 + max x'_j^2
-//   |d sum r B^T h| <= deviations u sqrt(16 16 + 3 64 + 4) sqrt(sum r^2 (H^2 + |a G m'|^2))
+// the partial sum, which is at most the product of the norms of what entered it, so that with chains of c, m together,
+//   |dl_k|^2 <= deviations^2 u^2 (X^2 (H^2 + |l|^2) + Y^2 |D|^2 / 4),  H^2 = sum_i h_i^2 |B_i|^2,
+//   X^2 = c max |x'_chain|^2 + (m - 1) max |x'_chains|^2 + max x'_j^2, Y likewise of x'^2 - level,
+//   |d sum r (l + B^T h)|^2 <= deviations^2 u^2 (c^2 + (m - 1) m c + 4) sum r^2 (H^2 + |l|^2)
 // The errors of logits move log p by their average, the score by sum r_k d_k (S_k^-1 f_k - average). All else is deterministic.
 #pragma once
 
 #include <vector>
 
 #include "cpu.h"
-#include "gaussians_at.h"
 #include "line_bytes.h"
+#include "mixture_listed.h"
 
 namespace regimes {
 
@@ -27,19 +26,12 @@ class MixtureDense {
   // True for requests that this path can answer.
   static bool applies(const Instructions& set, const Target& target, const PosteriorRequest& request);
 
-  MixtureDense(const Instructions& set, const Target& target, const GaussiansAt& at);
-  Status build(const Execution& execution);
+  MixtureDense(const Instructions& set, const Target& target, const MixtureRows& rows);
 
-  // So few components are cheaper in float64.
-  int64_t few() const;
+  // The queries x[queries[i]]; those near few components `listed` answers. Work areas of at most about 300 MB. Code::cancelled.
+  Status run(const double* x, const std::vector<int32_t>& queries, MixtureListed& listed, ThreadPool& pool, const Execution& execution);
 
-  // For the queries x[queries[i]] of a block; squares[k * stride + queries[i]] = f^T diag f with the diagonal of a low-rank component, or
-  // |f|^2. known (null: none): a component of each query of the block whose logit is known in float64. Work areas of at most about
-  // 300 MB.
-  Status run(const double* x, const std::vector<int32_t>& queries, const double* squares, int64_t stride, const int32_t* known,
-             const double* known_logits, ThreadPool& pool, const Execution& execution);
-
-  // Of query i of the list. `answered`: score and bounds are valid and meet the contract, and the components at least `reach` count.
+  // Of query i of the list. `answered`: score and bounds are valid and meet the contract.
   bool answered(int64_t i) const { return answered_[i] != 0; }
   double logit(int64_t k, int64_t i) const { return logit_[k * stride_ + i]; }
   float upper(int64_t k, int64_t i) const;  // of the logit
@@ -48,48 +40,60 @@ class MixtureDense {
   double error_log_density(int64_t i) const { return error_log_density_[i]; }
 
  private:
-  void build_rows(int64_t first, int64_t end, ThreadPool& pool, const Execution& execution);
-  void answer_block(const double* x, const int32_t* queries, int64_t first, int64_t count, const double* squares, int64_t stride,
-                    const int32_t* known, const double* known_logits, ThreadPool& pool, const Execution& execution);
-  void pack(const double* x, const int32_t* queries, int64_t first, int64_t group, int64_t count);
-  void find_logits(int64_t first_component, int64_t end_component, int64_t group, int64_t groups, const int32_t* queries, int64_t first,
-                   int64_t count, const double* squares, int64_t stride);
-  bool weigh(int64_t query, const double* squares, int64_t stride, int32_t at, int32_t known, double known_logit);
-  void add_columns(int64_t first_component, int64_t end_component, int64_t column, int64_t group, int64_t groups, int64_t first);
-  void answer(const double* x, int64_t query, int64_t group, int lane);
+  // A run of components whose rows pass together.
+  struct Part {
+    int64_t first, end;
+  };
+  // 16 queries as the first products take them.
+  struct Packed {
+    LineBytes lanes, squares;  // [groups][d][16]
+    std::vector<CentredLanes> norms;
+    int64_t groups = 0;
+
+    const float* x(int64_t group, int64_t d) const { return reinterpret_cast<const float*>(lanes.data()) + group * d * digit_lanes; }
+    const float* square(int64_t group, int64_t d) const { return reinterpret_cast<const float*>(squares.data()) + group * d * digit_lanes; }
+  };
+
+  const MixtureRows::Tile& tile_of(int64_t first, int64_t end, ThreadPool& pool, const Execution& execution);
+  void pack(const double* x, const int32_t* queries, int64_t count, ThreadPool& pool, Packed& packed) const;
+  void answer_block(const double* x, const int32_t* queries, int64_t first, int64_t count, MixtureListed& listed, ThreadPool& pool,
+                    const Execution& execution);
+  void find_logits(const MixtureRows::Tile& tile, const Part& part, const Packed& packed, int64_t group, int64_t groups, int64_t first,
+                   int64_t count);
+  float* h_of(const Part& part, int64_t group, int64_t all_groups) {
+    return h_.data() + (rows_.start(part.first) * all_groups + group * (rows_.start(part.end) - rows_.start(part.first))) * digit_lanes;
+  }
+  bool weigh(int64_t query, std::vector<int32_t>& wanted);
+  void refine(const double* x, const int32_t* queries, std::vector<ExactForm>& forms, ThreadPool& pool, const Execution& execution);
+  void sum_products(const double* x, const int32_t* queries, std::vector<int32_t>& wide, int64_t first, int64_t groups, ThreadPool& pool,
+                    const Execution& execution);
+  void finish(int64_t query);
+  // Of x', for |x'|: roundings in float64 beside those relative to f.
+  double lost(double norm) const { return 0x1p-50 * (norm + rows_.farthest()); }
 
   const Instructions& set_;
   const Target& target_;
+  const MixtureRows& rows_;
   const GaussiansAt& at_;
   const int64_t n_, d_;
   const bool full_;
-  std::vector<double> origin_;                 // [d] c
-  std::vector<int64_t> start_;                 // [n + 1] first row of each component in B
-  std::vector<int32_t> axes_;                  // full: [rows] eigenvector of each row
-  std::vector<double> ground_;                 // [n] full: p, low rank: 1
-  std::vector<double> least_, most_;           // [n] extremes of G; of S^-1 the largest
-  std::vector<double> shared_error_;           // [n] relative deviation of the axes that share p
-  std::vector<double> matrix_;                 // full: [rows] p - precision; low rank: [n][rank][rank] M
-  std::vector<double> second_order_;           // [n] |M| sum_i |B_i|^2
-  std::vector<double> row_square_, offset_;    // [rows] |B_i|^2, a B_i . (m - c)
-  std::vector<double> load_;                   // [n] a |G (m - c)|
-  int64_t tile_ = 1;                           // components at hand at once
-  int64_t built_ = -1;                         // first component of those whose rows are at hand
-  std::vector<float> rows_;                    // [rows of the tile and its components][d]: B, then G (m - c)
-  std::vector<float> diagonal_;                // low rank: [components of the tile][d] G
+  const int64_t sum_chain_;                    // of the products that give scores
+  MixtureRows::Tile tile_;                     // where not all rows are at hand
+  std::vector<Part> parts_;
 
   // Of the list of queries.
   int64_t stride_ = 0;
   std::vector<double> logit_, weight_;         // [n][stride]
-  std::vector<float> spread_, certain_;        // [n][stride] H; deterministic error of the logit
+  std::vector<float> ground_;                  // [n][stride] f^T G f
+  std::vector<float> spread_;                  // [n][stride] sqrt(H^2 + |l|^2)
+  std::vector<float> shaken_, certain_;        // [n][stride] errors of the logit: `deviations` times the random one; deterministic
+  std::vector<uint8_t> refined_;               // [n][stride]
   std::vector<uint8_t> answered_;
-  std::vector<double> chain_, moved_;          // X deviations u; |x' - float(x')|
-  std::vector<double> error_score_, error_log_density_, scale_, speed_, moved_weights_, second_;
+  std::vector<double> error_score_, error_log_density_, scale_, speed_, moved_weights_, second_, rough_, dropped_, norm_;
   std::vector<double> score_;                  // [queries][d]
 
   // Of the block.
-  LineBytes lanes_, h_;                        // [groups][d][16] x', [groups][rows][16] h
-  std::vector<double> sums_, gains_;           // [groups][d][16] sum r (a G m' + B^T h), and low rank: sum r G
+  std::vector<float> h_;                       // [parts][groups][rows][16]
 };
 
 }  // namespace regimes

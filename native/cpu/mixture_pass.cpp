@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "../core/chunks.h"
 #include "lane_blocks.h"
@@ -16,19 +17,33 @@ constexpr int64_t queries_per_item = 64;  // queries that pass a component toget
 
 int64_t MixturePass::block_queries(int64_t n) { return std::clamp<int64_t>(block_pairs / n / 16 * 16, 16, 512); }
 
-MixturePass::MixturePass(const Instructions& set, const Target& target, const GaussiansAt& at, bool cut, bool screened, bool dense)
-    : set_(set), target_(target), at_(at), n_(target.n), d_(target.d), cut_(cut), screened_(cut && screened && target.n > 1),
-      reach_(canonical_reach(target.n)), wants_dense_(dense) {}
+MixturePass::MixturePass(const Instructions& set, const Target& target, bool cut, bool screened, bool dense)
+    : set_(set), target_(target), n_(target.n), d_(target.d), cut_(cut), screened_(cut && screened && target.n > 1),
+      reach_(canonical_reach(target.n)), wants_dense_(screened_ && dense) {}
 
-Status MixturePass::build(ThreadPool& pool, const Execution& execution) {
-  if (screened_ && target_.screen != nullptr) {
-    bounds_ = std::make_unique<MixtureBounds>(set_, target_, at_);
-    const Status status = bounds_->build(pool, execution);
-    if (!status.ok()) return status;
-  }
-  if (!screened_ || !wants_dense_) return {};
-  dense_ = std::make_unique<MixtureDense>(set_, target_, at_);
-  return dense_->build(execution);
+Status MixturePass::build(double a, double b, ThreadPool& pool, const Execution& execution) {
+  const bool low_rank = target_.covariances->type == Covariances::Type::low_rank;
+  MixtureParts parts;
+  parts.rows = wants_dense_;
+  parts.row_bytes = wants_dense_ && low_rank && set_.digits != nullptr && !crowded();
+  parts.bounds = screened_ && target_.screen != nullptr && !wants_dense_;
+  const Status status = prepare_mixture(set_, target_, a, b, parts, pool, execution, prepared_);
+  if (!status.ok()) return status;
+  if (parts.bounds) bounds_ = prepared_->bounds.get();
+  if (parts.row_bytes) row_bytes_ = prepared_->row_bytes.get();
+  if (!wants_dense_) return {};
+  listed_ = std::make_unique<MixtureListed>(set_, target_, *prepared_->rows);
+  dense_ = std::make_unique<MixtureDense>(set_, target_, *prepared_->rows);
+  return {};
+}
+
+// Where the last call found most queries near many components, float32 logits of all come first: both ways answer the same queries
+// with the same bits.
+bool MixturePass::crowded() const { return target_.kept && target_.kept->crowded.load(std::memory_order_relaxed); }
+
+Path MixturePass::path(int64_t q) const {
+  if (in_float32(q)) return Path::dense;
+  return answered(q) || survivors_[q] < n_ ? Path::refined : Path::float64;
 }
 
 Status MixturePass::run(const double* x, int64_t count, const int32_t* guess, ThreadPool& pool, const Execution& execution) {
@@ -38,24 +53,25 @@ Status MixturePass::run(const double* x, int64_t count, const int32_t* guess, Th
   guess_logit_.assign(static_cast<size_t>(count), 0.0);
   if (guess) guess_.assign(guess, guess + count);
   place_.assign(static_cast<size_t>(count), -1);
-  const Covariances::Type type = target_.covariances->type;
-  if (dense_ || (bounds_ && type == Covariances::Type::low_rank)) find_squares(x, count, pool, execution);
-  if (bounds_) {
-    bound_.resize(static_cast<size_t>(n_ * stride_));
-    bounds_->find(x, count, square_.data(), pool, execution, bound_.data(), stride_);
-  }
+  bound_.clear();
   bool known = guess != nullptr;
   const auto guess_all = [&] {
     if (!known && !execution.cancelled()) find_guesses(x, count, pool, execution);
     known = true;
     if (!execution.cancelled()) evaluate_guesses(x, count, pool, execution);
   };
-  if (bounds_ || known) guess_all();
-  if (dense_ && !execution.cancelled()) {
-    const Status status = try_dense(x, count, pool, execution);
+  if (bounds_) {
+    if (target_.covariances->type == Covariances::Type::low_rank) find_squares(x, count, pool, execution);
+    bound_.resize(static_cast<size_t>(n_ * stride_));
+    bounds_->find(x, count, square_.data(), pool, execution, bound_.data(), stride_);
+    guess_all();
+  } else if (dense_) {
+    const Status status = answer(x, count, pool, execution);
     if (!status.ok()) return status;
+    if (!bound_.empty()) guess_all();
+  } else if (known || (screened_ && target_.covariances->type == Covariances::Type::full)) {
+    guess_all();
   }
-  if (!bounds_ && !known && (dense_ || (screened_ && type == Covariances::Type::full))) guess_all();
   if (!execution.cancelled()) evaluate(x, count, pool, execution);
   if (execution.cancelled()) return Status::failure(Code::cancelled, "cancelled");
   sums_.assign(static_cast<size_t>(count), {});
@@ -79,32 +95,45 @@ void MixturePass::find_squares(const double* x, int64_t count, ThreadPool& pool,
     double out[4 * lanes];
     for (int64_t k = first; k < std::min(n_, first + grain); ++k) {
       const double* values = target_.covariances->values.data() + k * d_;
-      for (size_t j = 0; j < weight.size(); ++j) weight[j] = 1 / (at_.a() * at_.a() * values[j] + at_.b() * at_.b());
+      for (size_t j = 0; j < weight.size(); ++j) weight[j] = 1 / (at().a() * at().a() * values[j] + at().b() * at().b());
       set_.kernels->weighted_distances(lanes_of.data() + group * d_ * lanes, size, target_.means.row(k), weight.empty() ? nullptr : weight.data(), d_,
-                                       at_.a(), out);
+                                       at().a(), out);
       std::copy_n(out, std::min<int64_t>(size * lanes, stride_ - group * lanes), square_.data() + k * stride_ + group * lanes);
     }
   });
 }
 
-// Queries that bounds leave with many components; what the float32 pass does not answer it gives bounds.
-Status MixturePass::try_dense(const double* x, int64_t count, ThreadPool& pool, const Execution& execution) {
-  std::vector<int32_t> queries, left(static_cast<size_t>(count), 0);
-  for (int64_t k = 0; k < n_ && bounds_; ++k) {
-    for (int64_t q = 0; q < count; ++q) left[q] += static_cast<double>(bound_[k * stride_ + q]) >= cutoff_[q] ? 1 : 0;
+// Queries near few components, then those near many; what neither answers gets bounds.
+Status MixturePass::answer(const double* x, int64_t count, ThreadPool& pool, const Execution& execution) {
+  std::vector<int32_t> queries(static_cast<size_t>(count));
+  std::iota(queries.begin(), queries.end(), 0);
+  listed_->start(count);
+  Status status;
+  if (row_bytes_) {
+    std::vector<double> logits(static_cast<size_t>(n_ * stride_));
+    std::vector<float> errors(logits.size());
+    status = row_bytes_->find(x, count, pool, execution, logits.data(), errors.data(), stride_);
+    if (status.ok()) status = listed_->answer(x, queries, logits.data(), errors.data(), stride_, false, pool, execution);
+    if (!status.ok()) return status;
+    std::erase_if(queries, [&](int32_t q) { return listed_->answered(q); });
   }
+  for (size_t i = 0; i < queries.size(); ++i) place_[queries[i]] = static_cast<int32_t>(i);
+  if (!queries.empty()) status = dense_->run(x, queries, *listed_, pool, execution);
+  if (!status.ok()) return status;
+  int64_t near_many = 0, left = 0;
   for (int64_t q = 0; q < count; ++q) {
-    if (bounds_ && left[q] <= dense_->few()) continue;
-    place_[q] = static_cast<int32_t>(queries.size());
-    queries.push_back(static_cast<int32_t>(q));
+    near_many += in_float32(q) ? 1 : 0;
+    left += answered(q) ? 0 : 1;
   }
-  bound_.resize(static_cast<size_t>(n_ * stride_));
-  if (queries.empty()) return {};
-  const Status status = dense_->run(x, queries, square_.data(), stride_, bounds_ ? guess_.data() : nullptr, guess_logit_.data(), pool, execution);
-  for (int64_t k = 0; k < n_ && status.ok(); ++k) {
-    for (const int32_t q : queries) bound_[k * stride_ + q] = answered(q) ? -1e38f : dense_->upper(k, place_[q]);
+  if (target_.kept) target_.kept->crowded.store(2 * near_many > count, std::memory_order_relaxed);
+  if (left == 0) return {};
+  bound_.assign(static_cast<size_t>(n_ * stride_), -1e38f);
+  for (int64_t k = 0; k < n_; ++k) {
+    for (const int32_t q : queries) {
+      if (!answered(q)) bound_[k * stride_ + q] = dense_->upper(k, place_[q]);
+    }
   }
-  return status;
+  return {};
 }
 
 // Only orders the work: any guess gives the same results.
@@ -132,7 +161,7 @@ void MixturePass::find_guesses(const double* x, int64_t count, ThreadPool& pool,
     double form[solver_vectors];
     for (int v = 0; v < size; ++v) rows[v] = x + (first + v) * d_;
     for (int64_t k = 0; k < n_ && !execution.cancelled(); ++k) {
-      solver.load(at_.view(k, nullptr), at_.a(), at_.b());
+      solver.load(at().view(k, nullptr), at().a(), at().b());
       solver.estimates(rows, size, form);
       for (int v = 0; v < size; ++v) {
         const double logit = bias(k) - 0.5 * form[v];
@@ -161,7 +190,7 @@ void MixturePass::evaluate_guesses(const double* x, int64_t count, ThreadPool& p
     if (execution.cancelled()) return;
     if (!solvers[worker]) {
       solvers[worker] = std::make_unique<GaussianSolver>(*set_.kernels, d_, target_.covariances->rank);
-      scratch[worker].resize(static_cast<size_t>(at_.scratch_size()));
+      scratch[worker].resize(static_cast<size_t>(at().scratch_size()));
     }
     std::vector<Entry> found;
     evaluate_component(*solvers[worker], scratch[worker], guess_[runs[run].front()], x, runs[run], false, found);
@@ -174,8 +203,8 @@ void MixturePass::evaluate_guesses(const double* x, int64_t count, ThreadPool& p
 
 void MixturePass::evaluate_component(GaussianSolver& solver, std::vector<double>& scratch, int64_t k, const double* x,
                                      const std::vector<int32_t>& queries, bool limited, std::vector<Entry>& out) const {
-  const double offset = bias(k), slack = 1e-9 + 2 * at_.model().logit_units * 0x1p-53;
-  solver.load(at_.view(k, scratch.data()), at_.a(), at_.b());
+  const double offset = bias(k), slack = 1e-9 + 2 * at().model().logit_units * 0x1p-53;
+  solver.load(at().view(k, scratch.data()), at().a(), at().b());
   for (size_t first = 0; first < queries.size(); first += solver_vectors) {
     const int size = static_cast<int>(std::min<size_t>(solver_vectors, queries.size() - first));
     const double* rows[solver_vectors];
@@ -194,8 +223,8 @@ void MixturePass::evaluate_component(GaussianSolver& solver, std::vector<double>
 }
 
 void MixturePass::evaluate(const double* x, int64_t count, ThreadPool& pool, const Execution& execution) {
-  const bool limited = screened_ && guess_[0] >= 0 && target_.covariances->type == Covariances::Type::full, bounded = !bound_.empty();
-  const int64_t splits = (count + queries_per_item - 1) / queries_per_item;
+  const bool none = dense_ && bound_.empty(), limited = screened_ && guess_[0] >= 0 && target_.covariances->type == Covariances::Type::full, bounded = !bound_.empty();
+  const int64_t splits = none ? 0 : (count + queries_per_item - 1) / queries_per_item;
   const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 20) / (queries_per_item * d_)), tasks = (n_ + grain - 1) / grain;
   std::vector<std::vector<Entry>> found(static_cast<size_t>(tasks * splits));
   std::vector<float> floor(static_cast<size_t>(count));  // cutoffs, rounded down
@@ -209,7 +238,7 @@ void MixturePass::evaluate(const double* x, int64_t count, ThreadPool& pool, con
     const int64_t task = item / splits, first = item % splits * queries_per_item, end = std::min(count, first + queries_per_item);
     if (!solvers[worker]) {
       solvers[worker] = std::make_unique<GaussianSolver>(*set_.kernels, d_, target_.covariances->rank);
-      scratch[worker].resize(static_cast<size_t>(at_.scratch_size()));
+      scratch[worker].resize(static_cast<size_t>(at().scratch_size()));
     }
     std::vector<int32_t> queries;
     std::vector<Entry>& out = found[item];
@@ -234,7 +263,7 @@ void MixturePass::evaluate(const double* x, int64_t count, ThreadPool& pool, con
   // By query, then by component: the items hold the components in order.
   first_.assign(static_cast<size_t>(count + 1), 0);
   for (int64_t q = 0; dense_ && q < count; ++q) {
-    if (answered(q)) first_[q + 1] = n_;
+    if (answered(q)) first_[q + 1] = in_float32(q) ? n_ : static_cast<int64_t>(listed_->entries(q).size());
   }
   for (const std::vector<Entry>& part : found) {
     for (const Entry& entry : part) ++first_[entry.query + 1];
@@ -243,7 +272,10 @@ void MixturePass::evaluate(const double* x, int64_t count, ThreadPool& pool, con
   entries_.resize(static_cast<size_t>(first_[count]));
   std::vector<int64_t> next(first_.begin(), first_.end() - 1);
   for (int64_t q = 0; dense_ && q < count; ++q) {
-    for (int64_t k = 0; answered(q) && k < n_; ++k) entries_[next[q]++] = {dense_->logit(k, place_[q]), static_cast<int32_t>(k), static_cast<int32_t>(q)};
+    const auto query = static_cast<int32_t>(q);
+    for (int64_t k = 0; in_float32(q) && k < n_; ++k) entries_[next[q]++] = {dense_->logit(k, place_[q]), static_cast<int32_t>(k), query};
+    if (in_float32(q) || !listed_->answered(q)) continue;
+    for (const MixtureListed::Entry& entry : listed_->entries(q)) entries_[next[q]++] = {entry.logit, entry.component, query};
   }
   for (std::vector<Entry>& part : found) {
     for (const Entry& entry : part) entries_[next[entry.query]++] = entry;

@@ -44,8 +44,8 @@ class MixtureMeans {
     for (int64_t q = first; q < end; ++q) {
       const int64_t out = (origin + q) * d_;
       const double* pull = pull_.data() + (q - first) * d_;
-      if (const MixtureDense* dense = pass_.dense(q)) {
-        const double *score = dense->score(pass_.dense_place(q)), *x = request_.x.row(origin + q), b2 = at_.b() * at_.b();
+      if (pass_.answered(q)) {
+        const double *score = pass_.score(q), *x = request_.x.row(origin + q), b2 = at_.b() * at_.b();
         if (request_.score) std::copy_n(score, d_, request_.score + out);
         for (int64_t j = 0; request_.denoised && j < d_; ++j) request_.denoised[out + j] = std::fma(b2, score[j], x[j]) / at_.a();
         continue;
@@ -69,13 +69,13 @@ class MixtureMeans {
       return all ? e.logit >= pass_.sums(q).max - 708 : e.logit >= pass_.least(q);
     };
     for (int64_t q = first_; q < end; ++q) {
-      if (pass_.dense(q)) continue;
+      if (pass_.answered(q)) continue;
       for (const MixturePass::Entry* e = pass_.begin(q); e != pass_.end(q); ++e) start[e->component + 1] += counts(*e, q);
     }
     for (int64_t k = 0; k < target_.n; ++k) start[k + 1] += start[k];
     shares_.resize(static_cast<size_t>(start[target_.n]));
     for (int64_t q = first_; q < end; ++q) {
-      if (pass_.dense(q)) continue;
+      if (pass_.answered(q)) continue;
       const LogSumExp<double>& sums = pass_.sums(q);
       for (const MixturePass::Entry* e = pass_.begin(q); e != pass_.end(q); ++e) {
         if (!counts(*e, q)) continue;
@@ -214,8 +214,7 @@ void read_logits(const Target& target, const PosteriorRequest& request, const Ga
   totals.sums[0] = sums;
   const double log_density = read_scalars(target, scalars, out, totals, 0, uniform);
   if (request.survivors) request.survivors[out] = static_cast<int32_t>(pass.survivors(q));
-  const MixtureDense* dense = pass.dense(q);
-  if (request.path) request.path[out] = static_cast<uint8_t>(dense ? Path::dense : pass.survivors(q) < target.n ? Path::refined : Path::float64);
+  if (request.path) request.path[out] = static_cast<uint8_t>(pass.path(q));
   if (request.class_weights) {
     double* weights = request.class_weights + out * target.class_count;
     std::fill_n(weights, target.class_count, 0.0);
@@ -236,10 +235,10 @@ void read_logits(const Target& target, const PosteriorRequest& request, const Ga
       request.top_weight[out * request.top + k] = std::exp(ranking[k].logit - sums.max) / (1 + sums.rest);
     }
   }
-  if (dense) {
+  if (pass.answered(q)) {
     const double size = 256 + 4 * std::abs(log_density) + 8 * std::abs(log_density_constant(target.d, request.b));
-    if (request.error_log_density) request.error_log_density[out] = dense->error_log_density(pass.dense_place(q)) + 0x1p-53 * size;
-    if (request.error_score) request.error_score[out] = dense->error_score(pass.dense_place(q));
+    if (request.error_log_density) request.error_log_density[out] = pass.error_log_density(q) + 0x1p-53 * size;
+    if (request.error_score) request.error_score[out] = pass.error_score(q);
     return;
   }
   PosteriorRequest density = request, score = request;
@@ -254,13 +253,14 @@ void read_logits(const Target& target, const PosteriorRequest& request, const Ga
   read_bounds(target, score, out, sums, uniform, model, log_density, terms, nullptr);
 }
 
-// Components that bounds leave, query by query.
-Status one_by_one(const Instructions& set, const Target& target, const GaussiansAt& at, const PosteriorRequest& request, ThreadPool& pool,
+// Components that bounds leave, query by query, or few and full ones.
+Status one_by_one(const Instructions& set, const Target& target, const PosteriorRequest& request, ThreadPool& pool,
                   const Execution& execution) {
-  MixturePass pass(set, target, at, request.precision == Precision::exact, request.top == 0 && !wants_second_moments(request),
+  MixturePass pass(set, target, request.precision == Precision::exact, request.top == 0 && !wants_second_moments(request),
                    MixtureDense::applies(set, target, request));
-  Status status = pass.build(pool, execution);
+  Status status = pass.build(request.a, request.b, pool, execution);
   if (!status.ok()) return status;
+  const GaussiansAt& at = pass.at();
   const double uniform = target.uniform();
   const int64_t queries = request.x.rows, step = MixturePass::block_queries(target.n);
   const bool means = wants_second_moments(request) || request.denoised || request.score;
@@ -290,18 +290,17 @@ Status posterior_mixture(const Instructions& set, const Target& target, const Po
   }
   if (few_applies(target, request)) return posterior_few(set, target, request, execution);
   ThreadPool pool(execution.threads);
-  GaussiansAt at(*set.kernels, target, request.a, request.b);
-  Status status = at.build(pool, execution);
-  if (!status.ok()) return status;
-  if (!aligned_applies(target, request)) return one_by_one(set, target, at, request, pool, execution);
-  AlignedRows rows;
-  status = rows.build(set, target, at, nullptr, pool, execution);
+  if (!aligned_applies(target, request)) return one_by_one(set, target, request, pool, execution);
+  MixtureParts parts;
+  parts.aligned = true;
+  std::shared_ptr<const PreparedMixture> prepared;
+  Status status = prepare_mixture(set, target, request.a, request.b, parts, pool, execution, prepared);
   if (!status.ok()) return status;
   std::vector<uint8_t> answered(static_cast<size_t>(request.x.rows), 0);
-  status = posterior_aligned(set, target, at, rows, request, pool, stage(execution, 0, 0.5), answered);
+  status = posterior_aligned(set, target, prepared->at, *prepared->aligned, request, pool, stage(execution, 0, 0.5), answered);
   if (!status.ok()) return status;
   return answer_rest(request, target, execution, answered, [&](const PosteriorRequest& rest, const Execution& second) {
-    return one_by_one(set, target, at, rest, pool, second);
+    return one_by_one(set, target, rest, pool, second);
   });
 }
 

@@ -44,11 +44,8 @@ Status sweep_mixture(const Instructions& set, const Target& target, const SweepR
     });
     for (int64_t t = 0; t < request.times && !execution.cancelled(); ++t) {
       const double a = request.a[t], b = request.b[t], constant = uniform + log_density_constant(d, b);
-      GaussiansAt at(*set.kernels, target, a, b);
-      Status status = at.build(pool, execution);
-      if (!status.ok()) return status;
-      MixturePass pass(set, target, at, request.precision == Precision::exact, true, false);
-      status = pass.build(pool, execution);
+      MixturePass pass(set, target, request.precision == Precision::exact, true, false);
+      Status status = pass.build(a, b, pool, execution);
       if (!status.ok()) return status;
       std::vector<double> x(static_cast<size_t>(std::min(pass_step, count) * d));
       for (int64_t block = 0; block < count; block += pass_step) {

@@ -287,7 +287,8 @@ void test_bounds(const Instructions& set, Mixture& m, double b) {
     }
   }
   bounds.find(m.x.data(), m.batch, squares.data(), pool, {}, found.data(), 32);
-  MixturePass pass(set, m.target, at, false, false, false);
+  MixturePass pass(set, m.target, false, false, false);
+  CHECK(pass.build(a, b, pool, {}).ok());
   CHECK(pass.run(m.x.data(), m.batch, nullptr, pool, {}).ok());
   bool above = true, tight = false;
   for (int64_t q = 0; q < m.batch; ++q) {

@@ -1,0 +1,49 @@
+// What a backend has prepared for one (a, b) of a target, kept for the next call at the same (a, b): the last one alone, and only up to
+// `most_bytes`. Calls of one target may run at once: what is kept never changes, and whoever uses it shares it. Results are the same
+// bits with and without it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+
+namespace regimes {
+
+class KeptPreparation {
+ public:
+  static constexpr int64_t most_bytes = int64_t{1} << 28;
+
+  struct Entry {
+    Entry(double a_of, double b_of) : a(a_of), b(b_of) {}
+    virtual ~Entry() = default;
+    const double a, b;
+    int64_t bytes = 0;
+  };
+
+  // What is kept, or null.
+  std::shared_ptr<const Entry> last() const {
+    const std::lock_guard lock(mutex_);
+    return entry_;
+  }
+
+  // Takes the place of what was kept.
+  void keep(std::shared_ptr<const Entry> entry) {
+    if (entry->bytes > most_bytes) return;
+    bytes_.store(entry->bytes);
+    const std::lock_guard lock(mutex_);
+    entry_.swap(entry);
+  }
+
+  int64_t bytes() const { return bytes_.load(); }
+
+  // Whether the last call found most queries within reach of many components: orders work, no result depends on it.
+  std::atomic<bool> crowded{false};
+
+ private:
+  mutable std::mutex mutex_;
+  std::shared_ptr<const Entry> entry_;
+  std::atomic<int64_t> bytes_{0};
+};
+
+}  // namespace regimes
