@@ -1,6 +1,6 @@
 // Compiled by normals_<set>.cpp, which defines the set of numbers `Wide` of core/box_muller.h: `width` of them, with wide_counter (k,
-// k + 1, ... in 64 bits each) and store_pairs (x_0 y_0 x_1 y_1 ...). Template instances over a type of an unnamed namespace belong to
-// this translation unit alone.
+// k + 1, ... in 64 bits each), store_wide and store_pairs (x_0 y_0 x_1 y_1 ...). Template instances over a type of an unnamed namespace
+// belong to this translation unit alone.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +24,23 @@ void wide_normals(uint64_t seed, uint64_t trajectory, uint32_t step, int64_t d, 
     store_pairs(out, x, y);
     for (int64_t j = at; out == last && j < d; ++j) z[j] = last[j - at];
     words = next;
+  }
+}
+
+// One trajectory in each of 8 lanes, z [d][8].
+void wide_lane_normals(uint64_t seed, uint64_t trajectory, uint32_t step, int64_t d, double* z) {
+  constexpr int count = 8;
+  const Wide::Bits second = Wide::bits(step);
+  const uint32_t key0 = static_cast<uint32_t>(seed), key1 = static_cast<uint32_t>(seed >> 32);
+  for (int64_t at = 0; at < d; at += 2) {
+    const Wide::Bits first = Wide::bits(static_cast<uint64_t>(at / 2));
+    for (int lane = 0; lane < count; lane += width) {
+      const Wide::Bits number = wide_counter(trajectory + static_cast<uint64_t>(lane));
+      Wide::Real x, y;
+      regimes::normal_pair<Wide>(regimes::philox_rounds<Wide>({first, second, number, number >> 32}, key0, key1), x, y);
+      store_wide(z + at * count + lane, x);
+      if (at + 1 < d) store_wide(z + (at + 1) * count + lane, y);
+    }
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "../core/thread_pool.h"
 #include "cpu.h"
+#include "few_gaussians.h"
 #include "mixture_pass.h"
 #include "posterior_few.h"
 #include "readings.h"
@@ -252,16 +253,7 @@ void read_logits(const Target& target, const PosteriorRequest& request, const Ga
   read_bounds(target, score, out, sums, uniform, model, log_density, terms, nullptr);
 }
 
-}  // namespace
-
-Status posterior_mixture(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution) {
-  const bool vectors = request.covariance_products || request.jacobian_products;
-  for (int64_t k = 0; vectors && k < request.x.rows * target.d; ++k) {
-    if (std::abs(request.vectors[k]) <= 1e150) continue;
-    return Status::failure(Code::range, "a vector reaches " + std::to_string(std::log10(std::abs(request.vectors[k]))) +
-                                            " decades, at most 150 can be squared and summed");
-  }
-  if (few_applies(target, request)) return posterior_few(set, target, request, execution);
+Status posterior_many(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution) {
   ThreadPool pool(execution.threads);
   GaussiansAt at(*set.kernels, target, request.a, request.b);
   Status status = at.build(pool, execution);
@@ -286,6 +278,34 @@ Status posterior_mixture(const Instructions& set, const Target& target, const Po
     if (execution.progress) execution.progress(static_cast<double>(origin + count) / static_cast<double>(queries));
   }
   return {};
+}
+
+}  // namespace
+
+Status posterior_mixture(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution) {
+  const bool vectors = request.covariance_products || request.jacobian_products;
+  for (int64_t k = 0; vectors && k < request.x.rows * target.d; ++k) {
+    if (std::abs(request.vectors[k]) <= 1e150) continue;
+    return Status::failure(Code::range, "a vector reaches " + std::to_string(std::log10(std::abs(request.vectors[k]))) +
+                                            " decades, at most 150 can be squared and summed");
+  }
+  if (!is_few(target)) return posterior_many(set, target, request, execution);
+  PosteriorRequest moments, others = request;  // so that no reading's bits depend on which others are asked for
+  others.covariance_trace = others.covariance_products = others.jacobian_products = others.divergence = nullptr;
+  Execution quiet = execution;
+  if (wants_second_moments(request)) quiet.progress = nullptr;
+  const Status status = posterior_few(set, target, others, quiet);
+  if (!status.ok() || !wants_second_moments(request)) return status;
+  moments.x = request.x;
+  moments.a = request.a;
+  moments.b = request.b;
+  moments.precision = request.precision;
+  moments.covariance_trace = request.covariance_trace;
+  moments.vectors = request.vectors;
+  moments.covariance_products = request.covariance_products;
+  moments.jacobian_products = request.jacobian_products;
+  moments.divergence = request.divergence;
+  return posterior_many(set, target, moments, execution);
 }
 
 }  // namespace regimes
