@@ -9,7 +9,6 @@
  */
 import { RegimesError } from "../errors.js";
 import { diffuse, type Field } from "../field.js";
-import { native, type RunOptions } from "../native.js";
 import type { Marginal } from "../process.js";
 import { gaussianMixture, type Target } from "../target.js";
 import { pace } from "./pace.js";
@@ -154,7 +153,7 @@ export function complementLaw(program: Program, variance: number, records: boole
 }
 
 /** g = a v / (a^2 v + b^2). */
-export function gain({ a, b }: Marginal, variance: number): number {
+function gain({ a, b }: Marginal, variance: number): number {
   return (a * variance) / (a * a * variance + b * b);
 }
 
@@ -165,63 +164,8 @@ export interface ComplementStart {
   readonly deviation: number;
 }
 
-/** Trajectories first ... first + count - 1 of a run. */
-export interface LiftedRun extends RunOptions {
-  readonly start: ComplementStart;
-  readonly seed: bigint;
-  readonly first: number;
-  readonly count: number;
-}
-
-/** Draws of p have numbers of their own, above those of any program. */
-const firstDraw = 0xe0000000;
-
-/**
- * Draws p of each trajectory in turn, all values of a law at once, [size, d], and hands them to `take`, which must copy what it keeps.
- * A function of (seed, number of the trajectory) alone; the first value does not depend on how many others there are.
- */
-export async function drawComplements(
-  reduction: Reduction,
-  law: ComplementLaw,
-  run: LiftedRun,
-  take: (trajectory: number, p: readonly Float64Array[]) => void,
-): Promise<void> {
-  const { rest: q, basis, dimension } = reduction;
-  const { start, seed, first, count } = run;
-  const d = q.length;
-  const size = law.rest.length;
-  const random = start.rows === null ? start.deviation ** 2 : 0;
-  const covariance = law.covariance.map((value, i) => value + random * law.start[Math.floor(i / size)]! * law.start[i % size]!);
-  const factor = semidefiniteFactor(covariance, size);
-  const drawn = Array.from({ length: size }, (_, j) => j).filter((j) => factor[j * size + j]! > 0);
-  const p = Array.from({ length: size }, () => new Float64Array(d));
-  const outside = (x: Float64Array): Float64Array => {
-    for (let i = 0; i < dimension; i++) {
-      const u = basis.subarray(i * d, (i + 1) * d);
-      addScaled(x, -dot(u, x), u);
-    }
-    return x;
-  };
-  const turn = pace(run);
-  for (let r = 0; r < count; r++) {
-    const given = start.rows === null ? null : outside(start.rows.slice(r * d, (r + 1) * d));
-    p.forEach((value, i) => {
-      value.fill(0);
-      addScaled(value, law.rest[i]! + (given === null ? law.start[i]! * start.mean : 0), q);
-      if (given !== null) addScaled(value, law.start[i]!, given);
-    });
-    for (const j of drawn) {
-      const z = outside(native().normals({ seed, first: first + r, count: 1, d, draw: firstDraw + j }));
-      for (let i = j; i < size; i++) addScaled(p[i]!, factor[i * size + j]!, z);
-      await turn();
-    }
-    take(r, p);
-    await turn();
-  }
-}
-
-/** Lower L with L L^T = C for C >= 0; a value that follows from those before it, up to rounding, has a zero on its diagonal. */
-function semidefiniteFactor(covariance: Float64Array, size: number): Float64Array {
+/** Lower L [size, size] with L L^T = C for C >= 0; a value that follows from those before it, up to rounding, has a zero on its diagonal. */
+export function semidefiniteFactor(covariance: Float64Array, size: number): Float64Array {
   const L = new Float64Array(size * size);
   const row = (i: number): Float64Array => L.subarray(i * size, (i + 1) * size);
   for (let i = 0; i < size; i++) {
@@ -249,7 +193,7 @@ export function dot(u: Float64Array, v: Float64Array): number {
   return sum;
 }
 
-export function addScaled(sum: Float64Array, factor: number, x: Float64Array): void {
+function addScaled(sum: Float64Array, factor: number, x: Float64Array): void {
   for (let j = 0; j < sum.length; j++) sum[j]! += factor * x[j]!;
 }
 

@@ -100,18 +100,19 @@ bool few_weigh(const FewLevel& level, const double* distances, int64_t groups, d
   return finite;
 }
 
-// Coordinates j ... j + Count - 1 of one group. Spherical: the mean is alpha x + sum_k beta_k m_k.
-template <bool Wide, int Count>
+// Coordinates j ... j + Count - 1 of one group. Spherical: the mean is alpha x + sum_k beta_k m_k. N Gaussians, 0: any number.
+template <bool Wide, int N, int Count>
 inline void few_sum_tile(const FewLevel& level, const FewSum& sum, int64_t base, int64_t j, Lanes alpha, const double* beta) {
   Lanes total[Count];
-  const int64_t at = base + j * 8;
+  const int64_t at = base + j * 8, n = N > 0 ? N : level.n;
 #pragma GCC unroll 4
   for (int t = 0; t < Count; ++t) total[t] = broadcast(0);
   if (sum.x != nullptr) {
     Lanes gain[Count];
 #pragma GCC unroll 4
     for (int t = 0; t < Count; ++t) gain[t] = alpha;
-    for (int64_t k = 0; k < level.n; ++k) {
+#pragma GCC unroll 2
+    for (int64_t k = 0; k < n; ++k) {
       const Lanes weight = load(beta + k * 8);
       const double* shift = (Wide ? level.shift : level.means) + k * level.d + j;
 #pragma GCC unroll 4
@@ -134,7 +135,7 @@ inline void few_sum_tile(const FewLevel& level, const FewSum& sum, int64_t base,
   for (int t = 0; t < Count; ++t) store(sum.out + at + t * 8, total[t]);
 }
 
-template <bool Wide>
+template <bool Wide, int N>
 void few_sum_of(const FewLevel& level, const FewSum& sum, int64_t groups) {
   alignas(64) double beta[regimes::most_few * 8];
   const Lanes of_mean = broadcast(sum.of_mean);
@@ -147,14 +148,18 @@ void few_sum_of(const FewLevel& level, const FewSum& sum, int64_t groups) {
     }
     const int64_t base = g * level.d * 8;
     int64_t j = 0;
-    for (; j + 4 <= level.d; j += 4) few_sum_tile<Wide, 4>(level, sum, base, j, alpha, beta);
-    for (; j < level.d; ++j) few_sum_tile<Wide, 1>(level, sum, base, j, alpha, beta);
+    for (; j + 4 <= level.d; j += 4) few_sum_tile<Wide, N, 4>(level, sum, base, j, alpha, beta);
+    for (; j < level.d; ++j) few_sum_tile<Wide, N, 1>(level, sum, base, j, alpha, beta);
   }
 }
 
 void few_sum(const FewLevel& level, const FewSum& sum, int64_t groups) {
-  if (level.wide) return few_sum_of<true>(level, sum, groups);
-  few_sum_of<false>(level, sum, groups);
+  if (level.wide) return few_sum_of<true, 0>(level, sum, groups);
+  switch (level.n) {
+    case 1: return few_sum_of<false, 1>(level, sum, groups);
+    case 2: return few_sum_of<false, 2>(level, sum, groups);
+    default: return few_sum_of<false, 0>(level, sum, groups);
+  }
 }
 
 void few_score(const FewLevel& level, const double* x, const double* weights, double* out) {

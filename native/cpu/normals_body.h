@@ -27,20 +27,24 @@ void wide_normals(uint64_t seed, uint64_t trajectory, uint32_t step, int64_t d, 
   }
 }
 
-// One trajectory in each of 8 lanes, z [d][8].
+// One trajectory in each of 8 lanes, z [d][8]; in the same way.
 void wide_lane_normals(uint64_t seed, uint64_t trajectory, uint32_t step, int64_t d, double* z) {
-  constexpr int count = 8;
+  constexpr int count = 8, parts = count / width;
   const Wide::Bits second = Wide::bits(step);
   const uint32_t key0 = static_cast<uint32_t>(seed), key1 = static_cast<uint32_t>(seed >> 32);
-  for (int64_t at = 0; at < d; at += 2) {
-    const Wide::Bits first = Wide::bits(static_cast<uint64_t>(at / 2));
-    for (int lane = 0; lane < count; lane += width) {
-      const Wide::Bits number = wide_counter(trajectory + static_cast<uint64_t>(lane));
-      Wide::Real x, y;
-      regimes::normal_pair<Wide>(regimes::philox_rounds<Wide>({first, second, number, number >> 32}, key0, key1), x, y);
-      store_wide(z + at * count + lane, x);
-      if (at + 1 < d) store_wide(z + (at + 1) * count + lane, y);
-    }
+  const auto words_of = [&](int64_t item) {
+    const Wide::Bits number = wide_counter(trajectory + static_cast<uint64_t>(item % parts * width));
+    return regimes::philox_rounds<Wide>({Wide::bits(static_cast<uint64_t>(item / parts)), second, number, number >> 32}, key0, key1);
+  };
+  auto words = words_of(0);
+  for (int64_t item = 0; item < (d + 1) / 2 * parts; ++item) {
+    const auto next = words_of(item + 1);
+    Wide::Real x, y;
+    regimes::normal_pair<Wide>(words, x, y);
+    const int64_t at = item / parts * 2, lane = item % parts * width;
+    store_wide(z + at * count + lane, x);
+    if (at + 1 < d) store_wide(z + (at + 1) * count + lane, y);
+    words = next;
   }
 }
 
