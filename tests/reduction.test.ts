@@ -164,7 +164,7 @@ describe("the law of the complement", () => {
     const noise = trace.noise();
     const x = trace.keep(trace.start().plus(noise));
     const program = await trace.program(trace.keep(x.plus(noise)), () => null);
-    expect(() => complementLaw(program, 1, false)).toThrow(/E_INTERNAL/);
+    await expect(complementLaw(program, 1, false, () => null)).rejects.toThrow(/E_INTERNAL/);
   });
 });
 

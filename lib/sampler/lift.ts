@@ -1,5 +1,6 @@
 /** Readings in all d dimensions of a run that was made in the span of a reduction: x = U^T y + p, with p drawn from its exact law. */
 import { runJob, type NativeLiftResult, type NativeSimulateResult, type RunOptions } from "../native.js";
+import type { Pace } from "../native/pace.js";
 import type { Node } from "./grid.js";
 import { complementLaw, semidefiniteFactor, type ComplementStart, type Reduction } from "./reduction.js";
 import type { Program } from "./trace.js";
@@ -32,12 +33,13 @@ export function readingsToLift(observe: readonly string[]): string[] {
 }
 
 /** The end x [count, d], and those of the readings that were asked for, of a reduced run whose result has `readingsToLift`. */
-export async function lift(reduction: Reduction, result: NativeSimulateResult, request: LiftRequest): Promise<NativeLiftResult> {
+export async function lift(reduction: Reduction, result: NativeSimulateResult, request: LiftRequest, rest: Pace): Promise<NativeLiftResult> {
   const { program, recorded, observe, directions, directionCount, seed, first, count, signal, threads } = request;
-  const { basis, dimension, rest, variance } = reduction;
+  const { basis, dimension, variance } = reduction;
+  const d = reduction.rest.length;
   const { rows, mean, deviation } = request.start;
   const records = readingsToLift(observe).length > 0;
-  const law = complementLaw(program, variance, records);
+  const law = await complementLaw(program, variance, records, rest);
   const size = law.rest.length;
   // A drawn start is one more Gaussian, with a mean along q.
   const [middle, random] = rows === null ? [mean, deviation ** 2] : [0, 0];
@@ -46,10 +48,10 @@ export async function lift(reduction: Reduction, result: NativeSimulateResult, r
   return runJob({ signal, threads }, (addon, most, progress) =>
     addon.lift(
       {
-        d: rest.length,
+        d,
         dimension,
         basis,
-        rest,
+        rest: reduction.rest,
         variance,
         constant: law.rest.map((value, i) => value + law.start[i]! * middle),
         start: law.start,

@@ -11,7 +11,7 @@ import { RegimesError } from "../errors.js";
 import { diffuse, type Field } from "../field.js";
 import type { Marginal } from "../process.js";
 import { gaussianMixture, type Target } from "../target.js";
-import { pace } from "./pace.js";
+import { pace, type Pace } from "../native/pace.js";
 import { instruction, type Program } from "./trace.js";
 
 /** A target reduced to the span of its centred means. */
@@ -92,11 +92,13 @@ async function findReduction({ mixture, d }: Target): Promise<Reduction | null> 
 }
 
 /** Coordinates U x of rows x [count, d]: [count, r]. */
-export function reducedRows({ basis, dimension: r }: Reduction, x: Float64Array, d: number): Float64Array<ArrayBuffer> {
+export async function reducedRows({ basis, dimension: r }: Reduction, x: Float64Array, d: number, rest: Pace): Promise<Float64Array<ArrayBuffer>> {
   const y = new Float64Array((x.length / d) * r);
   for (let i = 0; i < y.length; i++) {
     const [k, row] = [i % r, Math.floor(i / r)];
     y[i] = dot(basis.subarray(k * d, (k + 1) * d), x.subarray(row * d, (row + 1) * d));
+    const wait = rest();
+    if (wait !== null) await wait;
   }
   return y;
 }
@@ -110,16 +112,16 @@ export interface ComplementLaw {
 }
 
 /** The law of p at the end of a program, and with `records` at its records after that. */
-export function complementLaw(program: Program, variance: number, records: boolean): ComplementLaw {
+export async function complementLaw(program: Program, variance: number, records: boolean, rest: Pace): Promise<ComplementLaw> {
   const { registers } = program;
   const size = registers + (records ? program.records : 0);
-  const rest = new Float64Array(size);
+  const constant = new Float64Array(size);
   const start = new Float64Array(size);
   const covariance = new Float64Array(size * size);
   const draws = new Set<number>();
   start[0] = 1;
-  /** value[out] = constant q + sum_k factors_k value[terms_k] + noise z. */
-  const assign = (out: number, constant: number, terms: ArrayLike<number>, factors: ArrayLike<number>, noise: number): void => {
+  /** value[out] = more q + sum_k factors_k value[terms_k] + noise z. */
+  const assign = (out: number, more: number, terms: ArrayLike<number>, factors: ArrayLike<number>, noise: number): void => {
     const sum = (of: (term: number) => number): number => {
       let total = 0;
       for (let k = 0; k < terms.length; k++) total += factors[k]! * of(terms[k]!);
@@ -127,7 +129,7 @@ export function complementLaw(program: Program, variance: number, records: boole
     };
     const row = Float64Array.from({ length: size }, (_, j) => sum((term) => covariance[term * size + j]!));
     const own = sum((term) => row[term]!) + noise * noise;
-    [rest[out], start[out]] = [constant + sum((term) => rest[term]!), sum((term) => start[term]!)];
+    [constant[out], start[out]] = [more + sum((term) => constant[term]!), sum((term) => start[term]!)];
     row[out] = own;
     for (let j = 0; j < size; j++) covariance[out * size + j] = covariance[j * size + out] = row[j]!;
   };
@@ -143,10 +145,12 @@ export function complementLaw(program: Program, variance: number, records: boole
       if (records && step.record >= 0) assign(registers + step.record, 0, [step.in], [1], 0);
       if (step.out >= 0) assign(step.out, 1 - g * step.at.a, [step.in], [g], 0);
     }
+    const wait = rest();
+    if (wait !== null) await wait;
   }
   const kept = [program.result, ...Array.from({ length: size - registers }, (_, i) => registers + i)];
   return {
-    rest: Float64Array.from(kept, (i) => rest[i]!),
+    rest: Float64Array.from(kept, (i) => constant[i]!),
     start: Float64Array.from(kept, (i) => start[i]!),
     covariance: Float64Array.from(kept.flatMap((i) => kept.map((j) => covariance[i * size + j]!))),
   };

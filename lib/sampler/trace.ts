@@ -6,7 +6,7 @@
  */
 import { RegimesError } from "../errors.js";
 import type { Marginal } from "../process.js";
-import type { Pace } from "./pace.js";
+import type { Pace } from "../native/pace.js";
 
 /** Where a state lives: its scales, and the time they belong to where that is known. */
 export interface Level extends Marginal {

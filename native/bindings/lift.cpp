@@ -9,7 +9,7 @@ namespace regimes::bindings {
 Napi::Value lift(const Napi::CallbackInfo& info) {
   const Napi::Object request = info[0].As<Napi::Object>();
   struct Inputs {
-    std::vector<double> basis, rest, constant, start, factor, rows, ends, states, denoised, log_density, a, b, directions;
+    std::vector<double> basis, rest, constant, start, factor, a, b, directions;
     LiftRequest request;
   };
   const auto inputs = std::make_shared<Inputs>();
@@ -24,8 +24,8 @@ Napi::Value lift(const Napi::CallbackInfo& info) {
   r.first_draw = static_cast<uint32_t>(whole(request, "firstDraw"));
   const int64_t values = 1 + r.seen.records, places = r.seen.records * r.count;
   const auto readings = names(request, "observe");
-  const auto take = [&](std::vector<double>& numbers, const char* name, int64_t count, bool optional = false) {
-    numbers = doubles(request.Get(name), name, count, optional);
+  const auto take = [&](std::vector<double>& numbers, const char* name, int64_t count) {
+    numbers = doubles(request.Get(name), name, count);
     return numbers.data();
   };
   r.basis = take(inputs->basis, "basis", r.dimension * r.d);
@@ -33,22 +33,22 @@ Napi::Value lift(const Napi::CallbackInfo& info) {
   r.constant = take(inputs->constant, "constant", values);
   r.start = take(inputs->start, "start", values);
   r.factor = take(inputs->factor, "factor", values * values);
-  take(inputs->rows, "rows", r.count * r.d, true);
-  if (!inputs->rows.empty()) r.rows = {inputs->rows.data(), r.count, r.d};
-  r.ends = take(inputs->ends, "ends", r.count * r.dimension);
-  r.states = take(inputs->states, "states", places * r.dimension);
   r.a = take(inputs->a, "a", r.seen.records);
   r.b = take(inputs->b, "b", r.seen.records);
 
   auto job = make_job(info, 1);
+  const auto hold = [&](const char* name, int64_t count) { return job->held_input(request.Get(name), name, count); };
+  if (request.Get("rows").IsTypedArray()) r.rows = {hold("rows", r.count * r.d), r.count, r.d};
+  r.ends = hold("ends", r.count * r.dimension);
+  r.states = hold("states", places * r.dimension);
   r.x = job->real_output("x", r.count * r.d);
   const auto want = [&](const char* name, int64_t width) { return contains(readings, name) ? job->real_output(name, places * width) : nullptr; };
   r.seen.states = want("states", r.d);
   r.seen.denoised = want("denoised", r.d);
-  if (r.seen.denoised) r.denoised = take(inputs->denoised, "denoised", places * r.dimension);
+  if (r.seen.denoised) r.denoised = hold("denoised", places * r.dimension);
   r.seen.norm = want("norm", 1);
   r.seen.log_density = want("logDensity", 1);
-  if (r.seen.log_density) r.log_density = take(inputs->log_density, "logDensity", places);
+  if (r.seen.log_density) r.log_density = hold("logDensity", places);
   if (contains(readings, "projections")) {
     r.seen.direction_count = whole(request, "directionCount");
     r.seen.directions = take(inputs->directions, "directions", r.seen.direction_count * r.d);

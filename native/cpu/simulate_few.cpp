@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "../core/observations.h"
 #include "../core/simulate.h"
 #include "few_gaussians.h"
 
