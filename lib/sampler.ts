@@ -18,7 +18,7 @@ import { gridNodes, nodeAt, type GridOptions, type Node } from "./sampler/grid.j
 import { interpret, noise, type ScoreModel } from "./sampler/interpret.js";
 import { lift, liftedReadings, readingsToLift } from "./sampler/lift.js";
 import { checkRecord, observations, ofState, wholeAtLeast, type CheckedRecord, type Observed, type RecordOptions } from "./sampler/record.js";
-import { dot, reducedRows, reductionOf, type ComplementStart, type Reduction } from "./sampler/reduction.js";
+import { complementLaw, dot, flowLaw, reducedRows, reductionOf, type ComplementStart, type Reduction } from "./sampler/reduction.js";
 import { startDraws, type Start, type StartDraws } from "./sampler/start.js";
 import { samplerNames, samplerStep, type SamplerName, type SamplerParameters } from "./sampler/steps.js";
 import { Trace, type Program } from "./sampler/trace.js";
@@ -196,7 +196,6 @@ const mostLiftedRecords = 64;
 /** The reduction that a run is made in, or null. */
 async function reductionFor(target: Target, options: SampleReverseOptions, record: CheckedRecord, records: number): Promise<Reduction | null> {
   if (checkChoice("reduce", options.reduce ?? "auto", ["auto", "none"]) === "none") return null;
-  if (options.sampler === "adaptive") return null;
   const { start } = options;
   const rotated = typeof start === "object" && "law" in start && (start.covariance ?? "full") !== "full";
   if (rotated || (records > mostLiftedRecords && readingsToLift(record.observe).length > 0)) return null;
@@ -217,7 +216,13 @@ async function reducedScore(field: Field, reduction: Reduction, run: Run, option
   const { result, outcome } = await simulated(reduction.target, inner, options);
   const standard = run.start.target === null;
   const start: ComplementStart = { rows, mean: standard ? 0 : a, deviation: standard ? run.start.b : Math.sqrt(a * a * reduction.variance + b * b) };
-  const { x, ...lifted } = await lift(reduction, result, { ...options, ...record, program, recorded, start, seed, first, count }, rest);
+  const { variance } = reduction;
+  const levels = readingsToLift(record.observe).length > 0 ? recorded : [];
+  const law =
+    options.sampler === "adaptive"
+      ? flowLaw(run.grid, levels, variance, options.end === "denoised")
+      : await complementLaw(program, variance, levels.length > 0, rest);
+  const { x, ...lifted } = await lift(reduction, result, { ...options, ...record, law, levels, start, seed, first, count });
   const widths = { d: field.d, classes: field.target.classes, directions: record.directionCount };
   const observed = observations({ ...result, ...lifted }, [program.records, count], widths);
   return { ...outcome, samples: { data: x, shape: [count, field.d] }, observed, reduction: { dimension: reduction.dimension } };

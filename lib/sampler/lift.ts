@@ -1,9 +1,7 @@
 /** Readings in all d dimensions of a run that was made in the span of a reduction: x = U^T y + p, with p drawn from its exact law. */
 import { runJob, type NativeLiftResult, type NativeSimulateResult, type RunOptions } from "../native.js";
-import type { Pace } from "../native/pace.js";
 import type { Node } from "./grid.js";
-import { complementLaw, semidefiniteFactor, type ComplementStart, type Reduction } from "./reduction.js";
-import type { Program } from "./trace.js";
+import { semidefiniteFactor, type ComplementLaw, type ComplementStart, type Reduction } from "./reduction.js";
 
 /** Readings that x itself is needed for, besides the posterior weights. */
 export const liftedReadings = ["states", "denoised", "norm", "projections", "logDensity"] as const;
@@ -14,8 +12,9 @@ export interface LiftRequest extends Pick<RunOptions, "signal" | "threads"> {
   readonly seed: bigint;
   readonly first: number;
   readonly count: number;
-  readonly program: Program;
-  readonly recorded: readonly Node[];
+  readonly law: ComplementLaw;
+  /** Levels of the records that `law` has beside the end. */
+  readonly levels: readonly Node[];
   readonly observe: readonly string[];
   /** [directionCount, d]. */
   readonly directions: Float64Array | null;
@@ -33,18 +32,15 @@ export function readingsToLift(observe: readonly string[]): string[] {
 }
 
 /** The end x [count, d], and those of the readings that were asked for, of a reduced run whose result has `readingsToLift`. */
-export async function lift(reduction: Reduction, result: NativeSimulateResult, request: LiftRequest, rest: Pace): Promise<NativeLiftResult> {
-  const { program, recorded, observe, directions, directionCount, seed, first, count, signal, threads } = request;
+export function lift(reduction: Reduction, result: NativeSimulateResult, request: LiftRequest): Promise<NativeLiftResult> {
+  const { law, levels, observe, directions, directionCount, seed, first, count, signal, threads } = request;
   const { basis, dimension, variance } = reduction;
   const d = reduction.rest.length;
   const { rows, mean, deviation } = request.start;
-  const records = readingsToLift(observe).length > 0;
-  const law = await complementLaw(program, variance, records, rest);
   const size = law.rest.length;
   // A drawn start is one more Gaussian, with a mean along q.
   const [middle, random] = rows === null ? [mean, deviation ** 2] : [0, 0];
   const covariance = law.covariance.map((value, i) => value + random * law.start[Math.floor(i / size)]! * law.start[i % size]!);
-  const levels = records ? recorded : [];
   return runJob({ signal, threads }, (addon, most, progress) =>
     addon.lift(
       {

@@ -12,6 +12,7 @@ import { diffuse, type Field } from "../field.js";
 import type { Marginal } from "../process.js";
 import { gaussianMixture, type Target } from "../target.js";
 import { pace, type Pace } from "../native/pace.js";
+import type { Node } from "./grid.js";
 import { instruction, type Program } from "./trace.js";
 
 /** A target reduced to the span of its centred means. */
@@ -154,6 +155,24 @@ export async function complementLaw(program: Program, variance: number, records:
     start: Float64Array.from(kept, (i) => start[i]!),
     covariance: Float64Array.from(kept.flatMap((i) => kept.map((j) => covariance[i * size + j]!))),
   };
+}
+
+/**
+ * The same of the probability-flow ODE followed without error, at its end and at `records`: it keeps (p - a q) / sqrt(a^2 v + b^2). With
+ * `denoised` the end is D_p there.
+ */
+export function flowLaw(grid: readonly Node[], records: readonly Node[], variance: number, denoised: boolean): ComplementLaw {
+  const width = ({ a, b }: Marginal): number => a * a * variance + b * b;
+  const [first, last] = [grid[0]!, grid[grid.length - 1]!];
+  const kept = [last, ...records];
+  const start = Float64Array.from(kept, (node) => Math.sqrt(width(node) / width(first)));
+  const rest = Float64Array.from(kept, (node, i) => node.a - start[i]! * first.a);
+  if (denoised) {
+    const g = gain(last, variance);
+    rest[0] = 1 + g * (rest[0]! - last.a);
+    start[0]! *= g;
+  }
+  return { rest, start, covariance: new Float64Array(kept.length ** 2) };
 }
 
 /** g = a v / (a^2 v + b^2). */
