@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "../core/dither.h"
 #include "dense_queries.h"
 
 namespace regimes {
@@ -84,7 +85,7 @@ void AlignedQueries::pack_words(int f, int64_t q, std::vector<double>& z, int32_
   const double room = (0x1p31 - 0x1p20) / std::max(rows_.feature[f].matrix->row_norm, 1.0);
   const double most = room - std::sqrt(static_cast<double>(rows_.column_chain));
   const double limit = longest > 0 ? std::min<double>(word_limit, std::floor(most * largest / std::sqrt(longest))) : word_limit;
-  double step = 0, sum = 0, rest_step = 0, rest_sum = 0;
+  double step = 0, sum = 0, rest_step = 0, rest_sum = 0, most_left = 0;
   kernels.round_to_digits(z.data(), d_, static_cast<int32_t>(limit), nullptr, whole, &step, &sum);
   auto* words = reinterpret_cast<int32_t*>(out.words.data()) + g * steps_ * digit_lanes;
   double size = 0, moved = 0;
@@ -96,16 +97,24 @@ void AlignedQueries::pack_words(int f, int64_t q, std::vector<double>& z, int32_
     size += z[j] * z[j];
     z[j] -= step * whole[j];
     moved += z[j] * z[j];
+    most_left = std::max(most_left, std::abs(z[j]));
   }
-  const double left = kernels.round_to_digits(z.data(), d_, set_.digits->limit_one, nullptr, rest, &rest_step, &rest_sum);
+  if (most_left > 1e-290) {
+    rest_step = most_left / (set_.digits->limit_one - 1);
+    for (int64_t j = 0; j < d_; ++j) {
+      rest[j] = static_cast<int32_t>(std::floor(z[j] / rest_step + static_cast<double>(dither_of(column_bits(j)))));
+      rest_sum += rest[j];
+    }
+  }
   out.step[q] = step * static_cast<double>(int64_t{1} << rows_.column_shift);
   out.rest_step[q] = 256 * rest_step;
   out.rest_offset[q] = 128 * rest_sum;
   AlignedForm& form = each[q].form[f];
-  // Rows are off by 1/2 at most, what the query's words leave meets rows that are off by 128, and sums of chains are rounded to 2^shift.
+  // Rows are off by less than 1, what the query's words leave meets bytes of rows that are off by 256, and sums of chains are rounded to
+  // 2^shift.
   const double chains_of = std::ceil(static_cast<double>(steps_) / static_cast<double>(rows_.column_chain)), rounded = out.step[q];
-  form.deviation = std::sqrt((size + 0x1p16 * moved + chains_of * rounded * rounded) / 12);
-  form.coherent = std::max(rest_step, std::sqrt(12 * left / static_cast<double>(d_))) / std::sqrt(12.0);
+  form.deviation = std::sqrt((size + 0x1p16 * moved + chains_of * rounded * rounded) / 4);
+  form.coherent = 0.5 * rest_step;
   form.certain = 0x1p-45 * std::sqrt(size);
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "../core/dither.h"
+
 namespace regimes {
 namespace {
 
@@ -123,6 +125,10 @@ Status AlignedRows::build(const Instructions& set, const Target& target, const G
     if (features == 1) own.square.assign(count, 0.0);
   }
   if (again) feature[0].matrix = previous->feature[0].matrix;
+  column_bits_.resize(static_cast<size_t>(d));
+  for (int64_t j = 0; j < d; ++j) column_bits_[j] = column_bits(j);
+  row_dither.resize(count);
+  for (int64_t k = 0; k < n; ++k) row_dither[k] = dither_of(row_bits(k));
   std::vector<Worker> workers(static_cast<size_t>(pool.size()));
   pool.run(blocks, [&](int64_t index, int worker) {
     if (!execution.cancelled()) build_block(set, target, at, index, again, matrices, workers[worker]);
@@ -213,8 +219,16 @@ void AlignedRows::put_row(const Kernels& kernels, const double* row, int64_t k, 
     return;
   }
   int32_t* digits = worker.digits.data();
-  double sum;
-  kernels.round_to_digits(row, d, word_limit, nullptr, digits, &out.unit[k], &sum);
+  double largest = 0;
+  for (int64_t j = 0; j < d; ++j) largest = std::max(largest, std::abs(row[j]));
+  const double inverse = largest > 1e-290 ? (word_limit - 1) / largest : 0;
+  out.unit[k] = largest > 1e-290 ? largest / (word_limit - 1) : 0;
+  const uint32_t own_bits = row_bits(k);
+  const uint32_t* bits = column_bits_.data();
+  // The offset makes the conversion round down.
+  for (int64_t j = 0; j < d; ++j) {
+    digits[j] = static_cast<int32_t>(row[j] * inverse + static_cast<double>(dither_of(bits[j] ^ own_bits)) + 0x1p16) - (1 << 16);
+  }
   int16_t* words = out.words.data() + k * stride;
   uint8_t* bytes = out.bytes.data() + k * byte_stride;
   float* column = worker.column_square.data() + f * d;
@@ -224,7 +238,7 @@ void AlignedRows::put_row(const Kernels& kernels, const double* row, int64_t k, 
     float part[8] = {};
     for (int64_t j = first; j < end; ++j) {
       words[j] = static_cast<int16_t>(digits[j]);
-      bytes[j] = static_cast<uint8_t>(((digits[j] + 128) >> 8) + 128);
+      bytes[j] = static_cast<uint8_t>(((digits[j] + static_cast<int32_t>((bits[j] ^ own_bits) & 255)) >> 8) + 128);
     }
     for (int64_t j = first; j < end; ++j) {
       const auto entry = static_cast<float>(digits[j]);

@@ -5,8 +5,8 @@
 //   spherical  F_1 = P_k a (m_k - c),               z_1 = x',            gain = -1/2 (P_k - P),             g = |x'|^2
 //   diagonal   F_1 as before, F_2 = P_k - P,        z_2 = x'^2 - g  with the factor -1/2,
 //              g = the mean of x'^2,                                      gain = -1/2 sum_j (P_kj - P_j)
-// and S_k^-1 (x - a m_k) = P x' + (P_k - P) x' - F_1k. Rows are kept as 16-bit integers F = unit_k (R + e), |e_j| <= 1/2, with their high
-// bytes apart, where such products are fast (words.h), in float32 elsewhere.
+// and S_k^-1 (x - a m_k) = P x' + (P_k - P) x' - F_1k. Rows are kept as 16-bit integers F = unit_k (R + e), rounded at random (dither.h),
+// with their high bytes apart, where such products are fast (words.h), in float32 elsewhere.
 #pragma once
 
 #include <memory>
@@ -20,7 +20,7 @@ namespace regimes {
 // Rows F_k = unit_k (R_k + e_k).
 struct AlignedMatrix {
   std::vector<int16_t> words;   // [n][stride] R
-  std::vector<uint8_t> bytes;   // [n][byte_stride] round(R / 256) + 128
+  std::vector<uint8_t> bytes;   // [n][byte_stride] R / 256, rounded at random, + 128
   std::vector<float> values;    // [n][d] without words
   std::vector<double> unit;     // [n]
   std::vector<double> norm;     // [n] |R|
@@ -68,9 +68,11 @@ struct AlignedRows {
   std::vector<double> origin, ground;           // [d] c, P
   std::vector<double> bias, gain;               // [n]
   std::vector<float> excess;                    // [n] spherical: P_k - P; diagonal: 0
+  std::vector<float> row_dither;                // [n] for roundings of weights
   std::vector<AlignedBlock> largest;            // [blocks]; fourth: (sum_j (P_kj - P_j)^4)^(1/4) of diagonal components
 
  private:
+  std::vector<uint32_t> column_bits_;           // [d]
   struct Worker;
   void find_centres(const Target& target, ThreadPool& pool, const Execution& execution);
   void put_row(const Kernels& kernels, const double* row, int64_t k, int f, AlignedMatrix& out, Worker& worker) const;

@@ -9,7 +9,7 @@ namespace regimes {
 namespace {
 
 constexpr int groups_at_once = 4;                        // through one product
-constexpr double heaviest_share = 1.0 / 256, lightest_share = 1.0 / 4096;
+constexpr double heaviest_share = 1.0 / 512, lightest_share = 1.0 / 4096;
 constexpr double logit_budget = 2e-6;                    // of the score's contract
 constexpr int64_t most_heavy = 128;                      // so few that count are all formed in float64
 constexpr double margin = 0.05;                          // more than a logit of the products is off by

@@ -90,8 +90,8 @@ class AlignedPass {
       const float *weight = weights_.weights(group, first), *factor = own.in_score.data() + first;
       if (rows_.in_words) {
         const double limit = (0x1p31 - 0x1p20) / std::max(own.matrix->column_norm, 1.0);
-        set_.words->pack_scaled(weight, rows, factor, static_cast<int>(2 * rows_.row_chain), static_cast<float>(limit),
-                                 reinterpret_cast<int32_t*>(to), step);
+        set_.words->pack_scaled(weight, rows, factor, rows_.row_dither.data() + first, static_cast<int>(2 * rows_.row_chain),
+                                static_cast<float>(limit), reinterpret_cast<int32_t*>(to), step);
         continue;
       }
       auto* singles = reinterpret_cast<float*>(to);
@@ -201,8 +201,8 @@ class AlignedPass {
           const double rounded = size_of.in_score[f] * length, rows = static_cast<double>(std::min(rows_.block, n_ - b * rows_.block));
           const double step = weight_factor(f, b, q) / (whole * static_cast<double>(int64_t{1} << rows_.row_shift));
           const double stepped = step * (f == 0 ? size_of.norm[f] : word_limit * query.norm);
-          of_rows += squares * rounded * rounded / 12;
-          of_weights += 1.01 * rows * stepped * stepped / 12;
+          of_rows += squares * rounded * rounded / 4;
+          of_weights += 1.01 * rows * stepped * stepped / 4;
         } else {
           constexpr double within = second_chain * second_chain + (chains - 1) * second_chain * chains + 8;
           const double rounded = unit * size_of.in_score_loaded[f] * (f == 0 ? 1 : query.largest);
@@ -216,7 +216,7 @@ class AlignedPass {
     const double gap = own.sums.gap / (1 + own.sums.rest), light = own.light / whole;
     // What moves every light weight: second order, the query's own rounding, exponentials and sums in float32.
     const double shared = deviations * deviations * largest_variance + deviations * coherent + 2 * certain + (100 + gap) * unit;
-    const double moved = light > 0 ? light * shared + 2 * aligned_left_out : 0;
+    const double moved = own.survivors > 0 ? 0 : light * shared + 2 * aligned_left_out;
     LaneAccumulators totals(class_count_);
     totals.sums[0] = own.sums;
     for (int32_t c = 0; c < class_count_; ++c) totals.classes[c * lanes] = std::max(weights_.class_mass(q, c), 0.0);

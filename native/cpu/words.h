@@ -20,9 +20,11 @@ struct WordKernels {
   // after the last column.
   void (*interleave)(const int16_t* rows, int64_t stride, int count, int64_t columns, int32_t* out, int64_t out_stride);
 
-  // Weights [rows][16] >= 0 times factor[rows] in steps: words[r / 2][16] of W_r = round(weight_r factor_r / step), with the least steps
-  // for which W <= 32512 and the norm of every `chain` rows of W, an even number, is at most norm_limit; step 0 where all are zero.
-  void (*pack_scaled)(const float* weights, int rows, const float* factor, int chain, float norm_limit, int32_t* words, double* step);
+  // Weights [rows][16] >= 0 times factor[rows] in steps: words[r / 2][16] of W_r = floor(weight_r factor_r / step + dither[r]), dither in
+  // [0, 1), with the least steps for which W <= 32512 and the norm of every `chain` rows of W, an even number, is at most norm_limit;
+  // step 0 where all are zero.
+  void (*pack_scaled)(const float* weights, int rows, const float* factor, const float* dither, int chain, float norm_limit, int32_t* words,
+                      double* step);
 };
 
 inline constexpr int32_t word_limit = 32512;  // 127 * 256: a word rounded to its high byte stays within a signed byte

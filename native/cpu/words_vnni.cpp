@@ -129,7 +129,8 @@ void interleave(const int16_t* rows, int64_t stride, int count, int64_t columns,
   }
 }
 
-void pack_scaled(const float* weights, int rows, const float* factor, int chain, float norm_limit, int32_t* words, double* step) {
+void pack_scaled(const float* weights, int rows, const float* factor, const float* dither, int chain, float norm_limit, int32_t* words,
+                 double* step) {
   __m512 largest = _mm512_setzero_ps(), longest = _mm512_setzero_ps();
   for (int first = 0; first < rows; first += chain) {
     const int end = rows - first < chain ? rows : first + chain;
@@ -141,8 +142,8 @@ void pack_scaled(const float* weights, int rows, const float* factor, int chain,
     }
     longest = _mm512_max_ps(longest, square);
   }
-  // A rounding adds at most 1/2 to an entry, sqrt(chain) / 2 to a norm; the last factor covers the float32 roundings here.
-  const float slack = 0.5f * static_cast<float>(chain);  // >= sqrt(chain) / 2 for chains of one row and more
+  // A rounding adds at most 1 to an entry, sqrt(chain) to a norm; the last factor covers the float32 roundings here.
+  const float slack = static_cast<float>(chain);  // >= sqrt(chain)
   const __m512 by_norm = _mm512_div_ps(_mm512_sqrt_ps(longest), _mm512_set1_ps(norm_limit - slack));
   const __m512 by_size = _mm512_div_ps(largest, _mm512_set1_ps(static_cast<float>(regimes::word_limit - 1)));
   const __m512 unit = _mm512_mul_ps(_mm512_max_ps(by_norm, by_size), _mm512_set1_ps(1.0001f));
@@ -153,7 +154,8 @@ void pack_scaled(const float* weights, int rows, const float* factor, int chain,
   for (int r = 0; r < rows; r += 2) {
     const auto word_of = [&](int row) {
       const __m512 scale = _mm512_mul_ps(inverse, _mm512_set1_ps(factor[row]));
-      return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(weights + row * digit_lanes), scale));
+      const __m512 raised = _mm512_fmadd_ps(_mm512_loadu_ps(weights + row * digit_lanes), scale, _mm512_set1_ps(dither[row]));
+      return _mm512_cvttps_epi32(raised);
     };
     Sums word = word_of(r);
     if (r + 1 < rows) word = _mm512_or_si512(word, _mm512_slli_epi32(word_of(r + 1), 16));
