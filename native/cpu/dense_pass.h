@@ -119,12 +119,12 @@ class DensePass {
   // What one worker needs for a block of rows.
   struct Work {
     std::vector<double> logits, products, half_square, bias;  // of the rows: 1/2 |y'|^2, and what logits have from the row alone
-    std::vector<float> values, weights, half_square_single;
+    std::vector<float> values, weights, half_square_single, half_square_strip;
     std::vector<int32_t> integers;
     std::vector<uint8_t> transposed;
     bool is_transposed = false;     // `transposed` holds the block at hand
     LineBytes packed, packed_list;
-    std::vector<double> masses, single;
+    std::vector<double> masses, single, single_logits;
     std::vector<int32_t> listed;    // [lanes][rows of a block]
     std::vector<float> listed_weights;
     std::vector<int32_t> listed_integers;
@@ -305,8 +305,8 @@ class DensePass {
 
     // The kernels of float32 sum over `count` steps per group, so that groups lie `count` apart.
     float* weights = work.weights.data() + (integer_ ? 0 : place * count * group_lanes);
-    dense_.weights(logits, count, max, least, work.half_square_single.data(), static_cast<float>(integer_ ? digits_.limit_full : 0), weights,
-                   integer_ ? work.integers.data() : nullptr, used_halves, &block);
+    dense_.weights(logits, count, max, least, work.half_square_single.data(), static_cast<float>(integer_ ? digits_.limit_full : 0),
+                   integer_ && class_count_ == 0 ? nullptr : weights, integer_ ? work.integers.data() : nullptr, used, &block);
     int64_t kept = 0;
     for (int lane = 0; lane < group_lanes; ++lane) {
       if (lane >= used) {
