@@ -55,7 +55,7 @@ struct DenseKernels {
                    int64_t chain, int64_t chains, double* out, int64_t out_rows);
 
   // P[g][j][16] = sum_r values[r][j] lanes[g][r][16] in float32, the chains of `products` added in one sum, enter the sums of group g:
-  // sums[j][16] = sums[j] keep[16] + P[g][j] factor[16]. `scratch`, (columns + 6) * rows values, is kept while `values` stay the same:
+  // sums[j][16] = sums[j] keep[16] + P[g][j] factor[16]. `scratch`, (columns + 6) * (rows + 3) values, is kept while `values` stay the same:
   // `fresh` at their first call. Readable: 8 values after the last.
   void (*fold_columns)(const float* values, float* scratch, bool fresh, int64_t columns, int rows, const float* lanes, int groups,
                        int64_t chain, const DenseFold* folds);

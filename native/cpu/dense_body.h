@@ -350,22 +350,14 @@ void products(const float* values, int64_t row_stride, int64_t step_stride, int 
   tiled_products(values, tile_rows * row_stride, row_stride, step_stride, count, steps, lanes, groups, chain, chain * chains, add);
 }
 
-// values [rows][columns] in tiles of columns, [tile][rows][tile_rows]. Eight values are copied where six belong: the next row overwrites
-// the others.
+// values [rows][columns] in tiles of columns, [tile][rows][tile_rows], a line apart so that they do not meet in the same cache lines.
+constexpr int64_t packed_tile(int64_t rows) { return rows * tile_rows + 16; }
+
+// Eight values are copied where six belong: the next row overwrites the others.
 [[maybe_unused]] void pack_columns(const float* values, int rows, int64_t columns, float* packed) {
-  constexpr int64_t together = 8;  // tiles whose columns share the lines of a row
-  const int64_t tiles = (columns + tile_rows - 1) / tile_rows;
-  for (int64_t first = 0; first < tiles; first += together) {
-    const int64_t end = tiles - first < together ? tiles : first + together;
-    for (int r = 0; r < rows - 1; ++r) {
-      for (int64_t tile = first; tile < end; ++tile) {
-        store_vector(packed + (tile * rows + r) * tile_rows, load_vector<Singles>(values + r * columns + tile * tile_rows));
-      }
-    }
-    for (int64_t tile = first; tile < end; ++tile) {
-      const float* last = values + (rows - 1) * columns + tile * tile_rows;
-      for (int j = 0; j < tile_rows; ++j) packed[(tile * rows + rows - 1) * tile_rows + j] = last[j];
-    }
+  for (int r = 0; r < rows; ++r) {
+    float* to = packed + r * tile_rows;
+    for (int64_t j = 0; j < columns; j += tile_rows, to += packed_tile(rows)) store_vector(to, load_vector<Singles>(values + r * columns + j));
   }
 }
 
@@ -386,7 +378,7 @@ void fold_columns(const float* values, float* packed, bool fresh, int64_t column
   };
   if constexpr (packs_columns) {
     if (fresh) pack_columns(values, rows, columns, packed);
-    tiled_products(packed, int64_t{tile_rows} * rows, 1, tile_rows, static_cast<int>(columns), rows, lanes, groups, chain, rows, fold);
+    tiled_products(packed, packed_tile(rows), 1, tile_rows, static_cast<int>(columns), rows, lanes, groups, chain, rows, fold);
   } else {
     tiled_products(values, tile_rows, 1, columns, static_cast<int>(columns), rows, lanes, groups, chain, rows, fold);
   }

@@ -173,7 +173,7 @@ class DensePass {
       if (denoise_) work.transposed.resize(static_cast<size_t>(d_ * block_ + digit_padding));
     } else if (denoise_ || !fixed_) {
       work.values.resize(static_cast<size_t>(block_ * d_ + group_lanes));
-      if (denoise_) work.columns.resize(static_cast<size_t>((d_ + 6) * block_));
+      if (denoise_) work.columns.resize(static_cast<size_t>((d_ + 6) * (block_ + 3)));
     }
     const int64_t end = std::min((run + 1) * run_rows_, n_);
     for (int64_t row = run * run_rows_; row < end; row += block_) {
