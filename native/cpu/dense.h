@@ -10,6 +10,7 @@
 namespace regimes {
 
 inline constexpr int strip_rows = 32;
+inline constexpr int64_t single_chain = 32;
 
 // What a block of rows gives for 16 queries.
 struct DenseSums {
@@ -53,6 +54,11 @@ struct DenseKernels {
   // chains of `chain` products; `chains` of them are added in float32, and these sums in float64. out has out_rows rows per group.
   void (*products)(const float* values, int64_t row_stride, int64_t step_stride, int count, int64_t steps, const float* lanes, int groups,
                    int64_t chain, int64_t chains, double* out, int64_t out_rows);
+
+  // out[r] = sum_k (rows[r * stride + k] - centre[k]) x[k] for `count` rows: the bits of a lane of `products` with chains of
+  // single_chain and step_stride 1 over centre_bytes. Readable: 31 bytes after the last.
+  void (*single_products)(const uint8_t* rows, int64_t stride, int count, int64_t d, const float* centre, const float* x, int64_t chains,
+                          double* out);
 
   // P[g][j][16] = sum_r values[r][j] lanes[g][r][16] in float32, the chains of `products` added in one sum, enter the sums of group g:
   // sums[j][16] = sums[j] keep[16] + P[g][j] factor[16]. `scratch`, (columns + 6) * (rows + 3) values, is kept while `values` stay the same:

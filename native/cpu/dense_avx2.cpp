@@ -21,6 +21,12 @@ inline Register larger(Register x, Register y) { return _mm256_max_ps(x, y); }
 inline Register where_at_least(Register x, Register least, Register value) {
   return _mm256_and_ps(_mm256_cmp_ps(x, least, _CMP_GE_OQ), value);
 }
+using Eight = __m256;
+inline Eight spread_eight(float x) { return _mm256_set1_ps(x); }
+inline void fuse_eight(Eight& sum, Eight x, Eight y) { sum = _mm256_fmadd_ps(x, y, sum); }
+inline Eight widened_bytes(const void* p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
+}
 struct Doubled {
   __m256d low, high;
 };

@@ -4,6 +4,7 @@
 //   packs_columns              whether columns of rows are copied side by side before they meet several registers of weights
 //   zero_register(), load_register(p), store_register(p, x), spread_register(x), fuse(sum, x, y)
 //   larger(x, y), where_at_least(x, least, value): value where x >= least, else 0
+//   Eight, spread_eight(x), fuse_eight(sum, x, y), widened_bytes(p)   eight float32 lanes; the same of eight bytes
 //   load_doubled(p), narrowed_difference(x, y)   as many float64 lanes; float32(x - y)
 // Element by element, GCC's and Clang's vector types serve every set. No inline function of the standard library here, for the reason
 // given in kernels_body.h.
@@ -384,6 +385,65 @@ void fold_columns(const float* values, float* packed, bool fresh, int64_t column
   }
 }
 
+typedef uint64_t Words __attribute__((vector_size(32), aligned(8)));
+
+// columns[c][block] = byte 8 block + c of eight rows, which `row` points at: 32 columns. 8 x 8 at a time (Warren, Hacker's Delight, 7-3).
+[[gnu::noinline]] void transpose_rows(const uint8_t* const* row, int64_t column, uint64_t (*columns)[4]) {
+  Words x[8];
+#pragma GCC unroll 8
+  for (int r = 0; r < 8; ++r) x[r] = load_vector<Words>(row[r] + column);
+  const auto swap = [](Words& low, Words& high, int shift, uint64_t mask) {
+    const Words differing = ((low >> shift) ^ high) & mask;
+    high ^= differing;
+    low ^= differing << shift;
+  };
+#pragma GCC unroll 4
+  for (int k = 0; k < 4; ++k) swap(x[k], x[k + 4], 32, 0x00000000ffffffff);
+#pragma GCC unroll 4
+  for (int k = 0; k < 4; ++k) swap(x[k + k / 2 * 2], x[k + k / 2 * 2 + 2], 16, 0x0000ffff0000ffff);
+#pragma GCC unroll 4
+  for (int k = 0; k < 4; ++k) swap(x[2 * k], x[2 * k + 1], 8, 0x00ff00ff00ff00ff);
+#pragma GCC unroll 8
+  for (int c = 0; c < 8; ++c) store_vector(columns[c], x[c]);
+}
+
+constexpr int single_blocks = 4;  // of eight rows
+
+// Eight rows to a register: what a lane of `products` does, for 32 rows at once.
+void single_products(const uint8_t* rows, int64_t stride, int count, int64_t d, const float* centre, const float* x, int64_t chains,
+                     double* out) {
+  constexpr int64_t chain = regimes::single_chain;
+  alignas(64) uint64_t columns[single_blocks][8][4];
+  for (int first = 0; first < count; first += 8 * single_blocks) {
+    const uint8_t* row[single_blocks][8];
+    for (int r = 0; r < 8 * single_blocks; ++r) row[r / 8][r % 8] = rows + (first + r < count ? first + r : count - 1) * stride;
+    alignas(64) double totals[8 * single_blocks];
+    alignas(64) float parts[8 * single_blocks];
+    const uint8_t* next = row[0][0] + 8 * single_blocks * stride;  // the rows after these, fetched line by line
+    for (int64_t start = 0, link = 0; start < d; start += chain, ++link) {
+      for (int64_t line = 0; line < 8 * single_blocks * chain; line += 64) __builtin_prefetch(next + start * 8 * single_blocks + line, 0, 2);
+#pragma GCC unroll 4
+      for (int b = 0; b < single_blocks; ++b) transpose_rows(row[b], start, columns[b]);
+      Eight sum[single_blocks];
+#pragma GCC unroll 4
+      for (int b = 0; b < single_blocks; ++b) sum[b] = Eight{};
+      const int64_t length = d - start < chain ? d - start : chain;
+      for (int64_t j = 0; j < length; ++j) {
+        const Eight middle = spread_eight(centre[start + j]), factor = spread_eight(x[start + j]);
+#pragma GCC unroll 4
+        for (int b = 0; b < single_blocks; ++b) fuse_eight(sum[b], widened_bytes(&columns[b][j % 8][j / 8]) - middle, factor);
+      }
+#pragma GCC unroll 4
+      for (int b = 0; b < single_blocks; ++b) {
+        store_vector(parts + 8 * b, link % chains == 0 ? sum[b] : sum[b] + load_vector<Eight>(parts + 8 * b));
+      }
+      if (link % chains + 1 < chains && start + chain < d) continue;
+      for (int r = 0; r < 8 * single_blocks; ++r) totals[r] = (link < chains ? 0 : totals[r]) + static_cast<double>(parts[r]);
+    }
+    for (int r = 0; r < 8 * single_blocks && first + r < count; ++r) out[first + r] = totals[r];
+  }
+}
+
 constexpr int listed_registers = 4 * tile_registers;
 
 // Count registers of columns of a list, in the chains of `float_tile`: rows that are not listed would add zeros.
@@ -488,6 +548,6 @@ void centre_bytes(const uint8_t* bytes, int64_t stride, int rows, int64_t column
   }
 }
 
-constexpr regimes::DenseKernels dense_table{logits, weights, strip_weights, products, fold_columns, listed_products, accumulate, centre_rows, centre_bytes};
+constexpr regimes::DenseKernels dense_table{logits, weights, strip_weights, products, single_products, fold_columns, listed_products, accumulate, centre_rows, centre_bytes};
 
 }  // namespace

@@ -71,7 +71,8 @@ class DensePass {
         execution_(execution), pool_(execution.threads), n_(target.n), d_(target.d),
         bytes_(rows_.lossless), integer_(bytes_ && digits_.faster_than_floats),
         fixed_(integer_ || (bytes_ && products == DenseProducts::exact)),
-        denoise_(wants_denoised(request)),
+        form_(fixed_ ? DenseQueries::Form::fixed : DenseQueries::Form::single),
+        centre_(rows_.centre.begin(), rows_.centre.end()), denoise_(wants_denoised(request)),
         class_count_(request.class_weights ? target.class_count : 0), kappa_(request.a / (request.b * request.b)),
         uniform_(target.uniform()),
         reach_(canonical_reach(target.n)), block_(rows_of_block(target.d)) {
@@ -94,8 +95,7 @@ class DensePass {
 
  protected:
   void prepare(int64_t count) {
-    const auto form = fixed_ ? DenseQueries::Form::fixed : DenseQueries::Form::single;
-    queries_.prepare(set_, rows_, request_.x, first_, count, request_.a, kappa_, form, bytes_, pool_);
+    queries_.prepare(set_, rows_, request_.x, first_, count, request_.a, kappa_, form_, bytes_, pool_);
     drop_.resize(static_cast<size_t>(count));
     for (int64_t q = 0; q < count; ++q) drop_[q] = dense_drop(with_, queries_.each[q].norm);
   }
@@ -123,9 +123,10 @@ class DensePass {
     // Groups of an item share the work on the rows; how they are dealt out changes no bit.
     const int64_t parts = std::clamp<int64_t>((2 * pool_.size() + runs_ - 1) / runs_, 1, (groups + groups_at_once - 1) / groups_at_once);
     const int64_t share = (groups + parts - 1) / parts;
-    pool_.run(runs_ * parts, [&](int64_t item, int) {
+    work_.resize(static_cast<size_t>(pool_.size()));
+    pool_.run(runs_ * parts, [&](int64_t item, int worker) {
       const int64_t first = item % parts * share;
-      if (first < groups) sum_run(item / parts, first, std::min(first + share, groups));
+      if (first < groups) sum_run(item / parts, first, std::min(first + share, groups), work_[worker]);
     });
     if (execution_.cancelled()) return;
     pool_.run(groups, [&](int64_t g, int) {
@@ -148,8 +149,7 @@ class DensePass {
     std::vector<int32_t> listed_integers;
   };
 
-  void sum_run(int64_t run, int64_t first_group, int64_t end_group) {
-    Work work;
+  void sum_run(int64_t run, int64_t first_group, int64_t end_group, Work& work) {
     work.logits.resize(static_cast<size_t>(groups_at_once * block_ * group_lanes));
     work.weights.resize(work.logits.size());
     work.half_square.resize(static_cast<size_t>(block_));
@@ -182,7 +182,7 @@ class DensePass {
       if (bytes_) {
         std::copy_n(rows_.half_square.data() + row, count, work.half_square.data());
         const uint8_t* bytes = rows_.rows + row * rows_.stride;
-        if (!work.values.empty()) dense_.centre_bytes(bytes, rows_.stride, count, d_, rows_.centre.data(), work.values.data());
+        if (!work.values.empty() && whole_groups() > 0) dense_.centre_bytes(bytes, rows_.stride, count, d_, rows_.centre.data(), work.values.data());
       } else {
         dense_.centre_rows(target_.points, row, count, rows_.origin.data(), work.values.data(), work.half_square.data());
       }
@@ -418,6 +418,8 @@ class DensePass {
   const bool bytes_;    // rows are read as bytes
   const bool integer_;  // weights are integers too
   const bool fixed_;    // queries are in fixed point
+  const DenseQueries::Form form_;
+  const std::vector<float> centre_;  // levels of the centre
   const bool denoise_;
   const int32_t class_count_;
   const double kappa_, uniform_, reach_;
@@ -428,6 +430,7 @@ class DensePass {
   // The block of queries at hand.
   int64_t first_ = 0;
   DenseQueries queries_;
+  std::vector<Work> work_;        // of each thread, kept from run to run
   std::vector<double> drop_;      // [count] share of the weights that the second product may leave out
   std::vector<GroupSums> sums_;   // [runs][groups], merged into the first run
   std::vector<double> denoised_;  // [runs] of group_sums and single_sums, likewise

@@ -17,6 +17,15 @@ inline Register spread_register(float x) { return Register{x, x, x, x}; }
 inline void fuse(Register& sum, Register x, Register y) { sum = sum + x * y; }
 inline Register larger(Register x, Register y) { return x > y ? x : y; }
 inline Register where_at_least(Register x, Register least, Register value) { return x >= least ? value : Register{}; }
+typedef float Eight __attribute__((vector_size(32), aligned(4)));
+inline Eight spread_eight(float x) { return Eight{} + x; }
+inline void fuse_eight(Eight& sum, Eight x, Eight y) { sum = sum + x * y; }
+inline Eight widened_bytes(const void* p) {
+  const uint8_t* bytes = static_cast<const uint8_t*>(p);
+  Eight x;
+  for (int i = 0; i < 8; ++i) x[i] = static_cast<float>(bytes[i]);
+  return x;
+}
 typedef double Doubled __attribute__((vector_size(32), aligned(8)));
 inline Doubled load_doubled(const double* p) {
   Doubled x;

@@ -8,6 +8,8 @@
 namespace regimes {
 namespace {
 
+static_assert(first_chain == single_chain);
+
 // Where row r of a block stands in a strip.
 inline int strip_place(int r) { return r % strip_rows * group_lanes + r / strip_rows; }
 
@@ -20,8 +22,13 @@ inline void DensePass::sum_singles(int64_t run, int64_t row, int count, Work& wo
   for (int lane = 0; lane < queries_.single_count; ++lane) {
     if (execution_.cancelled()) return;
     const int64_t q = whole_groups() * group_lanes + lane;
-    digits_.single_products(rows_.rows + row * rows_.stride, rows_.stride, nullptr, count, d_,
-                            queries_.singles.data() + lane * digits_.single_bytes(d_, planes()), planes(), work.single.data());
+    const uint8_t* bytes = rows_.rows + row * rows_.stride;
+    const char* x = queries_.singles.data() + lane * queries_.bytes_of_single(digits_, d_, form_);
+    if (fixed_) {
+      digits_.single_products(bytes, rows_.stride, nullptr, count, d_, x, planes(), work.single.data());
+    } else {
+      dense_.single_products(bytes, rows_.stride, count, d_, centre_.data(), reinterpret_cast<const float*>(x), chains, work.single.data());
+    }
     double max = -1.7e308;
     for (int r = 0; r < count; ++r) {
       const double logit = work.single[r] * queries_.slope[q] + work.bias[r];
@@ -77,6 +84,11 @@ inline void DensePass::add_single(int64_t run, int64_t row, int count, int lane,
     digits_.listed_sums(rows_.rows + row * rows_.stride, rows_.stride, work.listed.data(), listed, d_, work.packed_list.data(), products, 1);
     for (int64_t j = 0; j < d_; ++j) sums[j] = sums[j] * keep + (products[j] - total * static_cast<double>(rows_.centre[j])) * factor;
     return;
+  }
+  // Rows that no group reads are floats only where they are listed.
+  for (int i = 0; whole_groups() == 0 && i < listed; ++i) {
+    const int64_t r = work.listed[i];
+    dense_.centre_bytes(rows_.rows + (row + r) * rows_.stride, rows_.stride, 1, d_, rows_.centre.data(), work.values.data() + r * d_);
   }
   dense_.listed_products(work.values.data(), d_, d_, {work.listed.data(), work.listed_weights.data(), listed}, count, second_chain, chains,
                          products);
