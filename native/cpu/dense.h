@@ -45,8 +45,8 @@ struct DenseKernels {
   void (*weights)(const double* logits, int rows, const double* max, const float* least, const float* half_square, float limit,
                   float* weights, int32_t* integers, int lanes_used, DenseSums* sums);
 
-  // The same for one query over strip_rows * 16 rows: row c * strip_rows + i stands at [i][c] of every array. Lane `to` of the sums receives
-  // what `weights` gives a lane over the rows in their order, bits included; rows with a logit of -infinity count as absent.
+  // The same for one query over strip_rows * 16 rows: row c * strip_rows + i stands at [i][c] of every array. Lane `to` of the sums
+  // receives what `weights` gives a lane over the rows in their order, bits included; rows with a logit of -infinity count as absent.
   void (*strip_weights)(const double* logits, double max, float least, const float* half_square, float limit, float* weights,
                         int32_t* integers, int to, DenseSums* sums);
 
@@ -61,8 +61,8 @@ struct DenseKernels {
                           double* out);
 
   // P[g][j][16] = sum_r values[r][j] lanes[g][r][16] in float32, the chains of `products` added in one sum, enter the sums of group g:
-  // sums[j][16] = sums[j] keep[16] + P[g][j] factor[16]. `scratch`, (columns + 6) * (rows + 3) values, is kept while `values` stay the same:
-  // `fresh` at their first call. Readable: 8 values after the last.
+  // sums[j][16] = sums[j] keep[16] + P[g][j] factor[16]. `scratch`, (columns + 6) * (rows + 3) values, is kept while `values` stay the
+  // same: `fresh` at their first call. Readable: 8 values after the last.
   void (*fold_columns)(const float* values, float* scratch, bool fresh, int64_t columns, int rows, const float* lanes, int groups,
                        int64_t chain, const DenseFold* folds);
 

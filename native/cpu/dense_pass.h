@@ -1,5 +1,6 @@
 // The pass of the dense path over all rows (posterior_dense.h): for a block of queries, the sums over each of at most 16 runs of chunks,
 // merged in the order of chunks.h. Included by posterior_dense.cpp alone, which reads the answers off the sums.
+// Over 400 lines because all forms of the two products share the blocks, the weights between them and the sums.
 #pragma once
 
 #include <algorithm>
@@ -182,7 +183,9 @@ class DensePass {
       if (bytes_) {
         std::copy_n(rows_.half_square.data() + row, count, work.half_square.data());
         const uint8_t* bytes = rows_.rows + row * rows_.stride;
-        if (!work.values.empty() && whole_groups() > 0) dense_.centre_bytes(bytes, rows_.stride, count, d_, rows_.centre.data(), work.values.data());
+        if (!work.values.empty() && whole_groups() > 0) {
+          dense_.centre_bytes(bytes, rows_.stride, count, d_, rows_.centre.data(), work.values.data());
+        }
       } else {
         dense_.centre_rows(target_.points, row, count, rows_.origin.data(), work.values.data(), work.half_square.data());
       }
@@ -303,7 +306,8 @@ class DensePass {
   }
 
   void add_products(int64_t run, const Fold& fold, const double* products) {
-    dense_.accumulate(group_sums(run, fold.group), products, d_, fold.keep, fold.factor, fold.total, integer_ ? rows_.centre.data() : nullptr);
+    dense_.accumulate(group_sums(run, fold.group), products, d_, fold.keep, fold.factor, fold.total,
+                      integer_ ? rows_.centre.data() : nullptr);
   }
 
   // Products -> logits, weights and sums of one group over a block; the weights become group `place` of the second product. Returns how

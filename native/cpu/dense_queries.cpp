@@ -98,7 +98,8 @@ void DenseQueries::prepare(const Instructions& set, const DigitRows& rows, const
       each[q].norm = std::sqrt(kernels.weighted_square(own, nullptr, d));
       each[q].moved = std::sqrt(kernels.weighted_square(moved, nullptr, d));
     }
-    if (fixed && (single_count == 0 || g < groups - 1)) digits.pack_group(whole.data(), d, digits.full_planes, packed.data() + g * group_bytes);
+    const bool singly = single_count > 0 && g == groups - 1;
+    if (fixed && !singly) digits.pack_group(whole.data(), d, digits.full_planes, packed.data() + g * group_bytes);
   });
 }
 

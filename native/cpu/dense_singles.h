@@ -81,7 +81,8 @@ inline void DensePass::add_single(int64_t run, int64_t row, int count, int lane,
   }
   if (integer_) {
     digits_.pack_single(work.listed_integers.data(), listed, planes(), work.packed_list.data());
-    digits_.listed_sums(rows_.rows + row * rows_.stride, rows_.stride, work.listed.data(), listed, d_, work.packed_list.data(), products, 1);
+    const uint8_t* bytes = rows_.rows + row * rows_.stride;
+    digits_.listed_sums(bytes, rows_.stride, work.listed.data(), listed, d_, work.packed_list.data(), products, 1);
     for (int64_t j = 0; j < d_; ++j) sums[j] = sums[j] * keep + (products[j] - total * static_cast<double>(rows_.centre[j])) * factor;
     return;
   }
