@@ -1,7 +1,11 @@
 // The kernels of dense.h, written once and compiled per instruction set by dense_<set>.cpp, which defines, in an unnamed namespace:
 //   Register, register_lanes   float32 lanes of one register: 16, 8 or 4
 //   tile_registers             registers of queries per tile; tile_rows * tile_registers sums live in registers
+//   packs_columns              whether columns of rows are copied side by side before they meet several registers of weights
 //   zero_register(), load_register(p), store_register(p, x), spread_register(x), fuse(sum, x, y)
+//   larger(x, y), where_at_least(x, least, value): value where x >= least, else 0
+//   Eight, spread_eight(x), fuse_eight(sum, x, y), widened_bytes(p)   eight float32 lanes; the same of eight bytes
+//   load_doubled(p), narrowed_difference(x, y)   as many float64 lanes; float32(x - y)
 // Element by element, GCC's and Clang's vector types serve every set. No inline function of the standard library here, for the reason
 // given in kernels_body.h.
 #pragma once
@@ -13,6 +17,7 @@
 namespace {
 
 using regimes::DataView;
+using regimes::DenseFold;
 using regimes::DenseSums;
 using regimes::digit_lanes;
 using regimes::Dtype;
@@ -20,8 +25,10 @@ using regimes::ListedRows;
 
 typedef double Doubles __attribute__((vector_size(64), aligned(8)));
 typedef double QuarterDoubles __attribute__((vector_size(32), aligned(8)));  // what AVX2 compares in one instruction
+typedef float QuarterSingles __attribute__((vector_size(16), aligned(4)));
+typedef int32_t QuarterWholes __attribute__((vector_size(16), aligned(4)));
 typedef float Singles __attribute__((vector_size(32), aligned(4)));
-typedef int32_t Integers __attribute__((vector_size(32), aligned(4)));
+typedef int32_t Wholes __attribute__((vector_size(sizeof(Register)), aligned(4)));
 
 template <class Vector, class Value>
 inline Vector load_vector(const Value* p) {
@@ -35,124 +42,22 @@ inline __attribute__((always_inline)) void store_vector(Value* p, Vector x) {
   __builtin_memcpy(p, &x, sizeof(x));
 }
 
-void logits(double* products, int rows, const double* slope, const double* bias, double* max) {
-  constexpr int width = 4, parts = digit_lanes / width;
-  QuarterDoubles factor[parts], largest[parts];
-#pragma GCC unroll 4
-  for (int i = 0; i < parts; ++i) {
-    factor[i] = load_vector<QuarterDoubles>(slope + i * width);
-    largest[i] = QuarterDoubles{} - 1.7e308;
-  }
-  for (int r = 0; r < rows; ++r) {
-    double* row = products + r * digit_lanes;
-#pragma GCC unroll 4
-    for (int i = 0; i < parts; ++i) {
-      const QuarterDoubles logit = load_vector<QuarterDoubles>(row + i * width) * factor[i] + bias[r];
-      largest[i] = logit > largest[i] ? logit : largest[i];
-      store_vector(row + i * width, logit);
-    }
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < parts; ++i) store_vector(max + i * width, largest[i]);
-}
+}  // namespace
 
-// exp(x) for -87 <= x <= 0, relative error below 4 2^-24: x = n ln 2 + r, Taylor's polynomial of degree 7 on |r| <= ln 2 / 2.
-inline Singles exponential_of(Singles x) {
-  const Singles magic = Singles{} + 0x1.8p23f;
-  const Singles shifted = x * 0x1.715476p+0f + magic;
-  const Singles n = shifted - magic;
-  Singles r = x - n * 0x1.62e4p-1f;   // ln 2 in two parts, the first short enough for exact products
-  r = r - n * 0x1.7f7d1cp-20f;
-  Singles q = Singles{} + 1.98412698e-4f;
-  q = q * r + 1.38888889e-3f;
-  q = q * r + 8.33333333e-3f;
-  q = q * r + 4.16666667e-2f;
-  q = q * r + 1.66666667e-1f;
-  q = q * r + 0.5f;
-  const Singles value = q * (r * r) + r + 1.0f;
-  const Integers power = (Integers)shifted << 23;
-  return (Singles)((Integers)value + power);
-}
+#include "dense_weights_body.h"
 
-constexpr int sum_chain = 32;  // rows whose sums are formed in 32 bits
-
-// Lanes [half * 8, half * 8 + 8) of a block.
-template <bool Whole>
-void weights_half(const double* logits, int rows, const double* max, const float* least, const float* half_square, float limit,
-                  float* weights, int32_t* integers, int half, DenseSums* sums) {
-  const Doubles top = load_vector<Doubles>(max);
-  const Singles lowest = load_vector<Singles>(least);
-  Integers kept = {};
-  Doubles rest = {}, gap = {}, squares = {}, second = {}, fourth = {}, total = {}, lost = {};
-  for (int first = 0; first < rows; first += sum_chain) {
-    const int end = first + sum_chain < rows ? first + sum_chain : rows;
-    Singles rest_part = {}, gap_part = {}, squares_part = {}, second_part = {}, fourth_part = {}, lost_part = {};
-    Integers total_part = {};  // at most 32 times 2^23
-    for (int r = first; r < end; ++r) {
-      const Singles x = __builtin_convertvector(load_vector<Doubles>(logits + r * digit_lanes) - top, Singles);
-      const Singles bounded = x < -87.0f ? Singles{} - 87.0f : x;
-      const Singles value = x < -87.0f ? Singles{} : exponential_of(bounded);
-      rest_part += value;
-      gap_part -= value * bounded;
-      squares_part += value * value;
-      const Singles moment = value * half_square[r];
-      second_part += moment;
-      if constexpr (!Whole) fourth_part += moment * moment;
-      const Singles stored = x < lowest ? Singles{} : value;
-      store_vector(weights + r * digit_lanes, stored);
-      if constexpr (Whole) {
-        const Integers integer = __builtin_convertvector(stored * limit + 0.5f, Integers);
-        const Singles difference = __builtin_convertvector(integer, Singles) - value * limit;
-        lost_part += (Singles)((Integers)difference & 0x7fffffff);
-        total_part += integer;
-        kept -= integer != 0;
-        store_vector(integers + r * digit_lanes, integer);
-      } else {
-        kept -= stored != 0.0f;
-      }
-    }
-    rest += __builtin_convertvector(rest_part, Doubles);
-    gap += __builtin_convertvector(gap_part, Doubles);
-    squares += __builtin_convertvector(squares_part, Doubles);
-    second += __builtin_convertvector(second_part, Doubles);
-    fourth += __builtin_convertvector(fourth_part, Doubles);
-    lost += __builtin_convertvector(lost_part, Doubles);
-    total += __builtin_convertvector(total_part, Doubles);
-  }
-  // The maximum itself, exp(0) = 1, is left out of rest and squares.
-  regimes::LaneSums& out = sums->halves[half];
-  store_vector(out.max, top);
-  store_vector(out.rest, rest - 1.0);
-  store_vector(out.gap, gap);
-  store_vector(out.gap_squared, Doubles{});
-  store_vector(out.squares, squares - 1.0);
-  store_vector(sums->second + half * 8, second);
-  store_vector(sums->fourth + half * 8, fourth);
-  store_vector(sums->total + half * 8, total);
-  store_vector(sums->lost + half * 8, lost);
-  store_vector(sums->kept + half * 8, kept);
-}
-
-void weights(const double* logits, int rows, const double* max, const float* least, const float* half_square, float limit, float* weights,
-             int32_t* integers, int halves, DenseSums* sums) {
-  for (int half = 0; half < halves; ++half) {
-    if (integers) {
-      weights_half<true>(logits + half * 8, rows, max + half * 8, least + half * 8, half_square, limit, weights + half * 8,
-                         integers + half * 8, half, sums);
-    } else {
-      weights_half<false>(logits + half * 8, rows, max + half * 8, least + half * 8, half_square, limit, weights + half * 8, nullptr,
-                          half, sums);
-    }
-  }
-}
+namespace {
 
 constexpr int tile_rows = 6;
 constexpr int registers_per_group = digit_lanes / register_lanes;
+constexpr int tile_floats = tile_rows * tile_registers * register_lanes;
+constexpr int panel_tiles = 22;            // rows of a panel stay in the second-level cache while groups pass
+constexpr int64_t panel_lanes_bytes = 65536;  // lanes of the steps that a panel meets at once: they stay near the first-level cache
 
-// result[u][r] = sums of Rows rows and Count registers, in chains. A function of its own: see digits_body.h.
+// result[u][r] += sums of Rows rows and Count registers, in chains, or =. A function of its own: see digits_body.h.
 template <int Rows, int Count>
 [[gnu::noinline]] void float_tile(const float* values, int64_t row_stride, int64_t step_stride, int64_t steps, int64_t chain,
-                                  const float* const* lanes, float* result) {
+                                  const float* const* lanes, bool fresh, float* result) {
   const float* from[Count];
 #pragma GCC unroll 8
   for (int u = 0; u < Count; ++u) from[u] = lanes[u];
@@ -179,42 +84,77 @@ template <int Rows, int Count>
 #pragma GCC unroll 8
       for (int u = 0; u < Count; ++u) {
         float* to = result + (u * Rows + r) * register_lanes;
-        store_register(to, start == 0 ? sum[r][u] : sum[r][u] + load_register(to));
+        store_register(to, fresh && start == 0 ? sum[r][u] : sum[r][u] + load_register(to));
       }
   }
 }
 
 template <int Count>
 void float_rows(const float* values, int64_t row_stride, int64_t step_stride, int rows, int64_t steps, int64_t chain,
-                const float* const* lanes, double* const* out, bool first) {
-  float sums[tile_rows * Count * register_lanes];
+                const float* const* lanes, bool fresh, float* result) {
   switch (rows) {
     case 1:
-      float_tile<1, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
-      break;
+      return float_tile<1, Count>(values, row_stride, step_stride, steps, chain, lanes, fresh, result);
     case 2:
-      float_tile<2, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
-      break;
+      return float_tile<2, Count>(values, row_stride, step_stride, steps, chain, lanes, fresh, result);
     case 3:
-      float_tile<3, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
-      break;
+      return float_tile<3, Count>(values, row_stride, step_stride, steps, chain, lanes, fresh, result);
     case 4:
-      float_tile<4, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
-      break;
+      return float_tile<4, Count>(values, row_stride, step_stride, steps, chain, lanes, fresh, result);
     case 5:
-      float_tile<5, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
-      break;
+      return float_tile<5, Count>(values, row_stride, step_stride, steps, chain, lanes, fresh, result);
     default:
-      float_tile<tile_rows, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
+      return float_tile<tile_rows, Count>(values, row_stride, step_stride, steps, chain, lanes, fresh, result);
   }
-  for (int u = 0; u < Count; ++u) {
-    for (int r = 0; r < rows; ++r) {
-      const float* sum = sums + (u * rows + r) * register_lanes;
-      double* total = out[u] + r * digit_lanes;
-      if (first) {
-        for (int lane = 0; lane < register_lanes; ++lane) total[lane] = sum[lane];
-      } else {
-        for (int lane = 0; lane < register_lanes; ++lane) total[lane] += sum[lane];
+}
+
+// take(sums, row, rows, register, registers, first) receives the sums of every tile over every `span` of steps, in their order.
+// Tiles of rows lie tile_stride apart. The order of panels, groups, parts of spans and tiles changes no bit.
+template <class Take>
+void tiled_products(const float* values, int64_t tile_stride, int64_t row_stride, int64_t step_stride, int count, int64_t steps,
+                    const float* lanes, int groups, int64_t chain, int64_t span, const Take& take) {
+  alignas(64) float sums[panel_tiles * tile_floats];
+  const int registers = groups * registers_per_group, tiles = (count + tile_rows - 1) / tile_rows;
+  for (int panel = 0; panel < tiles; panel += panel_tiles) {
+    const int panel_end = panel + panel_tiles < tiles ? panel + panel_tiles : tiles;
+    for (int u = 0; u < registers; u += tile_registers) {
+      const int taken = registers - u < tile_registers ? registers - u : tile_registers;
+      const int64_t fitting = panel_lanes_bytes / (taken * register_lanes * static_cast<int64_t>(sizeof(float))) / chain * chain;
+      const int64_t part = fitting < chain ? chain : fitting;
+      for (int64_t start = 0; start < steps; start += span) {
+        const int64_t end = steps - start < span ? steps : start + span;
+        for (int64_t s = start; s < end; s += part) {
+          const int64_t length = end - s < part ? end - s : part;
+          const float* from[tile_registers] = {};
+          for (int i = 0; i < taken; ++i) {
+            const int group = (u + i) / registers_per_group, lane = (u + i) % registers_per_group * register_lanes;
+            from[i] = lanes + (group * steps + s) * digit_lanes + lane;
+          }
+          for (int tile = panel; tile < panel_end; ++tile) {
+            const int rows = count - tile * tile_rows < tile_rows ? count - tile * tile_rows : tile_rows;
+            const float* first = values + tile * tile_stride + s * step_stride;
+            float* result = sums + (tile - panel) * tile_floats;
+            switch (taken) {
+              case 1:
+                float_rows<1>(first, row_stride, step_stride, rows, length, chain, from, s == start, result);
+                break;
+              case 2:
+                float_rows<2>(first, row_stride, step_stride, rows, length, chain, from, s == start, result);
+                break;
+              case 3:
+                if constexpr (tile_registers > 2) {
+                  float_rows<3>(first, row_stride, step_stride, rows, length, chain, from, s == start, result);
+                }
+                break;
+              default:
+                float_rows<tile_registers>(first, row_stride, step_stride, rows, length, chain, from, s == start, result);
+            }
+          }
+        }
+        for (int tile = panel; tile < panel_end; ++tile) {
+          const int row = tile * tile_rows, rows = count - row < tile_rows ? count - row : tile_rows;
+          take(sums + (tile - panel) * tile_floats, row, rows, u, taken, start == 0);
+        }
       }
     }
   }
@@ -222,37 +162,118 @@ void float_rows(const float* values, int64_t row_stride, int64_t step_stride, in
 
 void products(const float* values, int64_t row_stride, int64_t step_stride, int count, int64_t steps, const float* lanes, int groups,
               int64_t chain, int64_t chains, double* out, int64_t out_rows) {
-  const int registers = groups * registers_per_group;
-  for (int row = 0; row < count; row += tile_rows) {
-    const int rows = count - row < tile_rows ? count - row : tile_rows;
-    for (int u = 0; u < registers;) {
-      const int taken = registers - u < tile_registers ? registers - u : tile_registers;
-      for (int64_t s = 0; s < steps; s += chain * chains) {
-        const int64_t length = steps - s < chain * chains ? steps - s : chain * chains;
-        const float* from[tile_registers] = {};
-        double* to[tile_registers] = {};
-        for (int i = 0; i < taken; ++i) {
-          const int group = (u + i) / registers_per_group, part = (u + i) % registers_per_group;
-          from[i] = lanes + (group * steps + s) * digit_lanes + part * register_lanes;
-          to[i] = out + (group * out_rows + row) * digit_lanes + part * register_lanes;
-        }
-        const float* first = values + row * row_stride + s * step_stride;
-        switch (taken) {
-          case 1:
-            float_rows<1>(first, row_stride, step_stride, rows, length, chain, from, to, s == 0);
-            break;
-          case 2:
-            float_rows<2>(first, row_stride, step_stride, rows, length, chain, from, to, s == 0);
-            break;
-          case 3:
-            if constexpr (tile_registers > 2) float_rows<3>(first, row_stride, step_stride, rows, length, chain, from, to, s == 0);
-            break;
-          default:
-            float_rows<tile_registers>(first, row_stride, step_stride, rows, length, chain, from, to, s == 0);
+  const auto add = [=](const float* sums, int row, int tile, int first_register, int taken, bool first) {
+    for (int u = 0; u < taken; ++u) {
+      const int group = (first_register + u) / registers_per_group, lane = (first_register + u) % registers_per_group * register_lanes;
+      for (int r = 0; r < tile; ++r) {
+        const float* sum = sums + (u * tile + r) * register_lanes;
+        double* total = out + (group * out_rows + row + r) * digit_lanes + lane;
+#pragma GCC unroll 4
+        for (int i = 0; i < register_lanes; i += 4) {
+          const QuarterDoubles part = __builtin_convertvector(load_vector<QuarterSingles>(sum + i), QuarterDoubles);
+          store_vector(total + i, first ? part : load_vector<QuarterDoubles>(total + i) + part);
         }
       }
-      u += taken;
     }
+  };
+  tiled_products(values, tile_rows * row_stride, row_stride, step_stride, count, steps, lanes, groups, chain, chain * chains, add);
+}
+
+// values [rows][columns] in tiles of columns, [tile][rows][tile_rows], a line apart so that they do not meet in the same cache lines.
+constexpr int64_t packed_tile(int64_t rows) { return rows * tile_rows + 16; }
+
+// Eight values are copied where six belong: the next row overwrites the others.
+[[maybe_unused]] void pack_columns(const float* values, int rows, int64_t columns, float* packed) {
+  for (int r = 0; r < rows; ++r) {
+    float* to = packed + r * tile_rows;
+    for (int64_t j = 0; j < columns; j += tile_rows, to += packed_tile(rows)) {
+      store_vector(to, load_vector<Singles>(values + r * columns + j));
+    }
+  }
+}
+
+void fold_columns(const float* values, float* packed, bool fresh, int64_t columns, int rows, const float* lanes, int groups,
+                  int64_t chain, const DenseFold* folds) {
+  const auto fold = [=](const float* sums, int row, int tile, int first_register, int taken, bool) {
+    for (int u = 0; u < taken; ++u) {
+      const DenseFold& to = folds[(first_register + u) / registers_per_group];
+      const int lane = (first_register + u) % registers_per_group * register_lanes;
+      for (int i = 0; i < register_lanes; i += 4) {
+        const auto keep = load_vector<QuarterDoubles>(to.keep + lane + i), factor = load_vector<QuarterDoubles>(to.factor + lane + i);
+        for (int r = 0; r < tile; ++r) {
+          double* total = to.sums + (row + r) * digit_lanes + lane + i;
+          const auto sum = load_vector<QuarterSingles>(sums + (u * tile + r) * register_lanes + i);
+          const auto part = __builtin_convertvector(sum, QuarterDoubles);
+          store_vector(total, load_vector<QuarterDoubles>(total) * keep + part * factor);
+        }
+      }
+    }
+  };
+  if constexpr (packs_columns) {
+    if (fresh) pack_columns(values, rows, columns, packed);
+    tiled_products(packed, packed_tile(rows), 1, tile_rows, static_cast<int>(columns), rows, lanes, groups, chain, rows, fold);
+  } else {
+    tiled_products(values, tile_rows, 1, columns, static_cast<int>(columns), rows, lanes, groups, chain, rows, fold);
+  }
+}
+
+typedef uint64_t Words __attribute__((vector_size(32), aligned(8)));
+
+// columns[c][block] = byte 8 block + c of eight rows, which `row` points at: 32 columns. 8 x 8 at a time (Warren, Hacker's Delight, 7-3).
+[[gnu::noinline]] void transpose_rows(const uint8_t* const* row, int64_t column, uint64_t (*columns)[4]) {
+  Words x[8];
+#pragma GCC unroll 8
+  for (int r = 0; r < 8; ++r) x[r] = load_vector<Words>(row[r] + column);
+  const auto swap = [](Words& low, Words& high, int shift, uint64_t mask) {
+    const Words differing = ((low >> shift) ^ high) & mask;
+    high ^= differing;
+    low ^= differing << shift;
+  };
+#pragma GCC unroll 4
+  for (int k = 0; k < 4; ++k) swap(x[k], x[k + 4], 32, 0x00000000ffffffff);
+#pragma GCC unroll 4
+  for (int k = 0; k < 4; ++k) swap(x[k + k / 2 * 2], x[k + k / 2 * 2 + 2], 16, 0x0000ffff0000ffff);
+#pragma GCC unroll 4
+  for (int k = 0; k < 4; ++k) swap(x[2 * k], x[2 * k + 1], 8, 0x00ff00ff00ff00ff);
+#pragma GCC unroll 8
+  for (int c = 0; c < 8; ++c) store_vector(columns[c], x[c]);
+}
+
+constexpr int single_blocks = 4;  // of eight rows
+
+// Eight rows to a register: what a lane of `products` does, for 32 rows at once.
+void single_products(const uint8_t* rows, int64_t stride, int count, int64_t d, const float* centre, const float* x, int64_t chains,
+                     double* out) {
+  constexpr int64_t chain = regimes::single_chain;
+  alignas(64) uint64_t columns[single_blocks][8][4];
+  for (int first = 0; first < count; first += 8 * single_blocks) {
+    const uint8_t* row[single_blocks][8];
+    for (int r = 0; r < 8 * single_blocks; ++r) row[r / 8][r % 8] = rows + (first + r < count ? first + r : count - 1) * stride;
+    alignas(64) double totals[8 * single_blocks];
+    alignas(64) float parts[8 * single_blocks];
+    const uint8_t* next = row[0][0] + 8 * single_blocks * stride;  // the rows after these, fetched line by line
+    for (int64_t start = 0, link = 0; start < d; start += chain, ++link) {
+      const uint8_t* ahead = next + start * 8 * single_blocks;
+      for (int64_t line = 0; line < 8 * single_blocks * chain; line += 64) __builtin_prefetch(ahead + line, 0, 2);
+#pragma GCC unroll 4
+      for (int b = 0; b < single_blocks; ++b) transpose_rows(row[b], start, columns[b]);
+      Eight sum[single_blocks];
+#pragma GCC unroll 4
+      for (int b = 0; b < single_blocks; ++b) sum[b] = Eight{};
+      const int64_t length = d - start < chain ? d - start : chain;
+      for (int64_t j = 0; j < length; ++j) {
+        const Eight middle = spread_eight(centre[start + j]), factor = spread_eight(x[start + j]);
+#pragma GCC unroll 4
+        for (int b = 0; b < single_blocks; ++b) fuse_eight(sum[b], widened_bytes(&columns[b][j % 8][j / 8]) - middle, factor);
+      }
+#pragma GCC unroll 4
+      for (int b = 0; b < single_blocks; ++b) {
+        store_vector(parts + 8 * b, link % chains == 0 ? sum[b] : sum[b] + load_vector<Eight>(parts + 8 * b));
+      }
+      if (link % chains + 1 < chains && start + chain < d) continue;
+      for (int r = 0; r < 8 * single_blocks; ++r) totals[r] = (link < chains ? 0 : totals[r]) + static_cast<double>(parts[r]);
+    }
+    for (int r = 0; r < 8 * single_blocks && first + r < count; ++r) out[first + r] = totals[r];
   }
 }
 
@@ -366,7 +387,7 @@ void centre_bytes(const uint8_t* bytes, int64_t stride, int rows, int64_t column
 
 namespace {
 
-constexpr regimes::DenseKernels dense_table{logits,       weights,      products,     listed_products, accumulate,
-                                            centre_rows,  centre_bytes, centre_lanes, component_forms, scatter_scores};
+constexpr regimes::DenseKernels dense_table{logits, weights, strip_weights, products, single_products, fold_columns, listed_products,
+                                            accumulate, centre_rows, centre_bytes, centre_lanes, component_forms, scatter_scores};
 
 }  // namespace

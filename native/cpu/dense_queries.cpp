@@ -6,7 +6,7 @@
 namespace regimes {
 namespace {
 
-constexpr int64_t most_singles = 4;  // queries of a group that are faster one by one
+constexpr int64_t most_singles = 12;  // queries of a group that are faster one by one
 
 // The summed squares of the partial sums that the chains of one row round, in units of |y'_i|^2: a partial sum is at most the product
 // of the norms of its parts of x' and y'_i. Within chains, and of the sums of chains.
@@ -32,6 +32,11 @@ double rounded_squares(const double* x, int64_t d) {
 
 }  // namespace
 
+int64_t DenseQueries::bytes_of_single(const DigitKernels& digits, int64_t d, Form form) {
+  if (form == Form::fixed) return digits.single_bytes(d, digits.full_planes);
+  return d * static_cast<int64_t>(sizeof(float));
+}
+
 void DenseQueries::prepare(const Instructions& set, const DigitRows& rows, const MatrixView& x, int64_t first, int64_t queries, double a,
                            double kappa, Form form, bool bytes, ThreadPool& pool) {
   const DigitKernels& digits = *set.digits;
@@ -41,14 +46,14 @@ void DenseQueries::prepare(const Instructions& set, const DigitRows& rows, const
   count = queries;
   groups = (count + digit_lanes - 1) / digit_lanes;
   const int64_t group_bytes = fixed ? digits.group_bytes(d, digits.full_planes) : d * digit_lanes * static_cast<int64_t>(sizeof(float));
-  const int64_t last = count - (groups - 1) * digit_lanes, single_bytes = digits.single_bytes(d, digits.full_planes);
+  const int64_t last = count - (groups - 1) * digit_lanes, single_bytes = bytes_of_single(digits, d, form);
   each.assign(static_cast<size_t>(count), DenseQuery{});
   centred.assign(static_cast<size_t>(count * d), 0);
   displacement.assign(static_cast<size_t>(count * d), 0);
   slope.assign(static_cast<size_t>(groups * digit_lanes), 0);
   offset.assign(slope.size(), 0);
   packed = LineBytes(groups * group_bytes);
-  single_count = fixed && last <= most_singles ? last : 0;
+  single_count = bytes && last <= most_singles ? last : 0;
   singles = LineBytes(single_count * single_bytes);
   const std::vector<double> levels(rows.centre.begin(), rows.centre.end());
 
@@ -86,13 +91,15 @@ void DenseQueries::prepare(const Instructions& set, const DigitRows& rows, const
           const double scale = bytes ? rows.scale[j] : 1;
           if (scale > 0) moved[j] = own[j] - static_cast<double>(to) / scale;
           each[q].largest = std::max(each[q].largest, std::abs(own[j]));
+          if (single_count > 0 && g == groups - 1) reinterpret_cast<float*>(singles.data() + lane * single_bytes)[j] = to;
         }
         each[q].chain = std::sqrt(rounded_squares(own, d));
       }
       each[q].norm = std::sqrt(kernels.weighted_square(own, nullptr, d));
       each[q].moved = std::sqrt(kernels.weighted_square(moved, nullptr, d));
     }
-    if (fixed) digits.pack_group(whole.data(), d, digits.full_planes, packed.data() + g * group_bytes);
+    const bool singly = single_count > 0 && g == groups - 1;
+    if (fixed && !singly) digits.pack_group(whole.data(), d, digits.full_planes, packed.data() + g * group_bytes);
   });
 }
 

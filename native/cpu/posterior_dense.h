@@ -6,7 +6,7 @@
 //   float32   fused multiply-adds in short chains over centred rows, the chains added in float64. The heaviest component's logit is
 //             computed again in float64, and the sums moved accordingly.
 // The second product leaves out weights that are together less than a fiftieth of what the contract of the score allows. Where a group
-// of queries has weight in few rows of a block it runs over those rows alone, and few queries meet the rows one by one in the first:
+// of queries has weight in few rows of a block it runs over those rows alone, and few queries meet the rows one by one in both:
 // the same integers, and the same chains of float32, so that no bit depends on it.
 // Between the products, exponentials in float32 of float64 differences of logits; everything that is summed over blocks, in float64.
 //
