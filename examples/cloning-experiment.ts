@@ -26,5 +26,5 @@ for (const d of dimensions.length > 0 ? dimensions : [256, 1024, 4096, 16384]) {
     farthest = Math.max(farthest, Math.abs(distance));
     console.log(`${branchTimes[j]!.toFixed(2).padEnd(7)}   ${value!.toFixed(4)} +- ${standardError!.toFixed(4)}   ${exact.toFixed(4)}   ${distance.toFixed(2).padStart(5)}`);
   }
-  console.log(`farthest: ${farthest.toFixed(2)}`);
+  console.log(`farthest: ${farthest.toFixed(2)} standard errors`);
 }
