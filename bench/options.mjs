@@ -20,6 +20,7 @@ Options
   --repetitions 5
   --longest 3                   seconds; a contender slower than twice that runs on part of the batch and is scaled (marked ~)
   --only ours,torch-sdpa        contenders
+  --targets mixture,images      of --samplers
   --no-held                     without the rows kept to an instruction set
   --python python3              the Python that has the peers; PYTHONPATH is honoured
   --peers FOLDER                whose node_modules hold the optional Node peers, default this repository
@@ -38,7 +39,7 @@ export function parseOptions(args) {
     args,
     options: {
       ...Object.fromEntries(tables.map((table) => [table, flag])),
-      shapes: text, noise: text, threads: text, repetitions: text, longest: text, only: text, python: text, peers: text, json: text,
+      shapes: text, noise: text, threads: text, repetitions: text, longest: text, only: text, targets: text, python: text, peers: text, json: text,
       "no-held": flag, quick: flag, help: flag,
     },
   });
@@ -61,6 +62,7 @@ export function parseOptions(args) {
     repetitions: positive("repetitions", values.repetitions, 5),
     longest: 1000 * positive("longest", values.longest, quick ? 0.6 : 3),
     only: list(values.only, quick ? quickPeers : null),
+    targets: list(values.targets, ["mixture", "images"]),
     held: !values["no-held"] && !quick,
     python: values.python ?? "python3",
     modules: values.peers ?? null,

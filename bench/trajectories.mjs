@@ -63,7 +63,8 @@ async function measured(workload, run, threads, settings, missing) {
 
 /** Prints the table; everything measured goes to `record`. */
 export async function trajectoriesTable(folder, settings, missing, record) {
-  const workloads = [writeTwoGaussians(join(folder, "two"), 256), writePoints(join(folder, "images"), "A", shapes.A, [])];
+  const writers = { mixture: () => writeTwoGaussians(join(folder, "two"), 256), images: () => writePoints(join(folder, "images"), "A", shapes.A, []) };
+  const workloads = settings.targets.map((name) => writers[name]());
   const rows = [];
   for (const workload of workloads) {
     for (const run of runs[workload.kind]) {

@@ -3,15 +3,33 @@
  * at 19 times, and the pairs that end in one class are counted. Beside it the closed form, and their distance in standard errors.
  *   node cloning-experiment.js [pairs] [steps] [dimensions ...] [--all-dimensions]
  * The last keeps the run from being reduced to the one dimension that the means span.
+ *   node cloning-experiment.js digits | images [pairs] [steps] [sampler]
+ * does it with data, whose clones end on one datum with probability E sum w^2, and tells the two errors of finite steps apart: that of the
+ * trunk, from sum w^2 of states that came from OU time 5, and that of the clones, which start from the exact law of x_t, from how often
+ * they end on one datum less sum w^2 where they part.
  */
-import { clones, diffuse, gaussianMixture, ornsteinUhlenbeck, theory } from "diffusion-regimes";
+import {
+  clones, diffuse, empirical, gaussianMixture, openDataset, ornsteinUhlenbeck, reverseGrid, sampleReverse, theory,
+  type Field, type SamplerName,
+} from "diffusion-regimes";
 
 const words = process.argv.slice(2);
-const reduce = words.includes("--all-dimensions") ? "none" : "auto";
-const [pairs = 10_000, steps = 200, ...dimensions] = words.filter((word) => !word.startsWith("--")).map(Number);
+const sources = {
+  digits: { path: "digits", scale: "standardize", times: [0.2, 0.3, 0.4, 0.5, 0.65, 0.8] },
+  images: { path: "/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz", scale: "symmetric", times: [0.1, 0.2, 0.3, 0.45, 0.6, 0.8] },
+} as const;
+if (words[0] === "digits" || words[0] === "images") {
+  const { path, scale, times } = sources[words[0]];
+  const [pairs = 2000, steps = 100] = words.slice(1, 3).map(Number);
+  await onData(diffuse(empirical(await openDataset(path, { scale })), ornsteinUhlenbeck()), times, pairs, steps, (words[3] ?? "ddpm") as SamplerName);
+} else {
+  const reduce = words.includes("--all-dimensions") ? "none" : "auto";
+  const [pairs = 10_000, steps = 200, ...dimensions] = words.filter((word) => !word.startsWith("--")).map(Number);
+  for (const d of dimensions.length > 0 ? dimensions : [256, 1024, 4096, 16384]) await onTwoClasses(d, pairs, steps, reduce);
+}
 
-const branchTimes = Array.from({ length: 19 }, (_, j) => 1 + j / 2);
-for (const d of dimensions.length > 0 ? dimensions : [256, 1024, 4096, 16384]) {
+async function onTwoClasses(d: number, pairs: number, steps: number, reduce: "auto" | "none"): Promise<void> {
+  const branchTimes = Array.from({ length: 19 }, (_, j) => 1 + j / 2);
   const mixture = gaussianMixture({
     means: { data: Float64Array.from({ length: 2 * d }, (_, k) => (k < d ? 1 : -1)), shape: [2, d] },
     covariances: { type: "spherical", variances: [1, 1] },
@@ -26,5 +44,34 @@ for (const d of dimensions.length > 0 ? dimensions : [256, 1024, 4096, 16384]) {
     farthest = Math.max(farthest, Math.abs(distance));
     console.log(`${branchTimes[j]!.toFixed(2).padEnd(7)}   ${value!.toFixed(4)} +- ${standardError!.toFixed(4)}   ${exact.toFixed(4)}   ${distance.toFixed(2).padStart(5)}`);
   }
-  console.log(`farthest: ${farthest.toFixed(2)}`);
+  console.log(`farthest: ${farthest.toFixed(2)} standard errors`);
+}
+
+async function onData(field: Field, times: readonly number[], pairs: number, steps: number, sampler: SamplerName): Promise<void> {
+  const { process: clock, d } = field;
+  const draws = 10 * pairs;
+  const { sumSquares } = await field.sweep({ times, draws, seed: 1, readings: ["sumSquares"] });
+  const grid = reverseGrid(clock, { steps, from: 5, to: 0.9 * times[0]! }).map(({ t }) => t);
+  const schedule = [...new Set([...grid, ...times])].sort((one, other) => other - one);
+  const trunk = await sampleReverse(field, { sampler, schedule, count: pairs, seed: 2, start: "marginal", record: { times, observe: ["sumSquares"] } });
+  console.log(`${sampler}, ${steps} steps, ${pairs} trunks from OU time 5, ${pairs} pairs from each time\nOU time   E sum w^2            trunk off            clones off`);
+  for (const [j, t] of times.entries()) {
+    const exact = moments(sumSquares!.data.subarray(j * draws, (j + 1) * draws));
+    const at = trunk.times.indexOf(t) * pairs;
+    const along = moments(trunk.observed.sumSquares!.data.subarray(at, at + pairs));
+    const run = { sampler, steps, from: t, to: 1e-3, count: pairs, seed: 3 } as const;
+    const left = await sampleReverse(field, { ...run, start: "marginal", record: { every: steps, observe: ["states", "sumSquares", "nearest"] } });
+    const start = { data: left.observed.states!.data.subarray(0, pairs * d), shape: [pairs, d] };
+    const right = await sampleReverse(field, { ...run, firstTrajectory: 2 ** 32, start, record: { every: steps, observe: ["nearest"] } });
+    const ends = [left, right].map(({ observed }) => observed.nearest!.index.data.subarray(pairs)) as [Int32Array, Int32Array];
+    const off = moments(left.observed.sumSquares!.data.subarray(0, pairs).map((square, r) => (ends[0][r] === ends[1][r] ? 1 : 0) - square));
+    const told = [exact, { mean: along.mean - exact.mean, error: Math.hypot(along.error, exact.error) }, off];
+    console.log(`${t.toFixed(2).padEnd(9)} ${told.map(({ mean, error }) => `${mean.toFixed(4).padStart(7)} +- ${error.toFixed(4)}`).join("    ")}`);
+  }
+}
+
+function moments(values: Float64Array): { readonly mean: number; readonly error: number } {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1);
+  return { mean, error: Math.sqrt(variance / values.length) };
 }

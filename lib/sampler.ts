@@ -194,7 +194,12 @@ async function traceRun(
 const mostLiftedRecords = 64;
 
 /** The reduction that a run is made in, or null. */
-async function reductionFor(target: Target, options: SampleReverseOptions, record: CheckedRecord, records: number): Promise<Reduction | null> {
+async function reductionFor(
+  target: Target,
+  options: SampleReverseOptions,
+  record: CheckedRecord,
+  records: number,
+): Promise<Reduction | null> {
   if (checkChoice("reduce", options.reduce ?? "auto", ["auto", "none"]) === "none") return null;
   const { start } = options;
   const rotated = typeof start === "object" && "law" in start && (start.covariance ?? "full") !== "full";
@@ -215,8 +220,8 @@ async function reducedScore(field: Field, reduction: Reduction, run: Run, option
   };
   const { result, outcome } = await simulated(reduction.target, inner, options);
   const standard = run.start.target === null;
-  const start: ComplementStart = { rows, mean: standard ? 0 : a, deviation: standard ? run.start.b : Math.sqrt(a * a * reduction.variance + b * b) };
   const { variance } = reduction;
+  const start: ComplementStart = { rows, mean: standard ? 0 : a, deviation: standard ? run.start.b : Math.sqrt(a * a * variance + b * b) };
   const levels = readingsToLift(record.observe).length > 0 ? recorded : [];
   const law =
     options.sampler === "adaptive"
@@ -232,11 +237,16 @@ async function exactScore(target: Target, run: Run, options: SampleReverseOption
   return (await simulated(target, run, options)).outcome;
 }
 
-async function simulated(target: Target, run: Run, options: SampleReverseOptions): Promise<{ readonly result: NativeSimulateResult; readonly outcome: Outcome }> {
+async function simulated(
+  target: Target,
+  run: Run,
+  options: SampleReverseOptions,
+): Promise<{ readonly result: NativeSimulateResult; readonly outcome: Outcome }> {
   const started = performance.now();
   const { program, start, count, record } = run;
   const precision = checkChoice("precision", options.precision ?? "exact", ["exact", "float64", "fast"]);
-  const adaptive = options.sampler === "adaptive" ? { ...checkedTolerance(options.tolerance, {}), endDenoised: options.end === "denoised" } : null;
+  const free = options.sampler === "adaptive";
+  const adaptive = free ? { ...checkedTolerance(options.tolerance, {}), endDenoised: options.end === "denoised" } : null;
   const carry = options.carry ?? (target.kind === "points" && adaptive === null);
   if (adaptive !== null && carry) throw new RegimesError("E_OPTION", `carry is for samplers in given steps; "adaptive" does without`);
   if (typeof carry !== "boolean") throw new RegimesError("E_OPTION", `carry is ${String(carry)}, need true or false`);

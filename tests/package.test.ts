@@ -177,6 +177,12 @@ describe("examples", () => {
     expect(Math.max(...distances.map(Math.abs))).toBeLessThan(4);
   });
 
+  it("cloning-experiment tells the errors of finite steps on data", () => {
+    const out = run(process.execPath, [join(compiled, "cloning-experiment.js"), "digits", "100", "20", "sde-dpm-solver++2m"]);
+    expect(out).toMatch(/^sde-dpm-solver\+\+2m, 20 steps, 100 trunks from OU time 5/);
+    expect(out.match(/^0\.\d\d +0\.\d{4} \+- 0\.\d{4} +-?0\.\d{4} \+- 0\.\d{4} +-?0\.\d{4} \+- 0\.\d{4}$/gm)).toHaveLength(6);
+  });
+
   it("own-npy-data writes a report", () => {
     const report = join(folder, "report.html");
     const rows = Float32Array.from({ length: 200 }, (_, k) => (k % 4 < 2 ? 2 : -2) + Math.sin(k * k));

@@ -25,13 +25,17 @@ export interface AdaptiveSteps {
 }
 
 /** Both tolerances. @throws RegimesError E_OPTION. */
-export function checkedTolerance(tolerance: Tolerance | undefined, parameters: SamplerParameters): { readonly absolute: number; readonly relative: number } {
+export function checkedTolerance(
+  tolerance: Tolerance | undefined,
+  parameters: SamplerParameters,
+): { readonly absolute: number; readonly relative: number } {
   const given = Object.entries(parameters).find(([, value]) => value !== undefined);
   if (given !== undefined) throw new RegimesError("E_OPTION", `the sampler adaptive has no option "${given[0]}". It takes tolerance`);
   if (tolerance !== undefined) checkOptionNames("tolerance", tolerance, ["absolute", "relative"]);
   const { absolute = 1e-6, relative = 1e-6 } = tolerance ?? {};
   for (const [name, value] of [["absolute", absolute], ["relative", relative]] as const) {
-    if (!(typeof value === "number" && value >= 0 && value < Infinity)) throw new RegimesError("E_OPTION", `tolerance.${name} is ${String(value)}, need a number >= 0`);
+    if (typeof value === "number" && value >= 0 && value < Infinity) continue;
+    throw new RegimesError("E_OPTION", `tolerance.${name} is ${String(value)}, need a number >= 0`);
   }
   if (absolute + relative > 0) return { absolute, relative };
   throw new RegimesError("E_OPTION", "tolerance is 0 in absolute and relative terms, need one above 0");

@@ -1,4 +1,4 @@
-/** Runs a program with a score that is JavaScript's: the same arithmetic as native/core/simulate.cpp, all trajectories of a batch at a time. */
+/** Runs a program with a score that is JavaScript's: the arithmetic of native/core/simulate.cpp, all trajectories of a batch at a time. */
 import { checkFinite } from "../array.js";
 import { RegimesError } from "../errors.js";
 import { native, type NativeAddon } from "../native.js";
@@ -10,7 +10,10 @@ import { instruction, type Level, type Program } from "./trace.js";
 export interface ScoreModel {
   readonly d: number;
   readonly process: Process;
-  score(x: { readonly data: Float64Array<ArrayBuffer>; readonly shape: readonly [batch: number, d: number] }, t: number): ArrayLike<number> | Promise<ArrayLike<number>>;
+  score(
+    x: { readonly data: Float64Array<ArrayBuffer>; readonly shape: readonly [batch: number, d: number] },
+    t: number,
+  ): ArrayLike<number> | Promise<ArrayLike<number>>;
 }
 
 /** Trajectories first ... first + count - 1. */

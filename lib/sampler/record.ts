@@ -7,7 +7,9 @@ import type { Node } from "./grid.js";
 /** What is read off the state, without a pass over the target. */
 export const ofState: readonly string[] = ["states", "norm", "projections"];
 
-const observableNames = ["states", "denoised", "norm", "projections", "logDensity", "entropy", "sumSquares", "nearest", "classWeights", "survivors"] as const;
+const observableNames = [
+  "states", "denoised", "norm", "projections", "logDensity", "entropy", "sumSquares", "nearest", "classWeights", "survivors",
+] as const;
 
 /** What can be seen along trajectories; units and ranges are those of `PosteriorReading`. */
 export type Observable = (typeof observableNames)[number];

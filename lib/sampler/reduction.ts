@@ -93,7 +93,8 @@ async function findReduction({ mixture, d }: Target): Promise<Reduction | null> 
 }
 
 /** Coordinates U x of rows x [count, d]: [count, r]. */
-export async function reducedRows({ basis, dimension: r }: Reduction, x: Float64Array, d: number, rest: Pace): Promise<Float64Array<ArrayBuffer>> {
+export async function reducedRows(reduction: Reduction, x: Float64Array, d: number, rest: Pace): Promise<Float64Array<ArrayBuffer>> {
+  const { basis, dimension: r } = reduction;
   const y = new Float64Array((x.length / d) * r);
   for (let i = 0; i < y.length; i++) {
     const [k, row] = [i % r, Math.floor(i / r)];
@@ -187,7 +188,7 @@ export interface ComplementStart {
   readonly deviation: number;
 }
 
-/** Lower L [size, size] with L L^T = C for C >= 0; a value that follows from those before it, up to rounding, has a zero on its diagonal. */
+/** Lower L [size, size] with L L^T = C for C >= 0; a value that follows from those before it has, up to rounding, a zero on its diagonal. */
 export function semidefiniteFactor(covariance: Float64Array, size: number): Float64Array {
   const L = new Float64Array(size * size);
   const row = (i: number): Float64Array => L.subarray(i * size, (i + 1) * size);

@@ -61,7 +61,11 @@ export async function startDraws(
 /**
  * The Gaussian with the mean and covariance of a target. @throws RegimesError E_SHAPE for "full" above d = 4096, E_OPTION.
  */
-export async function gaussianOf(target: Target, options: { readonly covariance?: GaussianCovariance; readonly rank?: number }, run: RunOptions = {}): Promise<Target> {
+export async function gaussianOf(
+  target: Target,
+  options: { readonly covariance?: GaussianCovariance; readonly rank?: number },
+  run: RunOptions = {},
+): Promise<Target> {
   const { d } = target;
   const covariance = checkChoice("covariance", options.covariance ?? "full", covarianceNames);
   const { rank } = options;

@@ -210,10 +210,13 @@ const stepsAtOnce = 4096;
  * Gives each value of the steps a physical register, in place. A combination may overwrite one of its first three terms, an evaluation
  * never its input.
  */
-async function share({ integers, terms, stepCount, values }: Values, result: number, rest: Pace): Promise<{ registers: number; place: number }> {
+async function share(all: Values, result: number, rest: Pace): Promise<{ registers: number; place: number }> {
+  const { integers, terms, stepCount, values } = all;
   /** Where the values that step k reads stand. */
   const reads = (k: number): Int32Array =>
-    integers[5 * k] === 1 ? integers.subarray(5 * k + 2, 5 * k + 3) : terms.subarray(integers[5 * k + 2]!, integers[5 * k + 2]! + integers[5 * k + 3]!);
+    integers[5 * k] === 1
+      ? integers.subarray(5 * k + 2, 5 * k + 3)
+      : terms.subarray(integers[5 * k + 2]!, integers[5 * k + 2]! + integers[5 * k + 3]!);
   const lastUse = new Int32Array(values).fill(-1);
   for (let k = 0; k < stepCount; k++) {
     for (const value of reads(k)) lastUse[value] = k;

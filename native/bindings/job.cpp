@@ -45,7 +45,8 @@ const double* Job::held_input(const Napi::Value& value, const char* name, int64_
   }
   const Napi::TypedArray array = value.As<Napi::TypedArray>();
   if (static_cast<int64_t>(array.ElementLength()) != count) {
-    throw coded_error(env_, "E_SHAPE", std::string(name) + " has " + std::to_string(array.ElementLength()) + " elements, need " + std::to_string(count));
+    throw coded_error(env_, "E_SHAPE",
+                      std::string(name) + " has " + std::to_string(array.ElementLength()) + " elements, need " + std::to_string(count));
   }
   Napi::ArrayBuffer buffer = array.ArrayBuffer();
   inputs_.push_back(Napi::Persistent(buffer));

@@ -42,7 +42,9 @@ Napi::Value lift(const Napi::CallbackInfo& info) {
   r.ends = hold("ends", r.count * r.dimension);
   r.states = hold("states", places * r.dimension);
   r.x = job->real_output("x", r.count * r.d);
-  const auto want = [&](const char* name, int64_t width) { return contains(readings, name) ? job->real_output(name, places * width) : nullptr; };
+  const auto want = [&](const char* name, int64_t width) {
+    return contains(readings, name) ? job->real_output(name, places * width) : nullptr;
+  };
   r.seen.states = want("states", r.d);
   r.seen.denoised = want("denoised", r.d);
   if (r.seen.denoised) r.denoised = hold("denoised", places * r.dimension);
@@ -55,7 +57,8 @@ Napi::Value lift(const Napi::CallbackInfo& info) {
     r.seen.projections = want("projections", r.seen.direction_count);
   }
   const Backend& chosen = backend(info.Env());
-  return Job::start(std::move(job), [inputs, &chosen](const Execution& execution) { return regimes::lift(chosen.normals, inputs->request, execution); });
+  const auto work = [inputs, &chosen](const Execution& execution) { return regimes::lift(chosen.normals, inputs->request, execution); };
+  return Job::start(std::move(job), work);
 }
 
 }  // namespace regimes::bindings

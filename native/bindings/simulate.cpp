@@ -78,7 +78,9 @@ void add_outputs(const Napi::Object& request, const Target& target, Job& job, In
   seen.records = whole(request, "records");
   const int64_t places = seen.records * r.count, d = target.d;
   const auto readings = names(request, "observe");
-  const auto want = [&](const char* name, int64_t width) { return contains(readings, name) ? job.real_output(name, places * width) : nullptr; };
+  const auto want = [&](const char* name, int64_t width) {
+    return contains(readings, name) ? job.real_output(name, places * width) : nullptr;
+  };
   seen.states = want("states", d);
   seen.denoised = want("denoised", d);
   seen.norm = want("norm", 1);

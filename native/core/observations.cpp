@@ -23,8 +23,9 @@ void observe_state(const SimulateRequest& request, int32_t record, int64_t index
 
 bool wants_pass(const SimulateRequest& request, const ReverseStep& step) {
   const Observations& seen = request.observed;
-  return step.out >= 0 || (step.record >= 0 && (seen.denoised || seen.log_density || seen.entropy || seen.sum_squares || seen.nearest_index ||
-                                                seen.nearest_weight || seen.class_weights || seen.survivors));
+  const bool read = seen.denoised || seen.log_density || seen.entropy || seen.sum_squares || seen.nearest_index || seen.nearest_weight ||
+                    seen.class_weights || seen.survivors;
+  return step.out >= 0 || (step.record >= 0 && read);
 }
 
 void want_readings(const Observations& seen, int64_t place, int32_t class_count, PosteriorRequest& pass) {

@@ -277,8 +277,8 @@ class CarriedBlock;
 
 // Runs the program of a request for its trajectories [first, first + rows) on the calling thread: x [rows, d] holds their starts and
 // becomes their ends, `advanced` hears of trajectories times steps done. `path` of the request is filled by the caller.
-using RunBlock = Status (*)(const Target&, const SimulateRequest&, int64_t first, int64_t rows, double* x, const std::function<void(int64_t)>& advanced,
-                            const Execution&);
+using RunBlock = Status (*)(const Target&, const SimulateRequest&, int64_t first, int64_t rows, double* x,
+                            const std::function<void(int64_t)>& advanced, const Execution&);
 
 // A backend computes what dominates; the other operations have one implementation each.
 struct Backend {

@@ -19,11 +19,13 @@ inline constexpr uint32_t step_krylov = 0xF0000004u;     // start block of the e
 
 inline std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
   const auto words = philox_rounds<OneNumber>({counter[0], counter[1], counter[2], counter[3]}, key[0], key[1]);
-  return {static_cast<uint32_t>(words.w0), static_cast<uint32_t>(words.w1), static_cast<uint32_t>(words.w2), static_cast<uint32_t>(words.w3)};
+  const auto low = [](uint64_t word) { return static_cast<uint32_t>(word); };
+  return {low(words.w0), low(words.w1), low(words.w2), low(words.w3)};
 }
 
 inline PhiloxWords<OneNumber> philox_block(uint64_t seed, uint64_t trajectory, uint32_t step, uint32_t block) {
-  return philox_rounds<OneNumber>({block, step, trajectory, trajectory >> 32}, static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
+  const auto key0 = static_cast<uint32_t>(seed), key1 = static_cast<uint32_t>(seed >> 32);
+  return philox_rounds<OneNumber>({block, step, trajectory, trajectory >> 32}, key0, key1);
 }
 
 // Two independent uniforms in (0, 1), 52 bits each.

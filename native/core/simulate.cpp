@@ -26,7 +26,9 @@ constexpr int64_t few_numbers = 4;                    // fewer than a vector ker
 double largest_state(double b, int64_t d) { return std::min(1e150, 1e152 * b / std::sqrt(static_cast<double>(d))); }
 
 Status check(const Target& target, const SimulateRequest& request) {
-  const auto wrong = [](const char* what, int64_t step) { return Status::failure(Code::shape, std::string(what) + " at step " + std::to_string(step)); };
+  const auto wrong = [](const char* what, int64_t step) {
+    return Status::failure(Code::shape, std::string(what) + " at step " + std::to_string(step));
+  };
   const auto there = [&](int32_t index) { return index >= 0 && index < request.registers; };
   for (int64_t k = 0; k < request.step_count; ++k) {
     const ReverseStep& step = request.steps[k];
@@ -37,7 +39,8 @@ Status check(const Target& target, const SimulateRequest& request) {
         if (!there(read) || (term >= 3 && read == step.out)) return wrong("no such register, or one written before it is read", k);
       }
     } else {
-      if (!there(step.in) || (step.out != -1 && !there(step.out)) || step.in == step.out) return wrong("no such register, or one that is read and written", k);
+      const bool right = there(step.in) && (step.out == -1 || there(step.out)) && step.in != step.out;
+      if (!right) return wrong("no such register, or one that is read and written", k);
       if (!(step.b > 0) || !(step.a >= 0)) return wrong("a and b have to be positive", k);
       if (step.record < -1 || step.record >= request.observed.records) return wrong("no such record", k);
     }
@@ -54,11 +57,14 @@ class Simulation {
   Simulation(const Backend& backend, const Target& target, const SimulateRequest& request, const Execution& execution)
       : backend_(backend), target_(target), request_(request), execution_(execution), d_(target.d) {
     int64_t evaluations = 0;
-    for (int64_t k = 0; k < request.step_count; ++k) evaluation_of_.push_back(request.steps[k].kind == ReverseStep::Kind::denoise ? evaluations++ : -1);
+    for (int64_t k = 0; k < request.step_count; ++k) {
+      evaluation_of_.push_back(request.steps[k].kind == ReverseStep::Kind::denoise ? evaluations++ : -1);
+    }
     if (request.carry.wanted && backend.carry != nullptr) plan_ = plan_carry(request);
     if (request.path != nullptr) std::fill_n(request.path, evaluations, unset);
     for (int64_t k = 0; k < request.step_count && run_block_ != nullptr && request.path != nullptr; ++k) {
-      if (evaluation_of_[k] >= 0 && wants_pass(request, request.steps[k])) request.path[evaluation_of_[k]] = static_cast<uint8_t>(Path::float64);
+      const int64_t evaluation = evaluation_of_[k];
+      if (evaluation >= 0 && wants_pass(request, request.steps[k])) request.path[evaluation] = static_cast<uint8_t>(Path::float64);
     }
     if (request.carry.refreshes != nullptr) std::fill_n(request.carry.refreshes, request.count, 0);
     if (request.carry.carried_steps != nullptr) std::fill_n(request.carry.carried_steps, request.count, 0);
@@ -68,7 +74,8 @@ class Simulation {
     const int threads = execution_.threads;
     const int64_t bytes_of_row = (request_.registers + 1) * d_ * static_cast<int64_t>(sizeof(double));
     const int64_t share = (request_.count + threads - 1) / threads;
-    const int64_t most = std::clamp<int64_t>(std::min(share, register_bytes / bytes_of_row), 1, request_.batch > 0 ? request_.batch : most_rows);
+    const int64_t limit = request_.batch > 0 ? request_.batch : most_rows;
+    const int64_t most = std::clamp<int64_t>(std::min(share, register_bytes / bytes_of_row), 1, limit);
     int64_t blocks = (request_.count + most - 1) / most;
     if (blocks > threads) blocks = std::min((blocks + threads - 1) / threads * threads, request_.count);  // no thread ends early
     const int64_t rows = (request_.count + blocks - 1) / blocks;

@@ -12,7 +12,8 @@ constexpr int64_t most_numbers = 2048;  // of means: what 8 queries need beside 
 bool is_few(const Target& target) {
   if (target.kind != Target::Kind::mixture) return false;
   const Covariances::Type type = target.covariances->type;
-  return (type == Covariances::Type::spherical || type == Covariances::Type::diagonal) && target.n <= most_few && target.n * target.d <= most_numbers;
+  const bool simple = type == Covariances::Type::spherical || type == Covariances::Type::diagonal;
+  return simple && target.n <= most_few && target.n * target.d <= most_numbers;
 }
 
 Status FewGaussians::build(const Kernels& kernels, const Target& target, double a, double b) {
@@ -67,7 +68,9 @@ void FewReadings::read(const PosteriorRequest& request, const ErrorModel& model,
     const int64_t q = first + lane;
     const LogSumExp<double>& sums = totals_.sums[lane];
     const double log_density = read_scalars(target_, request, q, totals_, lane, uniform_);
-    if (request.top > 0) read_top(logits + lane, target_.n, sums, request.top, request.top_index + q * request.top, request.top_weight + q * request.top);
+    if (request.top > 0) {
+      read_top(logits + lane, target_.n, sums, request.top, request.top_index + q * request.top, request.top_weight + q * request.top);
+    }
     read_bounds(target_, density, q, sums, uniform_, model, log_density, terms, nullptr);
     // Where one component has all the weight, errors of logits do not move the score: a factor common to all weights cancels.
     ErrorModel of_score = model;

@@ -25,8 +25,8 @@ const Instructions& avx512_set() {
 }
 
 const Instructions& avx2_set() {
-  static const Instructions set{"cpu-avx2",   kernels_avx2(), digits_words_avx2(), screen_avx2(), dense_avx2(), small_avx2(), few_avx2(), normals_avx2(),
-                                lane_normals_avx2()};
+  static const Instructions set{"cpu-avx2", kernels_avx2(), digits_words_avx2(), screen_avx2(), dense_avx2(),
+                                small_avx2(), few_avx2(), normals_avx2(), lane_normals_avx2()};
   return set;
 }
 #endif

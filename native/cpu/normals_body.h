@@ -16,7 +16,8 @@ void wide_normals(uint64_t seed, uint64_t trajectory, uint32_t step, int64_t d, 
   constexpr int64_t stride = 2 * width;
   auto words = regimes::philox_rounds<Wide>({wide_counter(0), second, third, fourth}, key0, key1);
   for (int64_t at = 0; at < d; at += stride) {
-    const auto next = regimes::philox_rounds<Wide>({wide_counter(static_cast<uint64_t>(at / 2 + width)), second, third, fourth}, key0, key1);
+    const Wide::Bits first = wide_counter(static_cast<uint64_t>(at / 2 + width));
+    const auto next = regimes::philox_rounds<Wide>({first, second, third, fourth}, key0, key1);
     Wide::Real x, y;
     regimes::normal_pair<Wide>(words, x, y);
     double last[stride];

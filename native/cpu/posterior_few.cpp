@@ -15,8 +15,8 @@ constexpr int64_t item_queries = 256;
 class FewQueries {
  public:
   FewQueries(const Instructions& set, const Target& target, const PosteriorRequest& request, const FewGaussians& at)
-      : few_(*set.few), request_(request), at_(at), readings_(*set.kernels, target), x_(target.d * few_lanes), vectors_(target.d * few_lanes),
-        distances_(target.n * few_lanes), logits_(target.n * few_lanes), weights_(target.n * few_lanes) {}
+      : few_(*set.few), request_(request), at_(at), readings_(*set.kernels, target), x_(target.d * few_lanes),
+        vectors_(target.d * few_lanes), distances_(target.n * few_lanes), logits_(target.n * few_lanes), weights_(target.n * few_lanes) {}
 
   void read(int64_t first, int count) {
     const FewLevel& level = at_.level();

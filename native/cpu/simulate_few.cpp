@@ -74,12 +74,13 @@ class FewTrajectories {
     after = live;
     for (int64_t k = steps; k-- > 0;) {
       const ReverseStep& step = request_.steps[k];
-      const bool joins = k > 0 && step.kind == Kind::combine && request_.steps[k - 1].kind == Kind::denoise && reads(step, request_.steps[k - 1].out);
+      const ReverseStep* before = k > 0 && step.kind == Kind::combine ? &request_.steps[k - 1] : nullptr;
+      const bool joins = before != nullptr && before->kind == Kind::denoise && reads(step, before->out);
       if (step.kind == Kind::denoise && step.out >= 0) kept_[k] = k + 1 < steps && joined_[k + 1] ? after[step.out] : live[step.out];
       after = live;
       if (joins) {
         joined_[k] = 1;
-        if (request_.steps[k - 1].out == step.out) after[step.out] = 0;
+        if (before->out == step.out) after[step.out] = 0;
       }
       if (step.out >= 0) live[step.out] = 0;
       if (step.kind == Kind::denoise) {

@@ -113,7 +113,8 @@ bool consistent(const Case& c, const Answer& r, double b, int64_t batch) {
       ok = ok && std::abs(Answer::a * r.denoised[j] - wanted) <= 1e-14 * scale + b * b * r.error_score[q];
     }
     const auto top = static_cast<int64_t>(r.top.size()) / batch;
-    ok = ok && std::abs(r.classes[2 * q] + r.classes[2 * q + 1] - 1) < 1e-15 && r.top[q * top] == r.nearest[q] && r.top_weight[q * top] == r.weight[q];
+    ok = ok && std::abs(r.classes[2 * q] + r.classes[2 * q + 1] - 1) < 1e-15;
+    ok = ok && r.top[q * top] == r.nearest[q] && r.top_weight[q * top] == r.weight[q];
     ok = ok && r.survivors[q] == c.target.n && r.path[q] == static_cast<uint8_t>(Path::float64);
   }
   return ok;
@@ -140,8 +141,8 @@ int main() {
           std::vector<Answer> kept;
           kept.reserve(sets.size());
           for (const Instructions* set : sets) {
-            const std::string what = std::string(set->name) + " type " + std::to_string(static_cast<int>(type)) + " K=" + std::to_string(k) +
-                                     " d=" + std::to_string(d) + " b=" + std::to_string(b);
+            const std::string what = std::string(set->name) + " type " + std::to_string(static_cast<int>(type)) +
+                                     " K=" + std::to_string(k) + " d=" + std::to_string(d) + " b=" + std::to_string(b);
             const auto expect = [&](bool ok, const char* of) { check::record(ok, __FILE__, __LINE__, (what + of).c_str()); };
             const Answer& few = kept.emplace_back(*set, c, b, precision, false, 1, 0, batch);
             const Answer more(*set, c, b, precision, true, 3, 0, batch);

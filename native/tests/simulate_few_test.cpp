@@ -145,8 +145,8 @@ struct Run {
   std::vector<double> directions;
   Status status;
 
-  Run(const Backend& backend, const Target& target, const Program& program, int64_t count, bool observed, int threads = 1, int64_t batch = 0,
-      int64_t first = 0) {
+  Run(const Backend& backend, const Target& target, const Program& program, int64_t count, bool observed, int threads = 1,
+      int64_t batch = 0, int64_t first = 0) {
     const int64_t d = target.d;
     x.resize(static_cast<size_t>(count * d));
     path.resize(200);
@@ -171,8 +171,8 @@ struct Run {
       for (auto* v : {&nearest, &survivors}) v->resize(places);
       projections.resize(2 * places);
       classes.resize(2 * places);
-      r.observed = {records, states.data(), denoised.data(), norm.data(), directions.data(), 2, projections.data(), log_density.data(), entropy.data(),
-                    squares.data(), nearest.data(), weight.data(), classes.data(), survivors.data()};
+      r.observed = {records, states.data(), denoised.data(), norm.data(), directions.data(), 2, projections.data(),
+                    log_density.data(), entropy.data(), squares.data(), nearest.data(), weight.data(), classes.data(), survivors.data()};
     }
     Execution execution;
     execution.threads = threads;
@@ -199,7 +199,8 @@ void runs_are_those_of_single_steps() {
       if (d > 100 && check::sanitized) continue;
       const Mixture mixture(type, k, d);
       const int64_t count = d > 100 ? 9 : 21;
-      const std::string what = std::string(Set().name) + " type " + std::to_string(static_cast<int>(type)) + " K=" + std::to_string(k) + " d=" + std::to_string(d);
+      const std::string what = std::string(Set().name) + " type " + std::to_string(static_cast<int>(type)) + " K=" + std::to_string(k) +
+                               " d=" + std::to_string(d);
       const Run whole(Way<Set>::whole(), mixture.target, example(true), count, true);
       expect(whole.status.ok(), what);
       expect(whole.near(Run(Way<Set>::by_steps(), mixture.target, example(true), count, true)), what + ": step by step");
