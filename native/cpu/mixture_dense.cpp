@@ -84,7 +84,7 @@ Status MixtureDense::run(const double* x, const std::vector<int32_t>& queries, M
   for (auto* v : {&error_score_, &error_log_density_, &scale_, &speed_, &moved_weights_, &second_, &rough_, &dropped_, &norm_}) {
     v->assign(static_cast<size_t>(count), 0.0);
   }
-  score_.resize(static_cast<size_t>(count * d_));
+  score_.reset(new double[static_cast<size_t>(count * d_)]);
   const int64_t fit = block_bytes / (rows_.start(n_) * 4), step = std::clamp<int64_t>(fit / digit_lanes * digit_lanes, digit_lanes, 256);
   for (int64_t first = 0; first < count && !execution.cancelled(); first += step) {
     answer_block(x, queries.data(), first, std::min(step, count - first), listed, pool, execution);
@@ -296,7 +296,7 @@ bool MixtureDense::weigh(int64_t q, std::vector<int32_t>& wanted) {
 // Logits of components at queries of the list, in float64.
 void MixtureDense::refine(const double* x, const int32_t* queries, std::vector<ExactForm>& forms, ThreadPool& pool, const Execution& execution) {
   const double rounding = (at_.model().logit_units + 64) * small, offset = at_.model().logit_offset * small;
-  rows_.exact_forms(x, queries, forms, pool, execution);
+  rows_.exact_forms(x, queries, forms, nullptr, pool, execution);
   for (const ExactForm& exact : forms) {
     const int64_t k = exact.component, to = k * stride_ + exact.query;
     const double bias = target_.log_weight(k) - at_.half_log_det(k);
@@ -420,7 +420,7 @@ void MixtureDense::sum_products(const double* x, const int32_t* queries, std::ve
       for (int lane = 0; lane < digit_lanes; ++lane) {
         const int64_t place = (group + g) * digit_lanes + lane, q = wide[std::min(place, count - 1)];
         from[lane] = x + queries[q] * d_;
-        to[lane] = place < count ? score_.data() + q * d_ : unused.data();
+        to[lane] = place < count ? score_.get() + q * d_ : unused.data();
         for (int64_t k = 0; k < n_; ++k) shared[lane] += weight_[k * stride_ + q] * rows_.component(k).scale;
       }
       set_.dense->scatter_scores(sums.data() + g * d_ * digit_lanes, full_ ? nullptr : gains.data() + g * d_ * digit_lanes, from,

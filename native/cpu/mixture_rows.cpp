@@ -196,7 +196,8 @@ void MixtureRows::fill(int64_t first, int64_t end, Tile& tile, ThreadPool& pool,
   tile.end = execution.cancelled() ? 0 : end;
 }
 
-void MixtureRows::exact_forms(const double* x, const int32_t* index, std::vector<ExactForm>& forms, ThreadPool& pool, const Execution& execution) const {
+void MixtureRows::exact_forms(const double* x, const int32_t* index, std::vector<ExactForm>& forms, double* h, ThreadPool& pool,
+                              const Execution& execution) const {
   std::stable_sort(forms.begin(), forms.end(), [](const ExactForm& left, const ExactForm& right) { return left.component < right.component; });
   const auto count = static_cast<int64_t>(forms.size());
   std::vector<int64_t> runs;
@@ -206,18 +207,21 @@ void MixtureRows::exact_forms(const double* x, const int32_t* index, std::vector
   std::vector<std::unique_ptr<Exact>> exact(static_cast<size_t>(pool.size()));
   pool.run(static_cast<int64_t>(runs.size()), [&](int64_t run, int worker) {
     if (!exact[worker]) exact[worker] = std::make_unique<Exact>(*this);
+    Exact& own = *exact[worker];
     const int64_t end = run + 1 < static_cast<int64_t>(runs.size()) ? runs[run + 1] : count;
-    exact[worker]->load(forms[runs[run]].component);
+    own.load(forms[runs[run]].component);
     for (int64_t from = runs[run]; from < end && !execution.cancelled(); from += solver_vectors) {
       const double* row[solver_vectors];
       double form[solver_vectors], ground[solver_vectors], norm[solver_vectors];
       const int size = static_cast<int>(std::min<int64_t>(solver_vectors, end - from));
       for (int v = 0; v < size; ++v) row[v] = x + (index ? index[forms[from + v].query] : forms[from + v].query) * d_;
-      exact[worker]->forms(row, size, form, ground, norm, nullptr);
+      own.forms(row, size, form, ground, norm);
       for (int v = 0; v < size; ++v) {
-        forms[from + v].form = form[v];
-        forms[from + v].ground = ground[v];
-        forms[from + v].norm = norm[v];
+        ExactForm& out = forms[from + v];
+        out.form = form[v];
+        out.ground = ground[v];
+        out.norm = norm[v];
+        if (h) std::copy_n(own.h(v), own.size(), h + out.place * rank_);
       }
     }
   });
@@ -232,7 +236,7 @@ int64_t MixtureRows::bytes() const {
 
 MixtureRows::Exact::Exact(const MixtureRows& rows)
     : rows_(rows), kernels_(*rows.set_.kernels), scratch_(static_cast<size_t>(rows.at_.scratch_size())), weight_(static_cast<size_t>(rows.d_)),
-      difference_(static_cast<size_t>(solver_vectors * rows.d_)), loaded_(difference_.size()) {}
+      variance_(weight_.size()), loaded_(static_cast<size_t>(solver_vectors * rows.d_)) {}
 
 void MixtureRows::Exact::load(int64_t k) {
   k_ = k;
@@ -240,23 +244,23 @@ void MixtureRows::Exact::load(int64_t k) {
   mean_ = g.mean;
   basis_ = g.basis;
   size_ = rows_.full_ ? rows_.size(k) : g.rank;
-  rows_.weights_of(k, weight_.data());
+  const double a = rows_.at_.a(), b = rows_.at_.b();
+  for (int64_t j = 0; j < rows_.d_ && !rows_.full_; ++j) {
+    variance_[j] = a * a * g.values[j] + b * b;
+    weight_[j] = 1 / variance_[j];
+  }
   t_.resize(static_cast<size_t>(solver_vectors * std::max<int64_t>(size_, 1)));
   h_.resize(t_.size());
 }
 
-void MixtureRows::Exact::forms(const double* const* x, int count, double* form, double* ground, double* norm, double* pulls) {
+void MixtureRows::Exact::forms(const double* const* x, int count, double* form, double* ground, double* norm) {
   const int64_t d = rows_.d_;
-  const double a = rows_.at_.a();
   const bool full = rows_.full_;
-  // Full: the axes before and after those that share p.
+  // Low rank G f, full f, with the axes before and after those that share p.
+  kernels_.differences(x, count, mean_, rows_.at_.a(), full ? nullptr : weight_.data(), d, loaded_.data());
   const int64_t before = full ? std::min(rows_.shared_first_[k_], size_) : size_, after = size_ - before;
-  const double* last = full ? basis_ + rows_.shared_end_[k_] * d : nullptr;
-  kernels_.differences(x, count, mean_, a, nullptr, d, difference_.data());
-  kernels_.differences(x, count, mean_, a, weight_.data(), d, loaded_.data());
-  const double* along = full ? difference_.data() : loaded_.data();
-  kernels_.row_products(basis_, before, d, along, count, t_.data(), size_);
-  if (after > 0) kernels_.row_products(last, after, d, along, count, t_.data() + before, size_);
+  kernels_.row_products(basis_, before, d, loaded_.data(), count, t_.data(), size_);
+  if (after > 0) kernels_.row_products(basis_ + rows_.shared_end_[k_] * d, after, d, loaded_.data(), count, t_.data() + before, size_);
   const double* m = rows_.matrix(k_);
   for (int v = 0; v < count; ++v) {
     const double* t = t_.data() + v * size_;
@@ -268,18 +272,19 @@ void MixtureRows::Exact::forms(const double* const* x, int count, double* form, 
       inside += t[i] * h[i];
       squares += rows_.row_square(k_)[i] * h[i] * h[i];
     }
-    kernels_.row_products(difference_.data() + v * d, 1, d, loaded_.data() + v * d, 1, ground + v, 1);
+    ground[v] = rows_.component(k_).scale * kernels_.weighted_square(loaded_.data() + v * d, full ? nullptr : variance_.data(), d);
     form[v] = std::max(ground[v] - inside, 0.0);
     norm[v] = std::sqrt(squares * static_cast<double>(full ? 1 : std::max<int64_t>(1, size_)));
   }
-  if (!pulls) return;
-  std::copy_n(loaded_.data(), count * d, pulls);
-  for (double& h : h_) h = -h;
-  double* sum = full ? pulls : difference_.data();
-  if (!full) std::fill_n(sum, count * d, 0.0);
-  kernels_.add_combinations(basis_, before, d, h_.data(), size_, count, sum);
-  if (after > 0) kernels_.add_combinations(last, after, d, h_.data() + before, size_, count, sum);
-  for (int v = 0; v < count && !full; ++v) kernels_.add_weighted(1, sum + v * d, weight_.data(), d, pulls + v * d);
+}
+
+void MixtureRows::Exact::pulls(const double* const* x, const double* const* h, int count, double* out) {
+  const int64_t d = rows_.d_;
+  kernels_.differences(x, count, mean_, rows_.at_.a(), nullptr, d, out);
+  for (int v = 0; v < count; ++v) {
+    for (int64_t i = 0; i < size_; ++i) h_[v * size_ + i] = -h[v][i];
+  }
+  kernels_.add_combinations(basis_, size_, d, h_.data(), size_, count, out);
 }
 
 }  // namespace regimes
