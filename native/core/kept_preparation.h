@@ -21,10 +21,10 @@ class KeptPreparation {
     int64_t bytes = 0;
   };
 
-  // What is kept for exactly (a, b), or null.
-  std::shared_ptr<const Entry> find(double a, double b) const {
+  // What is kept, or null.
+  std::shared_ptr<const Entry> last() const {
     const std::lock_guard lock(mutex_);
-    return entry_ && entry_->a == a && entry_->b == b ? entry_ : nullptr;
+    return entry_;
   }
 
   // Takes the place of what was kept.

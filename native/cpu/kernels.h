@@ -93,6 +93,14 @@ struct FloatPairBlock {
   int64_t class_count;
 };
 
+// Products [rows][16] of components with 16 queries that enter logits as factor_r step_q (P_rq - offset_q).
+struct LogitTerm {
+  const double* products;
+  const double* factor;  // [rows]
+  const double* step;    // [16]
+  const double* offset;  // [16]
+};
+
 struct Kernels {
   const char* name;
 
@@ -170,6 +178,10 @@ struct Kernels {
   // out[r * out_stride + q] >= logit of component r at query q, from products [rows][16] of bytes (mixture_bounds.h).
   void (*screen_bounds)(const double* products, int rows, const ScreenQueries& queries, const ScreenRow* row, float* out,
                         int64_t out_stride);
+
+  // out[r][16] = bias_r + gain_r square_q + sum of `count` terms, max[16] their maxima.
+  void (*sum_terms)(const LogitTerm* terms, int count, int rows, const double* bias, const double* gain, const double* square, double* out,
+                    double* max);
 };
 
 // Null where the instruction set was not compiled or this machine lacks it.

@@ -343,7 +343,7 @@ constexpr regimes::Kernels make_kernels(const char* name) {
   return {name,          convert,         squared_distances, pair_products,      float_pair_products, scale_distances,  integer_pairs,
           pair_sums,     float_pair_sums, block_sums,        add_class_sums,     weights,             add_rows,         row_moments,
           add_difference, differences,    weighted_square,   weighted_distances, row_products,        add_combinations, add_weighted,
-          round_to_digits, weighted_bytes, screen_bounds};
+          round_to_digits, weighted_bytes, screen_bounds, sum_terms};
 }
 
 }  // namespace

@@ -257,4 +257,22 @@ void screen_bounds(const double* products, int rows, const ScreenQueries& q, con
   }
 }
 
+void sum_terms(const regimes::LogitTerm* terms, int count, int rows, const double* bias, const double* gain, const double* square, double* out,
+               double* max_of) {
+  for (int part = 0; part < 16; part += 8) {
+    const Lanes squares = load(square + part);
+    Lanes most = broadcast(-1.7e308);
+    for (int r = 0; r < rows; ++r) {
+      Lanes logit = multiply_add(broadcast(gain[r]), squares, broadcast(bias[r]));
+      for (int t = 0; t < count; ++t) {
+        const Lanes product = (load(terms[t].products + r * 16 + part) - load(terms[t].offset + part)) * load(terms[t].step + part);
+        logit = multiply_add(product, broadcast(terms[t].factor[r]), logit);
+      }
+      most = max(most, logit);
+      store(out + r * 16 + part, logit);
+    }
+    store(max_of + part, most);
+  }
+}
+
 }  // namespace

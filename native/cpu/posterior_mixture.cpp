@@ -6,7 +6,9 @@
 #include <cmath>
 
 #include "../core/thread_pool.h"
+#include "answer_rest.h"
 #include "cpu.h"
+#include "mixture_aligned.h"
 #include "mixture_pass.h"
 #include "posterior_few.h"
 #include "readings.h"
@@ -253,17 +255,9 @@ void read_logits(const Target& target, const PosteriorRequest& request, const Ga
   read_bounds(target, score, out, sums, uniform, model, log_density, terms, nullptr);
 }
 
-}  // namespace
-
-Status posterior_mixture(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution) {
-  const bool vectors = request.covariance_products || request.jacobian_products;
-  for (int64_t k = 0; vectors && k < request.x.rows * target.d; ++k) {
-    if (std::abs(request.vectors[k]) <= 1e150) continue;
-    return Status::failure(Code::range, "a vector reaches " + std::to_string(std::log10(std::abs(request.vectors[k]))) +
-                                            " decades, at most 150 can be squared and summed");
-  }
-  if (few_applies(target, request)) return posterior_few(set, target, request, execution);
-  ThreadPool pool(execution.threads);
+// Components that bounds leave, query by query, or few and full ones.
+Status one_by_one(const Instructions& set, const Target& target, const PosteriorRequest& request, ThreadPool& pool,
+                  const Execution& execution) {
   MixturePass pass(set, target, request.precision == Precision::exact, request.top == 0 && !wants_second_moments(request),
                    MixtureDense::applies(set, target, request));
   Status status = pass.build(request.a, request.b, pool, execution);
@@ -285,6 +279,31 @@ Status posterior_mixture(const Instructions& set, const Target& target, const Po
     if (execution.progress) execution.progress(static_cast<double>(origin + count) / static_cast<double>(queries));
   }
   return {};
+}
+
+}  // namespace
+
+Status posterior_mixture(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution) {
+  const bool vectors = request.covariance_products || request.jacobian_products;
+  for (int64_t k = 0; vectors && k < request.x.rows * target.d; ++k) {
+    if (std::abs(request.vectors[k]) <= 1e150) continue;
+    return Status::failure(Code::range, "a vector reaches " + std::to_string(std::log10(std::abs(request.vectors[k]))) +
+                                            " decades, at most 150 can be squared and summed");
+  }
+  if (few_applies(target, request)) return posterior_few(set, target, request, execution);
+  ThreadPool pool(execution.threads);
+  if (!aligned_applies(target, request)) return one_by_one(set, target, request, pool, execution);
+  MixtureParts parts;
+  parts.aligned = true;
+  std::shared_ptr<const PreparedMixture> prepared;
+  Status status = prepare_mixture(set, target, request.a, request.b, parts, pool, execution, prepared);
+  if (!status.ok()) return status;
+  std::vector<uint8_t> answered(static_cast<size_t>(request.x.rows), 0);
+  status = posterior_aligned(set, target, prepared->at, *prepared->aligned, request, pool, stage(execution, 0, 0.5), answered);
+  if (!status.ok()) return status;
+  return answer_rest(request, target, execution, answered, [&](const PosteriorRequest& rest, const Execution& second) {
+    return one_by_one(set, target, rest, pool, second);
+  });
 }
 
 }  // namespace regimes

@@ -6,7 +6,7 @@
 //   float64   for precision "float64", for second moments, and wherever the other two do not apply
 #include <algorithm>
 
-#include "../core/request_part.h"
+#include "answer_rest.h"
 #include "posterior_dense.h"
 #include "posterior_refined.h"
 #include "posterior_small.h"
@@ -18,31 +18,6 @@ Status float64(const Instructions& set, const Target& target, const PosteriorReq
   if (request.survivors) std::fill_n(request.survivors, request.x.rows, static_cast<int32_t>(target.n));
   if (request.path) std::fill_n(request.path, request.x.rows, static_cast<uint8_t>(Path::float64));
   return posterior_float64(*set.kernels, target, request, execution);
-}
-
-// Progress of a stage that covers the share [from, to] of the work.
-Execution stage(const Execution& execution, double from, double to) {
-  Execution part = execution;
-  if (execution.progress) part.progress = [report = execution.progress, from, to](double done) { report(from + (to - from) * done); };
-  return part;
-}
-
-// Gives the queries that `answered` leaves to `answer(request, execution)`, the second half of the work.
-template <class Answer>
-Status answer_rest(const PosteriorRequest& request, const Target& target, const Execution& execution, const std::vector<uint8_t>& answered,
-                   Answer answer) {
-  std::vector<int64_t> left;
-  for (size_t q = 0; q < answered.size(); ++q) {
-    if (!answered[q]) left.push_back(static_cast<int64_t>(q));
-  }
-  if (left.empty()) {
-    if (execution.progress) execution.progress(1);
-    return {};
-  }
-  RequestPart part(request, target.d, target.class_count, std::move(left));
-  const Status status = answer(part.request(), stage(execution, 0.5, 1));
-  if (status.ok()) part.scatter();
-  return status;
 }
 
 // Dense where its bound meets the contract, float64 for the others.

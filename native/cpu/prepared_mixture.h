@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "../core/kept_preparation.h"
+#include "aligned_rows.h"
 #include "mixture_bounds.h"
 #include "mixture_bytes.h"
 #include "mixture_rows.h"
@@ -20,11 +21,12 @@ struct PreparedMixture : KeptPreparation::Entry {
   std::unique_ptr<MixtureBounds> bounds;
   std::unique_ptr<MixtureRows> rows;
   std::unique_ptr<MixtureBytes> row_bytes;
+  std::shared_ptr<const AlignedRows> aligned;
 };
 
-// What a pass asks for; row_bytes need rows.
+// What a pass asks for; row_bytes need rows. What is kept for the same (a, b) stays part of it.
 struct MixtureParts {
-  bool bounds = false, rows = false, row_bytes = false;
+  bool bounds = false, rows = false, row_bytes = false, aligned = false;
 };
 
 // Code::cancelled, Code::range as in check_conditioning.

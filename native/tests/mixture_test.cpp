@@ -48,13 +48,14 @@ struct Shape {
   bool dependent = false; // low rank: equal columns, a zero column, columns of very different lengths
   bool equal = false;     // components that are equal in all but their weight; some of weight zero
   double spread = 2;
+  bool wide = false;      // columns of scales 1e-3 ... 1e3
 };
 
 void make(Mixture& m, Type type, const Shape& s) {
   std::mt19937_64 random(static_cast<uint64_t>(1000 * s.k + 10 * s.d + s.rank + (s.singular ? 5 : 0)));
   const int64_t k = s.k, d = s.d;
   m.name = "type=" + std::to_string(static_cast<int>(type)) + " K=" + std::to_string(k) + " d=" + std::to_string(d) + (s.singular ? " singular" : "") +
-           (s.dependent ? " dependent" : "") + (s.equal ? " equal" : "");
+           (s.dependent ? " dependent" : "") + (s.equal ? " equal" : "") + (s.wide ? " wide" : "");
   m.means = normal(random, k * d, s.spread);
   Covariances& c = m.covariances;
   c.type = type;
@@ -71,6 +72,11 @@ void make(Mixture& m, Type type, const Shape& s) {
     }
   } else {
     for (double& value : c.values) value = type != Type::low_rank && !s.singular ? 0.05 + 0.3 * std::abs(value) : s.singular ? 0 : value * value;
+  }
+  for (int64_t i = 0; s.wide && i < k * d; ++i) {
+    const double scale = std::pow(10.0, static_cast<double>(i % d % 7 - 3));
+    m.means[i] *= scale;
+    if (type == Type::diagonal) c.values[i] *= scale * scale;
   }
   c.factors = normal(random, k * d * s.rank);
   for (int64_t i = 0; s.dependent && i < k * d; ++i) {
@@ -173,7 +179,7 @@ struct Readings {
   }
 };
 
-int64_t dense_answers = 0, dense_checked = 0;  // queries answered in float32
+int64_t dense_answers = 0, dense_checked = 0, aligned_checked = 0;  // queries answered by products
 
 bool same_bits(const std::vector<double>& x, const std::vector<double>& y) {
   return x.size() == y.size() && std::memcmp(x.data(), y.data(), x.size() * sizeof(double)) == 0;
@@ -211,9 +217,9 @@ const std::vector<Oracle>& oracle_of(const Mixture& m, double a, double b) {
 }
 
 // Errors lie below the bounds, and within the contract of "exact" wherever float64 resolves the covariances.
-void test_accuracy(const Instructions& set, Mixture& m, double b, bool resolved) {
+void test_accuracy(const Instructions& set, Mixture& m, double b, bool resolved, int64_t batch = 6) {
   const double a = b < 1 ? std::sqrt((1 - b) * (1 + b)) : 1;
-  place(m, a, b, 6);
+  place(m, a, b, batch);
   const int64_t d = m.target.d;
   for (const Precision precision : {Precision::exact, Precision::float64}) {
     const Readings r(set, m.target, m, a, b, precision);
@@ -419,6 +425,20 @@ void test_set() {
     test_bits(set, apart, b, false);
     test_bytes(set, apart, b);
     if (b == 0.1) test_kept(set, apart);
+    for (const Type type : {Type::spherical, Type::diagonal}) {
+      for (const Shape& shape : {Shape{140, 33, 0, false, false, false, 0.3}, Shape{136, 32, 0, true, false, true, 0.2},
+                                 Shape{132, 32, 0, false, false, false, 0.3, true}}) {
+        if (b < 0.5 || (b < 0.9 && shape.d == 32)) continue;
+        Mixture m;
+        make(m, type, shape);
+        for (double& mean : m.means) mean += shape.wide ? 0 : 30;
+        CHECK(build_screen(m.target, {}, m.screen).ok());
+        const int64_t before = dense_checked;
+        test_accuracy(set, m, b, true, 3);
+        aligned_checked += dense_checked - before;
+        test_bits(set, m, b, false);
+      }
+    }
     Mixture dependent;
     make(dependent, Type::low_rank, {64, 40, 4, true, true});
     test_bits(set, dependent, b, false);
@@ -464,6 +484,7 @@ int main() {
   test_set<vnni_set>();
 #endif
   const int64_t least = check::sanitized ? 20 : 100;
-  CHECK(dense_answers > least && dense_checked > least);
+  CHECK(dense_answers > least && dense_checked > least && aligned_checked > 20);
+  std::printf("%d dense, %d of many components\n", static_cast<int>(dense_checked), static_cast<int>(aligned_checked));
   return check::summary();
 }
