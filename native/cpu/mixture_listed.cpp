@@ -32,20 +32,28 @@ Status MixtureListed::answer(const double* x, const std::vector<int32_t>& querie
   const auto count = static_cast<int64_t>(queries.size());
   const double reach = std::log(static_cast<double>(n_)) + listed_logits;
   const auto bias = [&](int64_t k) { return target_.log_weight(k) - at_.half_log_det(k); };
-  // The component that seems heaviest, exactly; then those that may lie within reach.
-  std::vector<ExactForm> peaks(static_cast<size_t>(count));
-  std::vector<double> best(static_cast<size_t>(count), -INFINITY);
-  std::vector<int32_t> peak(static_cast<size_t>(count), 0);
+  // The component that seems heaviest, exactly, unless too many are sure to lie within reach; then those that may.
+  std::vector<double> best(static_cast<size_t>(count), -INFINITY), most(best);
+  std::vector<int32_t> peak(static_cast<size_t>(count), 0), sure(peak);
   for (int64_t k = 0; k < n_; ++k) {
     const double* row = logits + k * stride;
+    const float* error = errors + k * stride;
     for (int64_t i = 0; i < count; ++i) {
+      const double upper = row[i] + static_cast<double>(error[i]);
+      if (!(row[i] <= -1e300) && !(upper <= most[i])) most[i] = upper > most[i] ? upper : INFINITY;  // not a number where float32 overflows
       if (!(row[i] > best[i])) continue;
       best[i] = row[i];
       peak[i] = static_cast<int32_t>(k);
     }
   }
+  for (int64_t k = 0; k < n_; ++k) {
+    for (int64_t i = 0; i < count; ++i) sure[i] += logits[k * stride + i] - static_cast<double>(errors[k * stride + i]) >= most[i] - reach ? 1 : 0;
+  }
   const int64_t rank = target_.covariances->rank;
-  for (int64_t i = 0; i < count; ++i) peaks[i] = {peak[i], queries[i], -1, 0, 0, i};
+  std::vector<ExactForm> peaks;
+  for (int64_t i = 0; i < count; ++i) {
+    if (sure[i] <= most_) peaks.push_back({peak[i], queries[i], -1, 0, 0, i});
+  }
   h_.resize(static_cast<size_t>(count * rank));
   rows_.exact_forms(x, nullptr, peaks, h_.data(), pool, execution);
   std::vector<ExactForm> forms;
@@ -54,12 +62,7 @@ Status MixtureListed::answer(const double* x, const std::vector<int32_t>& querie
   for (const ExactForm& form : peaks) {
     const int64_t i = of_query[form.query];
     const double exact = bias(form.component) - 0.5 * form.form;
-    double most = exact;
-    for (int64_t k = 0; k < n_; ++k) {
-      if (k != form.component && logits[k * stride + i] > -1e300) most = std::max(most, logits[k * stride + i] + static_cast<double>(errors[k * stride + i]));
-    }
     const size_t before = forms.size();
-    int64_t sure = 1;
     for (int64_t k = 0; k < n_; ++k) {
       const double logit = logits[k * stride + i], error = static_cast<double>(errors[k * stride + i]);
       if (k == form.component) {
@@ -67,11 +70,10 @@ Status MixtureListed::answer(const double* x, const std::vector<int32_t>& querie
         continue;
       }
       if (logit < -1e300 || logit + error < exact - reach) continue;
-      sure += logit - error >= most - reach ? 1 : 0;
       forms.push_back({static_cast<int32_t>(k), form.query});
     }
     const auto found = static_cast<int64_t>(forms.size() - before);
-    if (sure > most_ || (!decisive && found > looked_at * most_)) forms.resize(before);
+    if (!decisive && found > looked_at * most_) forms.resize(before);
   }
   std::vector<ExactForm> others;
   for (const ExactForm& form : forms) {
@@ -118,7 +120,7 @@ bool MixtureListed::weigh(const ExactForm* forms, int64_t count, Answer& answer)
   if (entries.empty() || static_cast<int64_t>(entries.size()) > most_) return false;
   const double rounding = (at_.model().logit_units + 64) * small, offset = at_.model().logit_offset * small;
   const double units = (at_.model().logit_units + at_.model().velocity_units + 256) * small;
-  double certain = 0, certain_square = 0, speed = 0, rough = 0;
+  double certain = 0, certain_square = 0, speed = 0, rough = 0, scale = 0;
   auto entry = entries.begin();
   for (int64_t i = 0; i < count; ++i) {
     if (entry == entries.end() || forms[i].component != entry->component) continue;
@@ -130,7 +132,7 @@ bool MixtureListed::weigh(const ExactForm* forms, int64_t count, Answer& answer)
     certain_square += entry->weight * error * error;
     speed += entry->weight * c.most * form;
     rough += entry->weight * (std::sqrt(c.most * ground) + forms[i].norm * static_cast<double>(rows_.size(entry->component) + 1));
-    if (ground > 0) answer.scale += entry->weight * form * std::sqrt(c.least / ground);
+    if (ground > 0) scale += entry->weight * form * std::sqrt(c.least / ground);
     ++entry;
   }
   const double left_out = std::exp(-listed_logits) + static_cast<double>(most_) * least_weight;
@@ -140,7 +142,7 @@ bool MixtureListed::weigh(const ExactForm* forms, int64_t count, Answer& answer)
   const double spread = std::sqrt(speed);
   answer.error_score = 1.02 * ((entries.size() > 1 ? std::sqrt(certain_square) * spread : 0) + units * rough + left_out * (far + spread) +
                                (at_.model().velocity_units + 256) * small * spread);
-  if (answer.error_score > score_contract * answer.scale || answer.error_log_density > 0.95 * log_density_contract) return false;
+  if (answer.error_score > score_contract * scale || answer.error_log_density > 0.95 * log_density_contract) return false;
   answer.entries = std::move(entries);
   return true;
 }

@@ -46,7 +46,7 @@ class MixtureListed {
  private:
   struct Answer {
     std::vector<Entry> entries;
-    double error_score = 0, error_log_density = 0, scale = 0;
+    double error_score = 0, error_log_density = 0;
   };
 
   bool weigh(const ExactForm* forms, int64_t count, Answer& answer) const;
