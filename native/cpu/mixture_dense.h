@@ -64,6 +64,8 @@ class MixtureDense {
   float* h_of(const Part& part, int64_t group, int64_t all_groups) {
     return h_.data() + (rows_.start(part.first) * all_groups + group * (rows_.start(part.end) - rows_.start(part.first))) * digit_lanes;
   }
+  void settle(const double* x, const int32_t* queries, std::vector<int32_t> open, std::vector<int32_t>& wide, ThreadPool& pool,
+              const Execution& execution);
   bool weigh(int64_t query, std::vector<int32_t>& wanted);
   void refine(const double* x, const int32_t* queries, std::vector<ExactForm>& forms, ThreadPool& pool, const Execution& execution);
   void sum_products(const double* x, const int32_t* queries, std::vector<int32_t>& wide, int64_t first, int64_t groups, ThreadPool& pool,
@@ -91,6 +93,7 @@ class MixtureDense {
   std::vector<uint8_t> refined_;               // [n][stride]
   std::vector<uint8_t> answered_;
   std::vector<double> error_score_, error_log_density_, scale_, speed_, moved_weights_, second_, rough_, dropped_, norm_;
+  std::vector<double> limit_;                  // of moved_weights_
   std::unique_ptr<double[]> score_;            // [queries][d]
 
   // Of the block.

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
-#include <tuple>
 
 #include "gaussian_solver.h"
 
@@ -12,8 +11,10 @@ namespace {
 
 constexpr int64_t tile_bytes = int64_t{1} << 26, whole_bytes = int64_t{1} << 27;
 constexpr int64_t line_floats = 16;
-// Relative deviation of precisions that count as equal: moves a logit by at most half of it times f^T G f, about d.
-double shared_axes(int64_t d) { return std::min(1e-7, 2e-5 / static_cast<double>(d)); }
+// Relative deviation of precisions that count as equal: moves a logit by at most half of it times f^T G f, about d. The wide one only
+// where it spares an eighth of the rows or more: spectra whose axes differ by roundings of what they were made from.
+constexpr double equal_axes = 1e-11;
+double similar_axes(int64_t d) { return std::min(1e-7, 6e-5 / static_cast<double>(d)); }
 
 double length(const double* v, int64_t d) {
   double square = 0;
@@ -22,11 +23,11 @@ double length(const double* v, int64_t d) {
 }
 
 // The longest run of eigenvalues that share a precision, of those the one nearest to the middle: [first, end).
-std::pair<int64_t, int64_t> shared_run(const double* values, int64_t d, double a, double b) {
+std::pair<int64_t, int64_t> shared_run(const double* values, int64_t d, double a, double b, double deviation) {
   std::pair<int64_t, int64_t> best{d / 2, d / 2 + 1};
   int64_t first = 0;
   for (int64_t end = 1; end <= d; ++end) {
-    const double width = 2 * shared_axes(d) * (a * a * values[end - 1] + b * b);
+    const double width = 2 * deviation * (a * a * values[end - 1] + b * b);
     while (a * a * (values[end - 1] - values[first]) > width) ++first;
     if (end - first > best.second - best.first) best = {first, end};
   }
@@ -60,7 +61,10 @@ Status MixtureRows::build(ThreadPool& pool, const Execution& execution) {
     if (full_) {
       Component& c = components_[k];
       const double* values = target_.covariances->eigenvalues.data() + k * d_;
-      std::tie(shared_first_[k], shared_end_[k]) = shared_run(values, d_, a, b);
+      std::pair<int64_t, int64_t> run = shared_run(values, d_, a, b, similar_axes(d_));
+      if (8 * (run.second - run.first) < d_) run = shared_run(values, d_, a, b, equal_axes);
+      shared_first_[k] = run.first;
+      shared_end_[k] = run.second;
       // Half way between the extremes of the run.
       const double least = 1 / (a * a * values[shared_end_[k] - 1] + b * b), most = 1 / (a * a * values[shared_first_[k]] + b * b);
       c.scale = c.least = 0.5 * (least + most);
