@@ -52,12 +52,82 @@ function isDetached(buffer: ArrayBufferLike): boolean {
   }
 }
 
+/** Rows of an input, checked but for their values. */
+interface Rows {
+  readonly data: RealArray;
+  readonly rows: number;
+  readonly columns: number;
+  readonly rowStride: number;
+  readonly columnStride: number;
+}
+
+/** A float64 C-order copy of rows. */
+export interface CopiedRows {
+  readonly data: Float64Array<ArrayBuffer>;
+  readonly rows: number;
+  readonly columns: number;
+}
+
 /**
  * A float64 C-order copy of `input`, checked to have shape [rows, columns] (a bare vector counts as one row).
  * Non-finite values throw E_NONFINITE with their place and number.
  * @returns the copy and its shape.
  */
-export function copyRows(what: string, input: PointsInput, columns?: number): { data: Float64Array<ArrayBuffer>; rows: number; columns: number } {
+export function copyRows(what: string, input: PointsInput, columns?: number): CopiedRows {
+  const copy = takeRows(what, input, columns);
+  checkFinite(what, copy.data, copy.columns);
+  return copy;
+}
+
+/** The copy alone, as fast as it goes; `largestNumber` or `checkFinite` looks at the values. */
+export function takeRows(what: string, input: PointsInput, columns?: number): CopiedRows {
+  const from = checkedRows(what, input, columns);
+  const data = allocate(what, from.rows * from.columns);
+  copyPart(from, 0, from.rows, data);
+  return { data, rows: from.rows, columns: from.columns };
+}
+
+/** May turn the event loop: null, or what to wait for. */
+type Rest = () => Promise<void> | null;
+
+/** Numbers handled between rests. */
+const numbersAtOnce = 2 ** 16;
+
+/** The copy in small pieces with rests between them: the input has to stay as it is until the end. */
+export async function takeRowsInPieces(what: string, input: PointsInput, columns: number | undefined, rest: Rest): Promise<CopiedRows> {
+  const from = checkedRows(what, input, columns);
+  const { rows, columns: width } = from;
+  const data = allocate(what, rows * width);
+  const piece = Math.max(1, Math.floor(numbersAtOnce / width));
+  for (let row = 0; row < rows; row += piece) {
+    checkAttached(what, input.data);
+    copyPart(from, row, Math.min(rows, row + piece), data);
+    const wait = rest();
+    if (wait !== null) await wait;
+  }
+  return { data, rows, columns: width };
+}
+
+/** max |x| of rows of `columns` values, with rests on the way. @throws RegimesError E_NONFINITE, as `copyRows`. */
+export async function largestNumber(what: string, data: RealArray, columns: number, rest: Rest): Promise<number> {
+  let largest = 0;
+  for (let begin = 0; begin < data.length; begin += numbersAtOnce) {
+    largest = Math.max(largest, largestOf(data.subarray(begin, begin + numbersAtOnce)));
+    if (!Number.isFinite(largest)) checkFinite(what, data, columns);
+    const wait = rest();
+    if (wait !== null) await wait;
+  }
+  return largest;
+}
+
+/** NaN where one is. */
+function largestOf(data: RealArray): number {
+  let largest = 0;
+  for (let k = 0; k < data.length; k++) largest = Math.max(largest, Math.abs(data[k]!));
+  return largest;
+}
+
+function checkedRows(what: string, input: PointsInput, columns?: number): Rows {
   const numeric = ArrayBuffer.isView(input?.data) && "length" in input.data && typeof input.data[0] !== "bigint";
   if (!numeric || !Array.isArray(input.shape)) {
     throw new RegimesError("E_SHAPE", `${what}: expected {data: Float64Array or Float32Array, shape: [rows, d]}`);
@@ -86,17 +156,22 @@ export function copyRows(what: string, input: PointsInput, columns?: number): { 
   if (input.strides === undefined && input.data.length !== count) {
     throw new RegimesError("E_SHAPE", `${what}: shape [${input.shape.join(", ")}] needs ${count} elements, data has ${input.data.length}`);
   }
-  const copy = allocate(what, count);
-  const { data } = input;
-  for (let i = 0; i < rows; i++) {
+  return { data: input.data, rows, columns: width, rowStride, columnStride };
+}
+
+/** Rows [begin, end). */
+function copyPart({ data, columns, rowStride, columnStride }: Rows, begin: number, end: number, copy: Float64Array): void {
+  if (columnStride === 1 && rowStride === columns) {
+    copy.set(data.subarray(begin * columns, end * columns), begin * columns);
+    return;
+  }
+  for (let i = begin; i < end; i++) {
     if (columnStride === 1) {
-      copy.set(data.subarray(i * rowStride, i * rowStride + width), i * width);  // several times faster than element by element
+      copy.set(data.subarray(i * rowStride, i * rowStride + columns), i * columns);  // several times faster than element by element
       continue;
     }
-    for (let j = 0; j < width; j++) copy[i * width + j] = data[i * rowStride + j * columnStride]!;
+    for (let j = 0; j < columns; j++) copy[i * columns + j] = data[i * rowStride + j * columnStride]!;
   }
-  checkFinite(what, copy, width);
-  return { data: copy, rows, columns: width };
 }
 
 function allocate(what: string, count: number): Float64Array<ArrayBuffer> {

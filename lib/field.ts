@@ -4,7 +4,7 @@
  *   l_i(x) = log pi_i - |x - a y_i|^2 / (2 b^2),   w = softmax(l),   log p_t(x) = logsumexp(l) - d/2 log(2 pi b^2)
  * (Gaussian components: with S_k = a^2 C_k + b^2 I in place of b^2 I).
  */
-import { copyRows, type NdArray, type PointsInput } from "./array.js";
+import { largestNumber, takeRows, type NdArray, type PointsInput } from "./array.js";
 import { RegimesError, checkChoice, checkOptionNames } from "./errors.js";
 import {
   native,
@@ -19,6 +19,7 @@ import {
   type NativeSweepReading,
   type RunOptions,
 } from "./native.js";
+import { pace } from "./native/pace.js";
 import type { Marginal, Process } from "./process.js";
 import type { Target } from "./target.js";
 
@@ -263,9 +264,12 @@ class NativeField implements Field {
     if (readings.includes("classWeights") && target.classes === 0) {
       throw new RegimesError("E_LABELS", "classWeights needs classes: pass labels to openDataset");
     }
-    const { data, rows: batch } = copyRows("x", x, d);
-    checkRange(data, target, marginal);
+    // Both are copied at the call, and looked at after it.
+    const { data, rows: batch } = takeRows("x", x, d);
     const vectors = productVectors(readings, options, batch, d);
+    const rest = pace(options);
+    checkRange(await largestNumber("x", data, d, rest), target, marginal);
+    if (vectors !== null) await largestNumber("vectors", vectors, d, rest);
     const request = { ...marginal, x: data, batch, readings: nativeReadings(readings), top, vectors, precision };
     const result = await runJob(options, (addon, threads, progress) => addon.posterior(target.handle, request, threads, progress));
     const paths = Array.from(result.path, (index) => nativePaths[index]!);
@@ -302,7 +306,7 @@ class NativeField implements Field {
     const { times } = options;
     const marginals = typeof times === "object" ? Array.from(times ?? [], (t) => marginalAt(this.process, t)) : [];
     if (marginals.length === 0) throw new RegimesError("E_DOMAIN", "sweep needs times: an array of at least one");
-    for (const marginal of marginals) checkRange(new Float64Array(0), this.target, marginal);
+    for (const marginal of marginals) checkRange(0, this.target, marginal);
     const { count, first } = drawRange({ count: options.draws, first: options.first });
     const readings = options.readings ?? [];
     checkReadings(readings, sweepReadingNames);
@@ -348,18 +352,13 @@ function productVectors(readings: readonly PosteriorReading[], options: Posterio
   const wanted = readings.filter((reading) => reading === "covarianceProducts" || reading === "scoreJacobianProducts");
   if (wanted.length === 0) return null;
   if (options.vectors === undefined) throw new RegimesError("E_OPTION", `${wanted[0]} needs vectors, one per query: [batch, d]`);
-  const { data, rows } = copyRows("vectors", options.vectors, d);
+  const { data, rows } = takeRows("vectors", options.vectors, d);
   if (rows !== batch) throw new RegimesError("E_SHAPE", `vectors: ${rows} rows for ${batch} queries`);
   return data;
 }
 
-/** @internal Squared distances over 2 b^2 must stay finite for every pair of query and component. */
-export function checkRange(x: Float64Array, { magnitude, d }: Target, { a, b }: Marginal): void {
-  let largest = 0;
-  for (let k = 0; k < x.length; k++) {
-    const size = Math.abs(x[k]!);
-    if (size > largest) largest = size;
-  }
+/** @internal Squared distances over 2 b^2 must stay finite for every pair of component and query with |x_j| up to `largest`. */
+export function checkRange(largest: number, { magnitude, d }: Target, { a, b }: Marginal): void {
   const reach = Math.log(largest + a * magnitude + b) * 2 + Math.log(d) - 2 * Math.log(b);
   if (largest > 1e150 || reach > Math.log(1e306) || !(b >= 1e-150 && b <= 1e150)) {
     throw new RegimesError("E_RANGE", `queries up to ${largest} against components up to ${magnitude} overflow at noise b = ${b}. Rescale the data`);

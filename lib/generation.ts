@@ -99,8 +99,8 @@ function stepsOf({ steps, schedule }: GenerationOptions): number {
 /** Given states of the first trajectories; laws stay as they are. */
 function startOf({ start }: GenerationOptions, watched: number, d: number): SampleReverseOptions["start"] {
   if (typeof start !== "object" || !("data" in start)) return start;
-  const rows = Math.min(watched, start.shape[0]!);
-  return { data: start.data.slice(0, rows * d), shape: [rows, d] };
+  if (start.shape.length === 1) return start;
+  return { data: start.data, shape: [Math.min(watched, start.shape[0]!), d], strides: start.strides ?? [d, 1] };
 }
 
 function largest(weights: Float64Array, places: number, classes: number): Int32Array {

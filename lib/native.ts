@@ -198,6 +198,41 @@ export type NativeSimulateResult = Pick<NativePosteriorResult, "path" | "layoutB
   readonly error?: Float64Array<ArrayBuffer>;
 };
 
+/** Trajectories of a reduction in all dimensions (native/core/lift.h, LiftRequest). */
+export interface NativeLiftRequest {
+  readonly d: number;
+  readonly dimension: number;
+  readonly basis: Float64Array;
+  readonly rest: Float64Array;
+  readonly variance: number;
+  /** [1 + records], the end first. */
+  readonly constant: Float64Array;
+  readonly start: Float64Array;
+  /** [1 + records, 1 + records], lower triangular. */
+  readonly factor: Float64Array;
+  /** Starts [count, d]. */
+  readonly rows: Float64Array | null;
+  readonly seed: bigint;
+  readonly first: number;
+  readonly count: number;
+  readonly firstDraw: number;
+  /** The reduced run: y at the end, and at the records what is to be lifted. */
+  readonly ends: Float64Array;
+  readonly states: Float64Array;
+  readonly denoised?: Float64Array | undefined;
+  readonly logDensity?: Float64Array | undefined;
+  readonly records: number;
+  readonly a: Float64Array;
+  readonly b: Float64Array;
+  /** Of "states", "denoised", "norm", "projections", "logDensity". */
+  readonly observe: readonly string[];
+  readonly directions: Float64Array | null;
+  readonly directionCount: number;
+}
+
+/** Observations are [records, count, ...]. */
+export type NativeLiftResult = Pick<NativeSimulateResult, "x" | "states" | "denoised" | "norm" | "projections" | "logDensity">;
+
 export interface NativeSpectrumRequest {
   /** Number of leading eigenpairs. */
   readonly count: number;
@@ -267,6 +302,7 @@ export interface NativeAddon {
   sweep(target: NativeHandle, request: NativeSweepRequest, threads: number, progress: Progress): NativeJob<NativeSweepResult>;
   sample(target: NativeHandle, request: NativeSampleRequest, threads: number, progress: Progress): NativeJob<NativeSampleResult>;
   simulate(target: NativeHandle, request: NativeSimulateRequest, threads: number, progress: Progress): NativeJob<NativeSimulateResult>;
+  lift(request: NativeLiftRequest, threads: number, progress: Progress): NativeJob<NativeLiftResult>;
   /** Standard normals [count, d] of trajectories first ...: those of a draw, or (null) of a start. Synchronous. */
   normals(request: { readonly seed: bigint; readonly first: number; readonly count: number; readonly d: number; readonly draw: number | null }): Float64Array<ArrayBuffer>;
   /** Mean [d] and covariance [d, d] (points: unbiased), d at most 4096. */

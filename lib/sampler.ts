@@ -6,18 +6,19 @@
  * A trajectory is a function of (seed, its number, its start) alone: batch, threads and neighbours do not change a bit of it.
  * Over 400 lines because the options of a run and what it returns stand beside the one function that reads them.
  */
+import { largestNumber } from "./array.js";
 import { RegimesError, checkChoice, checkOptionNames } from "./errors.js";
 import { checkRange, metaOf, type Field, type Meta, type Path, type Precision } from "./field.js";
 import { checkRun, nativePaths, runJob, runOptionNames, seedOf, threadsOf, type NativeSimulateResult, type RunOptions } from "./native.js";
+import { pace, type Pace } from "./native/pace.js";
 import type { Process } from "./process.js";
 import type { Target } from "./target.js";
 import { checkedTolerance, levelsProgram, type AdaptiveSteps, type Tolerance } from "./sampler/adaptive.js";
 import { gridNodes, nodeAt, type GridOptions, type Node } from "./sampler/grid.js";
 import { interpret, noise, type ScoreModel } from "./sampler/interpret.js";
 import { lift, liftedReadings, readingsToLift } from "./sampler/lift.js";
-import { pace, type Pace } from "./sampler/pace.js";
 import { checkRecord, observations, ofState, wholeAtLeast, type CheckedRecord, type Observed, type RecordOptions } from "./sampler/record.js";
-import { dot, reducedRows, reductionOf, type ComplementStart, type Reduction } from "./sampler/reduction.js";
+import { complementLaw, dot, flowLaw, reducedRows, reductionOf, type ComplementStart, type Reduction } from "./sampler/reduction.js";
 import { startDraws, type Start, type StartDraws } from "./sampler/start.js";
 import { samplerNames, samplerStep, type SamplerName, type SamplerParameters } from "./sampler/steps.js";
 import { Trace, type Program } from "./sampler/trace.js";
@@ -126,16 +127,16 @@ export async function sampleReverse(source: Field | ScoreModel, options: SampleR
   const given = typeof law === "object" && "data" in law;
   // A law is drawn from in the reduced dimensions, given rows are projected on them.
   const where = reduction !== null && !given ? { target: reduction.target, d: reduction.dimension } : { target: field?.target ?? null, d };
-  const start = await startDraws(law, grid[0]!, where.target, { count, d: where.d }, options);
+  const start = await startDraws(law, grid[0]!, where.target, { count, d: where.d }, options, rest);
   const run: Run = { ...traced, grid, start, count, first, batch, seed: seedOf(options.seed), record };
   if (field === null) return { ...common, ...(await ownScore(source as ScoreModel, run, options)) };
-  const reach = Float64Array.of(start.rows?.reduce((most, value) => Math.max(most, Math.abs(value)), 0) ?? 0);
+  const reach = start.rows === null ? 0 : await largestNumber("start", start.rows, d, rest);
   for (const node of grid) {
     checkRange(reach, field.target, node);
     const wait = rest();
     if (wait !== null) await wait;
   }
-  return { ...common, ...(await (reduction === null ? exactScore(field.target, run, options) : reducedScore(field, reduction, run, options))) };
+  return { ...common, ...(await (reduction === null ? exactScore(field.target, run, options) : reducedScore(field, reduction, run, options, rest))) };
 }
 
 /** One run, checked. */
@@ -195,7 +196,6 @@ const mostLiftedRecords = 64;
 /** The reduction that a run is made in, or null. */
 async function reductionFor(target: Target, options: SampleReverseOptions, record: CheckedRecord, records: number): Promise<Reduction | null> {
   if (checkChoice("reduce", options.reduce ?? "auto", ["auto", "none"]) === "none") return null;
-  if (options.sampler === "adaptive") return null;
   const { start } = options;
   const rotated = typeof start === "object" && "law" in start && (start.covariance ?? "full") !== "full";
   if (rotated || (records > mostLiftedRecords && readingsToLift(record.observe).length > 0)) return null;
@@ -203,20 +203,26 @@ async function reductionFor(target: Target, options: SampleReverseOptions, recor
 }
 
 /** A run in the span of the means, and what lies outside it drawn after. */
-async function reducedScore(field: Field, reduction: Reduction, run: Run, options: SampleReverseOptions): Promise<Outcome> {
+async function reducedScore(field: Field, reduction: Reduction, run: Run, options: SampleReverseOptions, rest: Pace): Promise<Outcome> {
   const { record, program, recorded, count, first, seed } = run;
   void field.target.handle; // Throws once it was disposed of.
   const [{ rows }, { a, b }] = [run.start, run.grid[0]!];
   const weightsOnly = record.observe.filter((name) => !(liftedReadings as readonly string[]).includes(name));
   const inner: Run = {
     ...run,
-    start: rows === null ? run.start : { ...run.start, rows: reducedRows(reduction, rows, field.d) },
+    start: rows === null ? run.start : { ...run.start, rows: await reducedRows(reduction, rows, field.d, rest) },
     record: { ...record, observe: [...weightsOnly, ...readingsToLift(record.observe)], directions: null, directionCount: 0 },
   };
   const { result, outcome } = await simulated(reduction.target, inner, options);
   const standard = run.start.target === null;
   const start: ComplementStart = { rows, mean: standard ? 0 : a, deviation: standard ? run.start.b : Math.sqrt(a * a * reduction.variance + b * b) };
-  const { x, ...lifted } = await lift(reduction, result, { ...options, ...record, program, recorded, start, seed, first, count });
+  const { variance } = reduction;
+  const levels = readingsToLift(record.observe).length > 0 ? recorded : [];
+  const law =
+    options.sampler === "adaptive"
+      ? flowLaw(run.grid, levels, variance, options.end === "denoised")
+      : await complementLaw(program, variance, levels.length > 0, rest);
+  const { x, ...lifted } = await lift(reduction, result, { ...options, ...record, law, levels, start, seed, first, count });
   const widths = { d: field.d, classes: field.target.classes, directions: record.directionCount };
   const observed = observations({ ...result, ...lifted }, [program.records, count], widths);
   return { ...outcome, samples: { data: x, shape: [count, field.d] }, observed, reduction: { dimension: reduction.dimension } };

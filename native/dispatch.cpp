@@ -4,7 +4,9 @@
 
 #include "core/carry_plan.h"
 #include "cpu/cpu.h"
+#include "cpu/few_gaussians.h"
 #include "cpu/simulate_carried.h"
+#include "cpu/simulate_few.h"
 #include "reference/reference.h"
 
 namespace regimes {
@@ -25,9 +27,14 @@ struct Cpu {
                                              int64_t rows) {
     return carry_points(Set(), target, request, plan, first, rows);
   }
+  static Status few(const Target& target, const SimulateRequest& request, int64_t first, int64_t rows, double* x,
+                    const std::function<void(int64_t)>& advanced, const Execution& execution) {
+    return simulate_few(Set(), target, request, first, rows, x, advanced, execution);
+  }
+  static RunBlock run_block(const Target& target) { return is_few(target) ? few : nullptr; }
   static const Backend* backend() {
     if (Set().kernels == nullptr || Set().digits == nullptr) return nullptr;
-    static const Backend instance{Set().name, posterior, sweep, Set().digits->name, Set().normals, carry};
+    static const Backend instance{Set().name, posterior, sweep, Set().digits->name, Set().normals, carry, run_block};
     return &instance;
   }
 };

@@ -268,8 +268,9 @@ describe("sample", () => {
     const { stdout, status } = cli(["sample", "two.json", "--count", "20", "--steps", "30", "--out", join(folder, "two-samples"), "--quiet"]);
     expect(status).toBe(0);
     expect(stdout).toMatch(/^20 trajectories by ddpm, 30 steps/);
-    const flow = cli(["sample", "two.json", "--count", "5", "--steps", "8", "--sampler", "adaptive", "--out", join(folder, "flow"), "--quiet"]);
+    const flow = cli(["sample", "two.json", "--count", "5", "--steps", "8", "--sampler", "adaptive", "--tolerance", "1e-4", "--reduce", "none", "--out", join(folder, "flow"), "--quiet"]);
     expect(flow.stdout).toMatch(/^5 trajectories by adaptive/);
+    expect(parse(readFileSync(join(folder, "flow", "result.json"), "utf8"))["config"]).toMatchObject({ tolerance: { absolute: 1e-4, relative: 1e-4 }, reduce: "none" });
     const wrong = cli(["sample", "two.json", "--eta", "0.5", "--out", join(folder, "wrong")]);
     expect(wrong.status).toBe(2);
     expect(wrong.stderr).toMatch(/E_OPTION the sampler ddpm has no option "eta"/);

@@ -5,9 +5,11 @@
 import { describe, expect, it } from "vitest";
 import { openDataset } from "../lib/data.js";
 import { diffuse, type Field } from "../lib/field.js";
+import { native } from "../lib/native.js";
 import { edm, ornsteinUhlenbeck, variancePreserving, type Process } from "../lib/process.js";
 import { reverseGrid, sampleReverse, samplerNames, samplers, type Node, type SamplerName, type SamplerParameters } from "../lib/sampler.js";
 import { empirical, gaussianMixture } from "../lib/target.js";
+import type { Level } from "../lib/sampler/trace.js";
 import { evaluate, tracedOver, type Algebra } from "./traced.js";
 
 type Variant = readonly [SamplerName, SamplerParameters];
@@ -112,6 +114,13 @@ describe("single trajectories", () => {
     "sde-dpm-solver++2m": ({ a, b }) => (a / b) ** 2,
   };
 
+  /** Draw k of every `stride`-th node as a sum of draws between the nodes, [factor, draw], where both follow one Brownian path. */
+  const coarsened = (nodes: readonly Node[], clock: (node: Node) => number, stride: number, k: number): (readonly [factor: number, draw: number])[] => {
+    const times = nodes.slice(stride * k, stride * (k + 1) + 1).map(clock);
+    const whole = times.at(-1)! - times[0]!;
+    return Array.from({ length: stride }, (_, i) => [Math.sqrt((times[i + 1]! - times[i]!) / whole), stride * k + i]);
+  };
+
   const stochastic: readonly Variant[] = [["euler-maruyama", {}], ["exponential-sde", {}], ["ddpm", {}], ["ddpm", { variance: "beta" }], ["ddim", { eta: 1 }], ["sde-dpm-solver++2m", {}]];
   it.each(titled(stochastic))("%s: with the same Brownian path, half the step changes the end by the strong order of the table", async (_, variant) => {
     const clock = clockOf[variant[0]]!;
@@ -121,10 +130,8 @@ describe("single trajectories", () => {
       const fine = reverseGrid(process, { steps: 2 * steps, from: 2, to: 0.1 });
       const size = 2 + 2 * steps;
       const noise = (draw: number): Affine => {
-        const [u, v, w] = fine.slice(2 * draw, 2 * draw + 3).map(clock) as [number, number, number];
         const sum = new Float64Array(size);
-        sum[2 + 2 * draw] = Math.sqrt((v - u) / (w - u));
-        sum[3 + 2 * draw] = Math.sqrt((w - v) / (w - u));
+        for (const [factor, of] of coarsened(fine, clock, 2, draw)) sum[2 + of] = factor;
         return sum;
       };
       const coarseEnd = await endOf(variant, process, fine.filter((__, i) => i % 2 === 0), { size, noise });
@@ -141,13 +148,14 @@ describe("single trajectories", () => {
   const centres = [-1.5, 0.75];
   const weights = [0.4, 0.6];
   const spread = 0.04;
-  const denoised = (x: number, { a, b }: { a: number; b: number }): number => {
+  const denoiser = ({ a, b }: { a: number; b: number }): ((x: number) => number) => {
     const s = a * a * spread + b * b;
-    const odds = weights.map((weight, k) => Math.log(weight) - (x - a * centres[k]!) ** 2 / (2 * s));
-    const most = Math.max(...odds);
-    const shares = odds.map((value) => Math.exp(value - most));
-    const total = shares.reduce((sum, value) => sum + value, 0);
-    return shares.reduce((sum, share, k) => sum + (share / total) * (centres[k]! + ((a * spread) / s) * (x - a * centres[k]!)), 0);
+    const gain = (a * spread) / s;
+    return (x) => {
+      const [left, right] = centres.map((centre) => x - a * centre) as [number, number];
+      const share = 1 / (1 + (weights[1]! / weights[0]!) * Math.exp((left * left - right * right) / (2 * s)));
+      return share * (centres[0]! + gain * left) + (1 - share) * (centres[1]! + gain * right);
+    };
   };
 
   /** The flow du/dlambda = D - u, u = x / a, by Runge and Kutta's method in steps that are far smaller. */
@@ -155,7 +163,7 @@ describe("single trajectories", () => {
     const [start, end] = [Math.log(from.a / from.b), Math.log(to.a / to.b)];
     const steps = 20_000;
     const h = (end - start) / steps;
-    const slope = (lambda: number, u: number): number => denoised(u, { a: 1, b: Math.exp(-lambda) }) - u;
+    const slope = (lambda: number, u: number): number => denoiser({ a: 1, b: Math.exp(-lambda) })(u) - u;
     let u = x / from.a;
     for (let k = 0; k < steps; k++) {
       const at = start + k * h;
@@ -168,6 +176,29 @@ describe("single trajectories", () => {
     return u * to.a;
   };
 
+  it.each(titled(stochastic))("%s: so it does on average over paths among two Gaussians", async (_, variant) => {
+    const clock = clockOf[variant[0]]!;
+    const process = ornsteinUhlenbeck();
+    const [paths, finest] = [500, 1024];
+    const nodes = reverseGrid(process, { steps: finest, from: 2, to: 0.1 });
+    const draws = Array.from({ length: finest }, (__, draw) => native().normals({ seed: 3n, first: 0, count: paths, d: 1, draw }));
+    const start = native().normals({ seed: 3n, first: 0, count: paths, d: 1, draw: null });
+    const add = (sum: Affine, factor: number, value: Affine): Affine => sum.map((own, r) => own + factor * value[r]!);
+    const zero = new Float64Array(paths);
+    const end = async (steps: number): Promise<Affine> => {
+      const stride = finest / steps;
+      const noise = (k: number): Affine => coarsened(nodes, clock, stride, k).reduce((sum, [factor, draw]) => add(sum, factor, draws[draw]!), zero);
+      const program = await tracedOver(process, nodes.filter((__, i) => i % stride === 0), ...variant);
+      return evaluate(program, start, { zero, add, noise, denoise: (x, at) => x.map(denoiser(at)) });
+    };
+    const ends = new Map<number, Affine>();
+    for (const steps of [128, 256, 512, 1024]) ends.set(steps, await end(steps));
+    /** E|x_n - x_2n|. */
+    const difference = (steps: number): number => ends.get(steps)!.reduce((sum, value, r) => sum + Math.abs(value - ends.get(2 * steps)![r]!), 0) / paths;
+    const measured = order(difference(128), difference(512)) / 2;
+    expect(Math.abs(measured - samplers[variant[0]].strongOrder), `${measured}`).toBeLessThan(0.15);
+  });
+
   const deterministic = samplerNames.filter((name) => !samplers[name].stochastic);
   it.each(deterministic)("%s follows the flow of two Gaussians with the strong order of the table", async (name) => {
     const process = ornsteinUhlenbeck();
@@ -176,7 +207,7 @@ describe("single trajectories", () => {
       const errors = [];
       for (const steps of [400, 1600]) {
         const grid = reverseGrid(process, { steps, from: 2, to: 0.05 });
-        const end = await evaluate(await tracedOver(process, grid, name), x, { ...one, denoise: denoised });
+        const end = await evaluate(await tracedOver(process, grid, name), x, { ...one, denoise: (state: number, at: Level): number => denoiser(at)(state) });
         errors.push(end - flow(x, grid[0]!, grid.at(-1)!));
       }
       const measured = order(errors[0]!, errors[1]!) / 2;
@@ -235,14 +266,19 @@ describe("samples", () => {
   it("coarse steps are biased, and half of them by the factor of the order", async () => {
     const target = gaussianMixture({ means: { data: Float64Array.from(gaussians.means.flat()), shape: [2, 2] }, weights: gaussians.weights, covariances: { type: "spherical", variances: gaussians.variances } });
     const field: Field = diffuse(target, ornsteinUhlenbeck());
-    for (const [sampler, steps] of [["euler-maruyama", 12], ["ddpm", 12], ["heun", 6]] as const) {
+    const coarse = [
+      ["euler-maruyama", 12, 100_000], ["exponential-sde", 12, 100_000], ["probability-flow-euler", 12, 100_000], ["ddpm", 12, 100_000],
+      ["ddim", 12, 100_000], ["heun", 6, 100_000], ["dpm-solver++2m", 6, 800_000], ["sde-dpm-solver++2m", 8, 400_000], ["pndm", 6, 400_000],
+    ] as const;
+    for (const [sampler, steps, many] of coarse) {
       const bias: number[] = [];
       for (const n of [steps, 2 * steps]) {
-        const { samples, grid } = await sampleReverse(field, { sampler, steps: n, from: 2, to: 0.05, count: 100_000, seed: 7, start: "marginal" });
+        const { samples, grid } = await sampleReverse(field, { sampler, steps: n, from: 2, to: 0.05, count: many, seed: 7, start: "marginal" });
         const off = offs(samples.data, grid.at(-1)!, gaussians);
-        bias.push(Math.sqrt(off.reduce((sum, value) => sum + value * value, 0)));
+        // In standard errors, without the one that each reading has by chance.
+        bias.push(Math.sqrt(Math.max(0, off.reduce((sum, value) => sum + value * value - 1, 0))));
       }
-      // In standard errors: far from zero, and falling at least like 2^-(order - 0.4).
+      // Far from zero, and falling at least like 2^-(order - 0.4).
       expect(bias[0]!, sampler).toBeGreaterThan(15);
       expect(bias[1]! / bias[0]!, sampler).toBeLessThan(2 ** -(samplers[sampler].order - 0.4));
     }

@@ -118,6 +118,8 @@ withDrawFlags(
   .option("--from <t>", "first time, on the clock of the process (default: OU time 5)", finite)
   .option("--to <t>", "last time (default: OU time 0.001)", finite)
   .option("--eta <eta>", "of ddim: 0 deterministic, 1 ancestral", finite)
+  .option("--tolerance <error>", "of adaptive, per step: absolute and relative (default: 1e-6)", finite)
+  .addOption(new Option("--reduce <way>", "mixtures of one variance: in the span of their means, or all dimensions").choices(["auto", "none"]).default("auto"))
   .option("--process <name>", "forward process", "ornstein-uhlenbeck")
   .option("--out <DIR>", "folder for samples.npy, trajectories.csv, result.json and report.html")
   .action(async (data: string, flags) => {

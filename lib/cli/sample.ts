@@ -20,6 +20,8 @@ export interface SampleFlags extends DataFlags {
   readonly from?: number;
   readonly to?: number;
   readonly eta?: number;
+  readonly tolerance?: number;
+  readonly reduce: "auto" | "none";
   readonly seed: number | bigint;
   readonly threads?: number;
   readonly precision: Precision;
@@ -27,7 +29,7 @@ export interface SampleFlags extends DataFlags {
 }
 
 export async function sampleVerb(path: string, flags: SampleFlags, terminal: Terminal, signal: AbortSignal): Promise<void> {
-  const { sampler, steps, schedule, start, from, to, eta, seed, threads, precision } = flags;
+  const { sampler, steps, schedule, start, from, to, eta, tolerance, reduce, seed, threads, precision } = flags;
   const started = performance.now();
   if (flags.out !== undefined) await checkFolder(flags.out);
   const target = await openTarget(path, flags, { signal, threads, onProgress: terminal.stage("reading") });
@@ -36,7 +38,8 @@ export async function sampleVerb(path: string, flags: SampleFlags, terminal: Ter
   const folder = flags.out ?? `${defaultFolder(name)}-samples`;
   if (flags.out === undefined) await checkFolder(folder);
   const opened = performance.now();
-  const settings = { sampler, steps, schedule, start, count: flags.count, seed, precision, ...(eta === undefined ? {} : { eta }) };
+  const own = { ...(eta === undefined ? {} : { eta }), ...(tolerance === undefined ? {} : { tolerance: { absolute: tolerance, relative: tolerance } }) };
+  const settings = { sampler, steps, schedule, start, count: flags.count, seed, precision, reduce, ...own };
   const result = await generation(diffuse(target, process), { ...settings, from, to, threads, signal, onProgress: terminal.stage("sampling") });
   const finished = performance.now();
   const { run } = result;
@@ -58,6 +61,7 @@ export async function sampleVerb(path: string, flags: SampleFlags, terminal: Ter
       samples: "samples.npy",
       shape: run.samples.shape,
       evaluations: run.evaluations,
+      reduction: run.reduction,
       speciation: result.speciation,
       collapse: result.collapse,
       classValues: result.classValues,

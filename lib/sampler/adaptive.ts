@@ -6,7 +6,8 @@ import type { Program } from "./trace.js";
 
 /**
  * Dormand and Prince's fifth order with its embedded fourth, for u = x / a in lambda = log(a / b): du/dlambda = E[x_0 | x_t] - u. A step
- * of a trajectory stands when the root mean square over coordinates of error / (absolute + relative |u|) is at most 1.
+ * of a trajectory stands when the root mean square over coordinates of error / (absolute + relative |u|) is at most 1; where the run
+ * was reduced, over those of the span: outside it the flow is known.
  */
 export interface Tolerance {
   /** In data units, >= 0; default 1e-6. */

@@ -3,7 +3,7 @@ import { checkFinite } from "../array.js";
 import { RegimesError } from "../errors.js";
 import { native, type NativeAddon } from "../native.js";
 import { ouTimeFrom, type Process } from "../process.js";
-import type { Pace } from "./pace.js";
+import type { Pace } from "../native/pace.js";
 import { instruction, type Level, type Program } from "./trace.js";
 
 /** A score of one's own: grad log p_t(x) for a batch of rows x [batch, d] at time t of `process`, as [batch, d] numbers. */

@@ -9,10 +9,10 @@
  */
 import { RegimesError } from "../errors.js";
 import { diffuse, type Field } from "../field.js";
-import { native, type RunOptions } from "../native.js";
 import type { Marginal } from "../process.js";
 import { gaussianMixture, type Target } from "../target.js";
-import { pace } from "./pace.js";
+import { pace, type Pace } from "../native/pace.js";
+import type { Node } from "./grid.js";
 import { instruction, type Program } from "./trace.js";
 
 /** A target reduced to the span of its centred means. */
@@ -93,11 +93,13 @@ async function findReduction({ mixture, d }: Target): Promise<Reduction | null> 
 }
 
 /** Coordinates U x of rows x [count, d]: [count, r]. */
-export function reducedRows({ basis, dimension: r }: Reduction, x: Float64Array, d: number): Float64Array<ArrayBuffer> {
+export async function reducedRows({ basis, dimension: r }: Reduction, x: Float64Array, d: number, rest: Pace): Promise<Float64Array<ArrayBuffer>> {
   const y = new Float64Array((x.length / d) * r);
   for (let i = 0; i < y.length; i++) {
     const [k, row] = [i % r, Math.floor(i / r)];
     y[i] = dot(basis.subarray(k * d, (k + 1) * d), x.subarray(row * d, (row + 1) * d));
+    const wait = rest();
+    if (wait !== null) await wait;
   }
   return y;
 }
@@ -111,16 +113,16 @@ export interface ComplementLaw {
 }
 
 /** The law of p at the end of a program, and with `records` at its records after that. */
-export function complementLaw(program: Program, variance: number, records: boolean): ComplementLaw {
+export async function complementLaw(program: Program, variance: number, records: boolean, rest: Pace): Promise<ComplementLaw> {
   const { registers } = program;
   const size = registers + (records ? program.records : 0);
-  const rest = new Float64Array(size);
+  const constant = new Float64Array(size);
   const start = new Float64Array(size);
   const covariance = new Float64Array(size * size);
   const draws = new Set<number>();
   start[0] = 1;
-  /** value[out] = constant q + sum_k factors_k value[terms_k] + noise z. */
-  const assign = (out: number, constant: number, terms: ArrayLike<number>, factors: ArrayLike<number>, noise: number): void => {
+  /** value[out] = more q + sum_k factors_k value[terms_k] + noise z. */
+  const assign = (out: number, more: number, terms: ArrayLike<number>, factors: ArrayLike<number>, noise: number): void => {
     const sum = (of: (term: number) => number): number => {
       let total = 0;
       for (let k = 0; k < terms.length; k++) total += factors[k]! * of(terms[k]!);
@@ -128,7 +130,7 @@ export function complementLaw(program: Program, variance: number, records: boole
     };
     const row = Float64Array.from({ length: size }, (_, j) => sum((term) => covariance[term * size + j]!));
     const own = sum((term) => row[term]!) + noise * noise;
-    [rest[out], start[out]] = [constant + sum((term) => rest[term]!), sum((term) => start[term]!)];
+    [constant[out], start[out]] = [more + sum((term) => constant[term]!), sum((term) => start[term]!)];
     row[out] = own;
     for (let j = 0; j < size; j++) covariance[out * size + j] = covariance[j * size + out] = row[j]!;
   };
@@ -144,17 +146,37 @@ export function complementLaw(program: Program, variance: number, records: boole
       if (records && step.record >= 0) assign(registers + step.record, 0, [step.in], [1], 0);
       if (step.out >= 0) assign(step.out, 1 - g * step.at.a, [step.in], [g], 0);
     }
+    const wait = rest();
+    if (wait !== null) await wait;
   }
   const kept = [program.result, ...Array.from({ length: size - registers }, (_, i) => registers + i)];
   return {
-    rest: Float64Array.from(kept, (i) => rest[i]!),
+    rest: Float64Array.from(kept, (i) => constant[i]!),
     start: Float64Array.from(kept, (i) => start[i]!),
     covariance: Float64Array.from(kept.flatMap((i) => kept.map((j) => covariance[i * size + j]!))),
   };
 }
 
+/**
+ * The same of the probability-flow ODE followed without error, at its end and at `records`: it keeps (p - a q) / sqrt(a^2 v + b^2). With
+ * `denoised` the end is D_p there.
+ */
+export function flowLaw(grid: readonly Node[], records: readonly Node[], variance: number, denoised: boolean): ComplementLaw {
+  const width = ({ a, b }: Marginal): number => a * a * variance + b * b;
+  const [first, last] = [grid[0]!, grid[grid.length - 1]!];
+  const kept = [last, ...records];
+  const start = Float64Array.from(kept, (node) => Math.sqrt(width(node) / width(first)));
+  const rest = Float64Array.from(kept, (node, i) => node.a - start[i]! * first.a);
+  if (denoised) {
+    const g = gain(last, variance);
+    rest[0] = 1 + g * (rest[0]! - last.a);
+    start[0]! *= g;
+  }
+  return { rest, start, covariance: new Float64Array(kept.length ** 2) };
+}
+
 /** g = a v / (a^2 v + b^2). */
-export function gain({ a, b }: Marginal, variance: number): number {
+function gain({ a, b }: Marginal, variance: number): number {
   return (a * variance) / (a * a * variance + b * b);
 }
 
@@ -165,63 +187,8 @@ export interface ComplementStart {
   readonly deviation: number;
 }
 
-/** Trajectories first ... first + count - 1 of a run. */
-export interface LiftedRun extends RunOptions {
-  readonly start: ComplementStart;
-  readonly seed: bigint;
-  readonly first: number;
-  readonly count: number;
-}
-
-/** Draws of p have numbers of their own, above those of any program. */
-const firstDraw = 0xe0000000;
-
-/**
- * Draws p of each trajectory in turn, all values of a law at once, [size, d], and hands them to `take`, which must copy what it keeps.
- * A function of (seed, number of the trajectory) alone; the first value does not depend on how many others there are.
- */
-export async function drawComplements(
-  reduction: Reduction,
-  law: ComplementLaw,
-  run: LiftedRun,
-  take: (trajectory: number, p: readonly Float64Array[]) => void,
-): Promise<void> {
-  const { rest: q, basis, dimension } = reduction;
-  const { start, seed, first, count } = run;
-  const d = q.length;
-  const size = law.rest.length;
-  const random = start.rows === null ? start.deviation ** 2 : 0;
-  const covariance = law.covariance.map((value, i) => value + random * law.start[Math.floor(i / size)]! * law.start[i % size]!);
-  const factor = semidefiniteFactor(covariance, size);
-  const drawn = Array.from({ length: size }, (_, j) => j).filter((j) => factor[j * size + j]! > 0);
-  const p = Array.from({ length: size }, () => new Float64Array(d));
-  const outside = (x: Float64Array): Float64Array => {
-    for (let i = 0; i < dimension; i++) {
-      const u = basis.subarray(i * d, (i + 1) * d);
-      addScaled(x, -dot(u, x), u);
-    }
-    return x;
-  };
-  const turn = pace(run);
-  for (let r = 0; r < count; r++) {
-    const given = start.rows === null ? null : outside(start.rows.slice(r * d, (r + 1) * d));
-    p.forEach((value, i) => {
-      value.fill(0);
-      addScaled(value, law.rest[i]! + (given === null ? law.start[i]! * start.mean : 0), q);
-      if (given !== null) addScaled(value, law.start[i]!, given);
-    });
-    for (const j of drawn) {
-      const z = outside(native().normals({ seed, first: first + r, count: 1, d, draw: firstDraw + j }));
-      for (let i = j; i < size; i++) addScaled(p[i]!, factor[i * size + j]!, z);
-      await turn();
-    }
-    take(r, p);
-    await turn();
-  }
-}
-
-/** Lower L with L L^T = C for C >= 0; a value that follows from those before it, up to rounding, has a zero on its diagonal. */
-function semidefiniteFactor(covariance: Float64Array, size: number): Float64Array {
+/** Lower L [size, size] with L L^T = C for C >= 0; a value that follows from those before it, up to rounding, has a zero on its diagonal. */
+export function semidefiniteFactor(covariance: Float64Array, size: number): Float64Array {
   const L = new Float64Array(size * size);
   const row = (i: number): Float64Array => L.subarray(i * size, (i + 1) * size);
   for (let i = 0; i < size; i++) {
@@ -249,7 +216,7 @@ export function dot(u: Float64Array, v: Float64Array): number {
   return sum;
 }
 
-export function addScaled(sum: Float64Array, factor: number, x: Float64Array): void {
+function addScaled(sum: Float64Array, factor: number, x: Float64Array): void {
   for (let j = 0; j < sum.length; j++) sum[j]! += factor * x[j]!;
 }
 

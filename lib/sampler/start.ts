@@ -1,8 +1,9 @@
 /** Where reverse trajectories start: the laws of x at the first noise level. */
-import { copyRows, type PointsInput } from "../array.js";
+import { takeRowsInPieces, type PointsInput } from "../array.js";
 import { RegimesError, checkChoice, checkOptionNames } from "../errors.js";
 import type { RunOptions } from "../native.js";
 import { gaussianMixture, type Target } from "../target.js";
+import type { Pace } from "../native/pace.js";
 import type { Node } from "./grid.js";
 
 const lawNames = ["standard", "marginal", "gaussian"] as const;
@@ -31,10 +32,17 @@ export interface StartDraws {
 }
 
 /** The start of `count` trajectories at the level `node`; `target` is null for a score of one's own. */
-export async function startDraws(start: Start, node: Node, target: Target | null, shape: { readonly count: number; readonly d: number }, { signal, threads }: RunOptions): Promise<StartDraws> {
+export async function startDraws(
+  start: Start,
+  node: Node,
+  target: Target | null,
+  shape: { readonly count: number; readonly d: number },
+  { signal, threads }: RunOptions,
+  rest: Pace,
+): Promise<StartDraws> {
   const { a, b } = node;
   if (typeof start === "object" && "data" in start) {
-    const { data, rows } = copyRows("start", start, shape.d);
+    const { data, rows } = await takeRowsInPieces("start", start, shape.d, rest);
     if (rows !== shape.count) throw new RegimesError("E_SHAPE", `start: ${rows} rows for ${shape.count} trajectories`);
     return { rows: data, target: null, a: 0, b: 0 };
   }

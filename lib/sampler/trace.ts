@@ -6,7 +6,7 @@
  */
 import { RegimesError } from "../errors.js";
 import type { Marginal } from "../process.js";
-import type { Pace } from "./pace.js";
+import type { Pace } from "../native/pace.js";
 
 /** Where a state lives: its scales, and the time they belong to where that is known. */
 export interface Level extends Marginal {
@@ -236,7 +236,8 @@ async function share({ integers, terms, stepCount, values }: Values, result: num
     const out = integers[5 * k + 1]!;
     if (out !== -1) {
       const forbidden = evaluation ? read : read.subarray(3);
-      const at = free.findIndex((place) => !forbidden.includes(place));
+      // The lowest of them: a state stays in one place, and in one cache.
+      const at = free.reduce((best, place, k) => (forbidden.includes(place) || (best >= 0 && free[best]! < place) ? best : k), -1);
       places[out] = at >= 0 ? free.splice(at, 1)[0]! : registers++;
       integers[5 * k + 1] = places[out]!;
     }

@@ -83,6 +83,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   add<sweep>(exports, "sweep");
   add<sample>(exports, "sample");
   add<simulate>(exports, "simulate");
+  add<lift>(exports, "lift");
   add<normals>(exports, "normals");
   add<spectrum>(exports, "spectrum");
   add<covariance>(exports, "covariance");

@@ -39,6 +39,19 @@ uint8_t* Job::byte_output(const char* name, int64_t count) {
   return static_cast<uint8_t*>(output(name, napi_uint8_array, sizeof(uint8_t), count));
 }
 
+const double* Job::held_input(const Napi::Value& value, const char* name, int64_t count) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float64_array) {
+    throw coded_error(env_, "E_INTERNAL", std::string(name) + " has the wrong type");
+  }
+  const Napi::TypedArray array = value.As<Napi::TypedArray>();
+  if (static_cast<int64_t>(array.ElementLength()) != count) {
+    throw coded_error(env_, "E_SHAPE", std::string(name) + " has " + std::to_string(array.ElementLength()) + " elements, need " + std::to_string(count));
+  }
+  Napi::ArrayBuffer buffer = array.ArrayBuffer();
+  inputs_.push_back(Napi::Persistent(buffer));
+  return reinterpret_cast<const double*>(static_cast<const char*>(buffer.Data()) + array.ByteOffset());
+}
+
 Napi::Object Job::start(std::unique_ptr<Job> job, Work work, Finish finish) {
   const Napi::Env env = job->env_;
   job->work_ = std::move(work);

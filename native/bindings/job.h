@@ -34,6 +34,10 @@ class Job {
   int32_t* integer_output(const char* name, int64_t count);
   uint8_t* byte_output(const char* name, int64_t count);
 
+  // The numbers of a Float64Array of exactly `count` elements, read where they lie; valid for the life of the job. Only for arrays that
+  // the library made and shows to nobody.
+  const double* held_input(const Napi::Value& value, const char* name, int64_t count);
+
   // The work reads this file (null: none): should it change meanwhile, the job stops, and its result is Code::file_changed.
   void watch(std::shared_ptr<const MappedFile> file) { file_ = std::move(file); }
 
@@ -71,6 +75,7 @@ class Job {
   Napi::FunctionReference progress_;
   Napi::Promise::Deferred deferred_;
   std::vector<Output> outputs_;
+  std::vector<Napi::Reference<Napi::ArrayBuffer>> inputs_;
   Work work_;
   std::shared_ptr<const MappedFile> file_;
   Finish finish_;

@@ -17,17 +17,16 @@ Napi::Value posterior(const Napi::CallbackInfo& info) {
   if (top > target->target.n) throw coded_error(env, "E_SHAPE", "more components are asked for than there are");
   const auto readings = names(request, "readings");
   struct Inputs {
-    std::vector<double> x, vectors;
+    std::vector<double> vectors;
     PosteriorRequest request;
   };
   const auto inputs = std::make_shared<Inputs>();
-  inputs->x = doubles(request.Get("x"), "x", batch * d);
   inputs->vectors = doubles(request.Get("vectors"), "vectors", batch * d, true);
 
   auto job = make_job(info, 2);
   job->watch(target->mapping());
   PosteriorRequest& r = inputs->request;
-  r.x = {inputs->x.data(), batch, d};
+  r.x = {job->held_input(request.Get("x"), "x", batch * d), batch, d};
   r.a = number(request, "a");
   r.b = number(request, "b");
   r.precision = precision_of(request);

@@ -10,6 +10,7 @@ Napi::Value posterior(const Napi::CallbackInfo& info);
 Napi::Value sweep(const Napi::CallbackInfo& info);
 Napi::Value sample(const Napi::CallbackInfo& info);
 Napi::Value simulate(const Napi::CallbackInfo& info);
+Napi::Value lift(const Napi::CallbackInfo& info);
 Napi::Value normals(const Napi::CallbackInfo& info);
 Napi::Value spectrum(const Napi::CallbackInfo& info);
 Napi::Value covariance(const Napi::CallbackInfo& info);

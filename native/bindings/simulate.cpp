@@ -15,7 +15,7 @@ namespace {
 // The inputs of a simulation, which live as long as the job.
 struct Inputs {
   std::vector<int32_t> integers, terms;
-  std::vector<double> reals, factors, start, directions;
+  std::vector<double> reals, factors, directions;
   std::vector<ReverseStep> steps;
   std::shared_ptr<TargetMemory> start_target;
   SimulateRequest request;
@@ -135,8 +135,7 @@ Napi::Value simulate(const Napi::CallbackInfo& info) {
   auto job = make_job(info, 2);
   job->watch(target->mapping());
   if (request.Get("start").IsTypedArray()) {
-    inputs->start = doubles(request.Get("start"), "start", r.count * target->target.d);
-    r.start = {inputs->start.data(), r.count, target->target.d};
+    r.start = {job->held_input(request.Get("start"), "start", r.count * target->target.d), r.count, target->target.d};
   } else if (request.Get("startTarget").IsObject()) {
     inputs->start_target = target_of(request.Get("startTarget"));
     if (inputs->start_target->target.d != target->target.d) throw coded_error(env, "E_SHAPE", "the start has another dimension");

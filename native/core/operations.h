@@ -275,6 +275,11 @@ struct Statistics {
 struct CarryPlan;    // carry_plan.h
 class CarriedBlock;
 
+// Runs the program of a request for its trajectories [first, first + rows) on the calling thread: x [rows, d] holds their starts and
+// becomes their ends, `advanced` hears of trajectories times steps done. `path` of the request is filled by the caller.
+using RunBlock = Status (*)(const Target&, const SimulateRequest&, int64_t first, int64_t rows, double* x, const std::function<void(int64_t)>& advanced,
+                            const Execution&);
+
 // A backend computes what dominates; the other operations have one implementation each.
 struct Backend {
   const char* name;
@@ -286,6 +291,8 @@ struct Backend {
   // What carries state along the trajectories [first, first + rows) of a request (carry_plan.h); null, as a member or as an answer:
   // nothing is carried.
   std::unique_ptr<CarriedBlock> (*carry)(const Target&, const SimulateRequest&, const CarryPlan&, int64_t first, int64_t rows) = nullptr;
+  // What runs whole programs over a target, all in float64; null, as a member or as an answer: they go step by step with `posterior`.
+  RunBlock (*run_block)(const Target&) = nullptr;
 };
 
 }  // namespace regimes

@@ -44,4 +44,19 @@ inline void normals(uint64_t seed, uint64_t trajectory, uint32_t step, int64_t d
   }
 }
 
+// Lanes that trajectories with neighbouring numbers take.
+inline constexpr int normal_lanes = 8;
+
+// The normals of `normals` for the trajectories trajectory ... trajectory + 7, one per lane: z [d][8].
+inline void lane_normals(uint64_t seed, uint64_t trajectory, uint32_t step, int64_t d, double* z) {
+  for (int64_t k = 0; 2 * k < d; ++k) {
+    for (uint64_t lane = 0; lane < normal_lanes; ++lane) {
+      double first, second;
+      normal_pair<OneNumber>(philox_block(seed, trajectory + lane, step, static_cast<uint32_t>(k)), first, second);
+      z[2 * k * normal_lanes + static_cast<int64_t>(lane)] = first;
+      if (2 * k + 1 < d) z[(2 * k + 1) * normal_lanes + static_cast<int64_t>(lane)] = second;
+    }
+  }
+}
+
 }  // namespace regimes

@@ -10,6 +10,7 @@
 
 #include "carry_plan.h"
 #include "draws.h"
+#include "observations.h"
 #include "philox.h"
 #include "request_part.h"
 #include "thread_pool.h"
@@ -56,6 +57,9 @@ class Simulation {
     for (int64_t k = 0; k < request.step_count; ++k) evaluation_of_.push_back(request.steps[k].kind == ReverseStep::Kind::denoise ? evaluations++ : -1);
     if (request.carry.wanted && backend.carry != nullptr) plan_ = plan_carry(request);
     if (request.path != nullptr) std::fill_n(request.path, evaluations, unset);
+    for (int64_t k = 0; k < request.step_count && run_block_ != nullptr && request.path != nullptr; ++k) {
+      if (evaluation_of_[k] >= 0 && wants_pass(request, request.steps[k])) request.path[evaluation_of_[k]] = static_cast<uint8_t>(Path::float64);
+    }
     if (request.carry.refreshes != nullptr) std::fill_n(request.carry.refreshes, request.count, 0);
     if (request.carry.carried_steps != nullptr) std::fill_n(request.carry.carried_steps, request.count, 0);
   }
@@ -96,6 +100,7 @@ class Simulation {
   };
 
   Status run_block(int64_t first, int64_t rows) {
+    if (run_block_ != nullptr) return run_whole(first, rows);
     Block block{first, rows, std::vector<double>(static_cast<size_t>(request_.registers * rows * d_)), nullptr, {}, {}};
     if (request_.carry.wanted && backend_.carry != nullptr) block.carried = backend_.carry(target_, request_, plan_, first, rows);
     std::vector<int64_t> all(static_cast<size_t>(rows));
@@ -106,8 +111,18 @@ class Simulation {
       status = run_together(block, due);
       if (status.ok()) status = run_left(block, due);
     }
-    const double* end = block.registers.data() + request_.result * rows * d_;
-    if (status.ok()) status = in_range(end, first, rows, largest_state(1, d_), "the end");
+    return status.ok() ? finish(block.registers.data() + request_.result * rows * d_, first, rows) : status;
+  }
+
+  Status run_whole(int64_t first, int64_t rows) {
+    std::vector<double> x(static_cast<size_t>(rows * d_));
+    Status status = start(first, rows, x.data());
+    if (status.ok()) status = run_block_(target_, request_, first, rows, x.data(), [this](int64_t steps) { advanced(steps); }, inner_);
+    return status.ok() ? finish(x.data(), first, rows) : status;
+  }
+
+  Status finish(const double* end, int64_t first, int64_t rows) const {
+    const Status status = in_range(end, first, rows, largest_state(1, d_), "the end");
     if (status.ok() && request_.x != nullptr) std::copy_n(end, rows * d_, request_.x + first * d_);
     return status;
   }
@@ -198,8 +213,7 @@ class Simulation {
       uint64_t signs = 0;
       for (int64_t j = 0; j < d_; ++j) signs |= limit - (std::bit_cast<uint64_t>(x[i + j]) & ~(uint64_t{1} << 63));
       if (signs >> 63 == 0) continue;
-      return Status::failure(Code::nonfinite, "trajectory " + std::to_string(request_.first + static_cast<uint64_t>(first + i / d_)) +
-                                                  " left the range of float64 before " + where);
+      return left_range(request_, first + i / d_, where);
     }
     return {};
   }
@@ -268,19 +282,10 @@ class Simulation {
     pass.denoised = out;
     if (step.record >= 0) {
       const int64_t place = step.record * request_.count + first;
-      const auto of = [&](auto* base, int64_t width) { return base == nullptr ? nullptr : base + place * width; };
-      pass.log_density = of(seen.log_density, 1);
-      pass.entropy = of(seen.entropy, 1);
-      pass.sum_squares = of(seen.sum_squares, 1);
-      pass.nearest_index = of(seen.nearest_index, 1);
-      pass.nearest_weight = of(seen.nearest_weight, 1);
-      pass.class_weights = of(seen.class_weights, target_.class_count);
-      pass.survivors = of(seen.survivors, 1);
-      if (out == nullptr) pass.denoised = of(seen.denoised, d_);
+      want_readings(seen, place, target_.class_count, pass);
+      if (out == nullptr && seen.denoised) pass.denoised = seen.denoised + place * d_;
     }
-    const bool wanted = pass.denoised || pass.log_density || pass.entropy || pass.sum_squares || pass.nearest_index || pass.nearest_weight ||
-                        pass.class_weights || pass.survivors;
-    if (wanted) {
+    if (wants_pass(request_, step)) {
       const Status status = answer(pass);
       if (!status.ok()) return status;
       if (request_.path != nullptr && !path.empty() && path[0] != unset) state_path(evaluation, path);
@@ -322,21 +327,8 @@ class Simulation {
   void observe(int64_t k, const Block& block, int64_t row) const {
     const ReverseStep& step = request_.steps[k];
     if (step.record < 0) return;
-    const Observations& seen = request_.observed;
-    const int64_t place = step.record * request_.count + block.first + row;
     const auto at = [&](int32_t index) { return block.registers.data() + (index * block.rows + row) * d_; };
-    const double* state = at(step.in);
-    if (seen.states) std::copy_n(state, d_, seen.states + place * d_);
-    if (seen.denoised && step.out >= 0) std::copy_n(at(step.out), d_, seen.denoised + place * d_);
-    const auto dot = [this](const double* u, const double* v) {
-      double sum = 0;
-      for (int64_t j = 0; j < d_; ++j) sum += u[j] * v[j];
-      return sum;
-    };
-    if (seen.norm) seen.norm[place] = std::sqrt(dot(state, state));
-    for (int64_t p = 0; seen.projections && p < seen.direction_count; ++p) {
-      seen.projections[place * seen.direction_count + p] = dot(state, seen.directions + p * d_);
-    }
+    observe_state(request_, step.record, block.first + row, d_, at(step.in), step.out >= 0 ? at(step.out) : nullptr);
   }
 
   void state_path(int64_t evaluation, const std::vector<uint8_t>& paths) {
@@ -352,6 +344,7 @@ class Simulation {
   const SimulateRequest& request_;
   const Execution& execution_;
   const int64_t d_;
+  const RunBlock run_block_ = backend_.run_block != nullptr ? backend_.run_block(target_) : nullptr;
   const Normals draw_normals_ = d_ <= few_numbers ? Normals{normals} : backend_.normals;
   std::vector<int64_t> evaluation_of_;  // [steps]
   CarryPlan plan_;                      // where something may be carried
@@ -363,6 +356,11 @@ class Simulation {
 };
 
 }  // namespace
+
+Status left_range(const SimulateRequest& request, int64_t index, const std::string& where) {
+  return Status::failure(Code::nonfinite, "trajectory " + std::to_string(request.first + static_cast<uint64_t>(index)) +
+                                              " left the range of float64 before " + where);
+}
 
 Status simulate(const Backend& backend, const Target& target, const SimulateRequest& request, const Execution& execution) {
   const Status status = check(target, request);

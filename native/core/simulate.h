@@ -4,10 +4,15 @@
 // alone. Which block a trajectory lies in changes no bit of it.
 #pragma once
 
+#include <string>
+
 #include "operations.h"
 #include "status.h"
 
 namespace regimes {
+
+// Code::nonfinite for trajectory `index` of a request.
+Status left_range(const SimulateRequest& request, int64_t index, const std::string& where);
 
 // Code::shape for a program that leaves its registers, Code::nonfinite for a trajectory that leaves the range of float64.
 Status simulate(const Backend& backend, const Target& target, const SimulateRequest& request, const Execution& execution);

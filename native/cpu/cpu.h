@@ -4,6 +4,7 @@
 #include "../core/operations.h"
 #include "dense.h"
 #include "digits.h"
+#include "few.h"
 #include "kernels.h"
 #include "normals.h"
 #include "screen.h"
@@ -19,7 +20,9 @@ struct Instructions {
   const ScreenKernels* screen; // screening and refinement
   const DenseKernels* dense;   // float32 products and exponentials
   const SmallKernels* small;   // space-ordered tiles
+  const FewKernels* few;       // few Gaussians
   Normals normals;             // draws
+  Normals lane_normals;        // the same, 8 trajectories side by side
   const WordKernels* words = nullptr;  // 16-bit products, where they beat float32
 };
 

@@ -11,6 +11,7 @@ constexpr int distance_rows = 2, distance_groups = 2, pair_rows = 2, prefix_rows
 #include "kernels_body.h"
 #include "screen_body.h"
 #include "small_body.h"
+#include "few_body.h"
 
 namespace {
 constexpr regimes::Kernels table = make_kernels("cpu-avx2");
@@ -27,3 +28,4 @@ static bool supported() { return __builtin_cpu_supports("avx2") && __builtin_cpu
 const regimes::Kernels* regimes::kernels_avx2() { return supported() ? &table : nullptr; }
 const regimes::ScreenKernels* regimes::screen_avx2() { return supported() ? &screen_table : nullptr; }
 const regimes::SmallKernels* regimes::small_avx2() { return supported() ? &small_table : nullptr; }
+const regimes::FewKernels* regimes::few_avx2() { return supported() ? &few_table : nullptr; }

@@ -9,6 +9,7 @@ constexpr int distance_rows = 4, distance_groups = 4, pair_rows = 8, prefix_rows
 #include "kernels_body.h"
 #include "screen_body.h"
 #include "small_body.h"
+#include "few_body.h"
 
 namespace {
 constexpr regimes::Kernels table = make_kernels("cpu-avx512");
@@ -22,3 +23,4 @@ static bool supported() {
 const regimes::Kernels* regimes::kernels_avx512() { return supported() ? &table : nullptr; }
 const regimes::ScreenKernels* regimes::screen_avx512() { return supported() ? &screen_table : nullptr; }
 const regimes::SmallKernels* regimes::small_avx512() { return supported() ? &small_table : nullptr; }
+const regimes::FewKernels* regimes::few_avx512() { return supported() ? &few_table : nullptr; }

@@ -38,6 +38,7 @@ struct Wide {
 };
 
 inline WideBits wide_counter(uint64_t k) { return Wide::bits(k) + WideBits{_mm256_set_epi64x(3, 2, 1, 0)}; }
+inline void store_wide(double* z, WideReal x) { _mm256_storeu_pd(z, x.v); }
 inline void store_pairs(double* z, WideReal x, WideReal y) {
   const __m256d low = _mm256_unpacklo_pd(x.v, y.v), high = _mm256_unpackhi_pd(x.v, y.v);  // pairs 0 2, pairs 1 3
   _mm256_storeu_pd(z, _mm256_permute2f128_pd(low, high, 0x20));
@@ -51,3 +52,4 @@ inline void store_pairs(double* z, WideReal x, WideReal y) {
 static bool supported() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
 regimes::Normals regimes::normals_avx2() { return supported() ? wide_normals : nullptr; }
+regimes::Normals regimes::lane_normals_avx2() { return supported() ? wide_lane_normals : nullptr; }

@@ -38,6 +38,7 @@ struct Wide {
 };
 
 inline WideBits wide_counter(uint64_t k) { return Wide::bits(k) + WideBits{_mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0)}; }
+inline void store_wide(double* z, WideReal x) { _mm512_storeu_pd(z, x.v); }
 inline void store_pairs(double* z, WideReal x, WideReal y) {
   _mm512_storeu_pd(z, _mm512_permutex2var_pd(x.v, _mm512_set_epi64(11, 3, 10, 2, 9, 1, 8, 0), y.v));
   _mm512_storeu_pd(z + 8, _mm512_permutex2var_pd(x.v, _mm512_set_epi64(15, 7, 14, 6, 13, 5, 12, 4), y.v));
@@ -53,3 +54,4 @@ static bool supported() {
 }
 
 regimes::Normals regimes::normals_avx512() { return supported() ? wide_normals : nullptr; }
+regimes::Normals regimes::lane_normals_avx512() { return supported() ? wide_lane_normals : nullptr; }

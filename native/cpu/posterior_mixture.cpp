@@ -9,6 +9,7 @@
 #include "answer_rest.h"
 #include "cpu.h"
 #include "mixture_aligned.h"
+#include "few_gaussians.h"
 #include "mixture_pass.h"
 #include "posterior_few.h"
 #include "readings.h"
@@ -281,6 +282,27 @@ Status one_by_one(const Instructions& set, const Target& target, const Posterior
   return {};
 }
 
+// Second moments apart, so that no reading's bits depend on which others are asked for.
+Status answer_few(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution) {
+  PosteriorRequest moments, others = request;
+  others.covariance_trace = others.covariance_products = others.jacobian_products = others.divergence = nullptr;
+  Execution quiet = execution;
+  if (wants_second_moments(request)) quiet.progress = nullptr;
+  const Status status = posterior_few(set, target, others, quiet);
+  if (!status.ok() || !wants_second_moments(request)) return status;
+  moments.x = request.x;
+  moments.a = request.a;
+  moments.b = request.b;
+  moments.precision = request.precision;
+  moments.covariance_trace = request.covariance_trace;
+  moments.vectors = request.vectors;
+  moments.covariance_products = request.covariance_products;
+  moments.jacobian_products = request.jacobian_products;
+  moments.divergence = request.divergence;
+  ThreadPool pool(execution.threads);
+  return one_by_one(set, target, moments, pool, execution);
+}
+
 }  // namespace
 
 Status posterior_mixture(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution) {
@@ -290,7 +312,7 @@ Status posterior_mixture(const Instructions& set, const Target& target, const Po
     return Status::failure(Code::range, "a vector reaches " + std::to_string(std::log10(std::abs(request.vectors[k]))) +
                                             " decades, at most 150 can be squared and summed");
   }
-  if (few_applies(target, request)) return posterior_few(set, target, request, execution);
+  if (is_few(target)) return answer_few(set, target, request, execution);
   ThreadPool pool(execution.threads);
   if (!aligned_applies(target, request)) return one_by_one(set, target, request, pool, execution);
   MixtureParts parts;

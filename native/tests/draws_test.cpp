@@ -100,6 +100,16 @@ void normals_have_the_same_bits_on_every_instruction_set() {
       set->normals(0x0123456789abcdef + number, ~uint64_t{0} - number, static_cast<uint32_t>(d), d, z.data());
       CHECK(z == expected && z.back() == 7.0);
     }
+    for (int64_t d = 1; d < 12; ++d) {
+      const uint64_t number = (uint64_t{1} << 32) - 3;
+      std::vector<double> together(static_cast<size_t>(d * normal_lanes + 1), 7.0), z(static_cast<size_t>(d));
+      set->lane_normals(0x0123456789abcdef, number, static_cast<uint32_t>(d), d, together.data());
+      CHECK(together.back() == 7.0);
+      for (int64_t lane = 0; lane < normal_lanes; ++lane) {
+        normals(0x0123456789abcdef, number + static_cast<uint64_t>(lane), static_cast<uint32_t>(d), d, z.data());
+        for (int64_t j = 0; j < d; ++j) CHECK(together[j * normal_lanes + lane] == z[j]);
+      }
+    }
   }
 }
 
