@@ -48,7 +48,7 @@ export interface Meta {
   /** The precision asked for and the arithmetic that answered: "mixed" when queries took different paths. */
   readonly precision: Precision;
   readonly path: Path | "mixed";
-  /** Bytes that the target holds beside its rows, to screen them faster: built by the first call that gains by it, 0 before. */
+  /** Bytes that the target holds beside its rows or components, to answer faster: built by the first call that gains by it, 0 before. */
   readonly memory: number;
   /** Decimal digits of the seed, null where nothing was drawn. */
   readonly seed: string | null;

@@ -512,6 +512,40 @@ describe("how a query was answered", () => {
   });
 });
 
+describe("what a mixture keeps of a time", () => {
+  const [k, d, rank] = [24, 40, 3];
+  const wave = (count: number, scale: number) => Float64Array.from({ length: count }, (_, i) => scale * Math.sin(1 + i * i * 0.37));
+  const covariances = {
+    type: "low-rank" as const,
+    diagonals: { data: wave(k * d, 0.05).map((value) => 0.1 + Math.abs(value)), shape: [k, d] },
+    factors: { data: wave(k * d * rank, 0.2), shape: [k, d, rank] },
+  };
+  const field = () => diffuse(gaussianMixture({ means: { data: wave(k * d, 0.7), shape: [k, d] }, covariances }), ornsteinUhlenbeck());
+  const x = { data: wave(20 * d, 1.5), shape: [20, d] };
+  const times = [0.05, 1.5, 0.05, 0.05, 1.5];
+  const read = (of: ReturnType<typeof field>, t: number) => of.posterior(x, { t, readings: ["score", "logDensity", "entropy"] });
+
+  it("changes no bit, for times in turn and for calls at once, and is told", async () => {
+    const fresh = new Map<number, Awaited<ReturnType<typeof read>>>();
+    for (const t of times) fresh.set(t, await read(field(), t));
+    const keeping = field();
+    const expectSame = (got: Awaited<ReturnType<typeof read>>, t: number) => {
+      const wanted = fresh.get(t)!;
+      expect(got.score).toEqual(wanted.score);
+      expect(got.logDensity).toEqual(wanted.logDensity);
+      expect(got.entropy).toEqual(wanted.entropy);
+      expect(got.paths).toEqual(wanted.paths);
+    };
+    for (const t of times) {
+      const got = await read(keeping, t);
+      expectSame(got, t);
+      expect(got.meta.memory).toBeGreaterThan(k * d);
+    }
+    const together = await Promise.all(times.map((t) => read(keeping, t)));
+    together.forEach((got, index) => expectSame(got, times[index]!));
+  });
+});
+
 describe("the spectrum of weighted data", () => {
   it("has the standard errors of the rows that count: a zero weight is a row that is not there", async () => {
     const rows = Array.from({ length: 60 }, (_, i) => [Math.sin(i * i), 3 * Math.cos(5 * i), Math.sin(7 * i)]);

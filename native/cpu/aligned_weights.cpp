@@ -78,7 +78,7 @@ void AlignedWeights::weigh(int64_t b, int64_t group, std::vector<double>& scratc
     set_.kernels->sum_terms(terms, term, count, rows_.bias.data() + first, rows_.gain.data() + first, queries_.square.data() + at, logits,
                             max);
     set_.dense->weights(logits, count, max, least, rows_.excess.data() + first, 0, own_weights(group + g, first), nullptr,
-                        digit_lanes / lanes, &blocks_[b * queries_.groups + group + g].dense);
+                        digit_lanes, &blocks_[b * queries_.groups + group + g].dense);
   }
 }
 

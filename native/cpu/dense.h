@@ -35,9 +35,9 @@ struct ListedRows {
   int count;
 };
 
-// Of 16 lanes: the largest sums of squares of a chain and of several of them, and the largest square.
+// Of 16 lanes: the sum of squares, the largest of a chain and of several chains, and the largest square.
 struct ChainNorms {
-  double chain[digit_lanes], chains[digit_lanes], most[digit_lanes];
+  double total[digit_lanes], chain[digit_lanes], chains[digit_lanes], most[digit_lanes];
 };
 
 // Of 16 centred queries x'.
@@ -97,6 +97,9 @@ struct DenseKernels {
   // lanes[j][16] = x' = x_j - a origin_j of 16 rows x, squares[j][16] = x'^2 - level_j (null: not wanted), in float32.
   void (*centre_lanes)(const double* const* x, const double* origin, double a, const double* common, const double* level, int64_t d,
                        int64_t chain, int64_t chains, float* lanes, float* squares, CentredLanes* out);
+
+  // whole[j][16] = round(lanes[j][16] inverse[16]), sums[16] over j < d.
+  void (*fix_lanes)(const float* lanes, int64_t d, const float* inverse, int32_t* whole, double* sums);
 
   // One component: t = products[size][16] - offset in place, h = M t with M [rank, rank], or diagonal where rank = 0;
   // along[16] = t . h, weighted[16] = sum_i row_square_i h_i^2.

@@ -69,6 +69,8 @@ template <int Rows, int Count>
 #pragma GCC unroll 8
       for (int u = 0; u < Count; ++u) sum[r][u] = zero_register();
     for (int64_t s = start; s < end; ++s) {
+      // Columns of many rows: the next line of each, which no stride tells the hardware.
+      if (row_stride == 1) __builtin_prefetch(values + s * step_stride + 16);
       Register query[Count];
 #pragma GCC unroll 8
       for (int u = 0; u < Count; ++u) query[u] = load_register(from[u] + s * digit_lanes);
@@ -388,6 +390,7 @@ void centre_bytes(const uint8_t* bytes, int64_t stride, int rows, int64_t column
 namespace {
 
 constexpr regimes::DenseKernels dense_table{logits, weights, strip_weights, products, single_products, fold_columns, listed_products,
-                                            accumulate, centre_rows, centre_bytes, centre_lanes, component_forms, scatter_scores};
+                                            accumulate, centre_rows, centre_bytes, centre_lanes, fix_lanes, component_forms,
+                                            scatter_scores};
 
 }  // namespace

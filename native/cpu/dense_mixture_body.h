@@ -6,6 +6,8 @@ namespace {
 using regimes::CentredLanes;
 using regimes::ChainNorms;
 
+typedef int32_t Integers __attribute__((vector_size(32), aligned(4)));
+
 constexpr int lane_halves = digit_lanes / 8;
 
 // Element j of 16 rows.
@@ -21,9 +23,8 @@ inline LaneValues column_of(const double* const* x, int64_t j) {
 
 inline Doubles larger(Doubles x, Doubles y) { return x > y ? x : y; }
 
-// Largest sums of squares of a chain and of `chains` of them, and the largest square.
 struct RunningNorms {
-  Doubles chain[lane_halves] = {}, chains[lane_halves] = {}, most[lane_halves] = {}, part[lane_halves] = {}, whole[lane_halves] = {};
+  Doubles total[lane_halves] = {}, chain[lane_halves] = {}, chains[lane_halves] = {}, most[lane_halves] = {}, part[lane_halves] = {}, whole[lane_halves] = {};
 
   inline void add(int half, Doubles square) {
     part[half] += square;
@@ -39,11 +40,13 @@ struct RunningNorms {
   inline void end_chains() {
     for (int half = 0; half < lane_halves; ++half) {
       chains[half] = larger(chains[half], whole[half]);
+      total[half] += whole[half];
       whole[half] = Doubles{};
     }
   }
   inline void store(ChainNorms* out) const {
     for (int half = 0; half < lane_halves; ++half) {
+      store_vector(out->total + half * 8, total[half]);
       store_vector(out->chain + half * 8, chain[half]);
       store_vector(out->chains + half * 8, chains[half]);
       store_vector(out->most + half * 8, most[half]);
@@ -86,6 +89,25 @@ void centre_lanes(const double* const* x, const double* origin, double a, const 
   }
   of_x.store(&out->x);
   of_squares.store(&out->square);
+}
+
+void fix_lanes(const float* lanes, int64_t d, const float* inverse, int32_t* whole, double* sums) {
+  constexpr int64_t exact = 1 << 16;  // sums of as many whole numbers below 2^15 stay below 2^31
+  for (int half = 0; half < lane_halves; ++half) {
+    const Singles factor = load_vector<Singles>(inverse + half * 8), magic = Singles{} + 0x1.8p23f;
+    Doubles total = {};
+    for (int64_t first = 0; first < d; first += exact) {
+      Integers part = {};
+      for (int64_t j = first; j < (d - first < exact ? d : first + exact); ++j) {
+        const Singles rounded = load_vector<Singles>(lanes + j * digit_lanes + half * 8) * factor + magic;
+        const Integers value = __builtin_convertvector(rounded - magic, Integers);
+        part += value;
+        store_vector(whole + j * digit_lanes + half * 8, value);
+      }
+      total += __builtin_convertvector(part, Doubles);
+    }
+    store_vector(sums + half * 8, total);
+  }
 }
 
 void component_forms(double* products, int64_t size, const double* offset, const double* matrix, int64_t rank, const double* row_square,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 
 #include "line_bytes.h"
 
@@ -60,22 +61,32 @@ void MixtureBytes::build_component(int64_t k) {
 // 16 queries from `group` * 16 on; missing ones repeat the last.
 void MixtureBytes::pack(const double* x, int64_t group, int64_t count, Packed& packed) const {
   const DigitKernels& digits = *set_.digits;
-  const Kernels& kernels = *set_.kernels;
-  std::vector<double> centred(static_cast<size_t>(d_)), square(centred.size());
-  std::vector<int32_t> fixed(static_cast<size_t>(digit_lanes * d_)), fixed_square(fixed.size());
-  for (int lane = 0; lane < digit_lanes; ++lane) {
-    const double* row = x + std::min<int64_t>(group * digit_lanes + lane, count - 1) * d_;
-    const int64_t at = group * digit_lanes + lane;
-    kernels.differences(&row, 1, rows_.origin().data(), at_.a(), nullptr, d_, centred.data());
-    packed.weighted[at] = kernels.weighted_square(centred.data(), rows_.common().data(), d_);
-    for (int64_t j = 0; j < d_; ++j) square[j] = centred[j] * centred[j] - rows_.level()[j];
-    packed.norm[at] = std::sqrt(kernels.weighted_square(centred.data(), nullptr, d_));
-    packed.square_norm[at] = std::sqrt(kernels.weighted_square(square.data(), nullptr, d_));
-    kernels.round_to_digits(centred.data(), d_, digits.limit_one, nullptr, fixed.data() + lane * d_, &packed.step[at], &packed.sum[at]);
-    kernels.round_to_digits(square.data(), d_, digits.limit_one, nullptr, fixed_square.data() + lane * d_, &packed.square_step[at], &packed.square_sum[at]);
-  }
-  digits.pack_group(fixed.data(), d_, 1, packed.x.data() + group * digits.group_bytes(d_, 1));
-  digits.pack_group(fixed_square.data(), d_, 1, packed.squares.data() + group * digits.group_bytes(d_, 1));
+  const auto size = static_cast<size_t>(digit_lanes * d_);
+  std::unique_ptr<float[]> lanes(new float[2 * size]);
+  std::unique_ptr<int32_t[]> whole(new int32_t[size]);
+  const double* row[digit_lanes];
+  for (int lane = 0; lane < digit_lanes; ++lane) row[lane] = x + std::min<int64_t>(group * digit_lanes + lane, count - 1) * d_;
+  CentredLanes norms;
+  set_.dense->centre_lanes(row, rows_.origin().data(), at_.a(), rows_.common().data(), rows_.level().data(), d_, d_, 1, lanes.get(),
+                           lanes.get() + size, &norms);
+  const auto fix = [&](const float* values, const ChainNorms& of, double* step, double* sum, double* norm, char* out) {
+    float inverse[digit_lanes];
+    for (int lane = 0; lane < digit_lanes; ++lane) {
+      const double largest = std::sqrt(of.most[lane]);
+      // Half a step below the limit, for the roundings of float32; queries beyond its range are left without digits and bounds.
+      const bool fits = largest > 1e-30 && largest < 1e30;
+      step[lane] = fits ? largest / (digits.limit_one - 0.5) : 2 * largest;
+      inverse[lane] = fits ? static_cast<float>(1 / step[lane]) : 0.0f;
+      norm[lane] = fits || largest <= 1e-30 ? std::sqrt(of.total[lane]) : INFINITY;
+    }
+    set_.dense->fix_lanes(values, d_, inverse, whole.get(), sum);
+    digits.pack_lanes(whole.get(), d_, 1, out);
+  };
+  const int64_t at = group * digit_lanes, bytes = digits.group_bytes(d_, 1);
+  std::copy_n(norms.weighted, digit_lanes, packed.weighted.data() + at);
+  fix(lanes.get(), norms.x, packed.step.data() + at, packed.sum.data() + at, packed.norm.data() + at, packed.x.data() + group * bytes);
+  fix(lanes.get() + size, norms.square, packed.square_step.data() + at, packed.square_sum.data() + at, packed.square_norm.data() + at,
+      packed.squares.data() + group * bytes);
 }
 
 Status MixtureBytes::find(const double* x, int64_t count, ThreadPool& pool, const Execution& execution, double* logits, float* errors,

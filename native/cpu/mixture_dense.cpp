@@ -81,10 +81,11 @@ Status MixtureDense::run(const double* x, const std::vector<int32_t>& queries, M
   for (auto* v : {&ground_, &spread_, &shaken_, &certain_}) v->resize(pairs);
   refined_.assign(pairs, 0);
   answered_.assign(static_cast<size_t>(count), 0);
+  limit_.assign(static_cast<size_t>(count), most_moved);
   for (auto* v : {&error_score_, &error_log_density_, &scale_, &speed_, &moved_weights_, &second_, &rough_, &dropped_, &norm_}) {
     v->assign(static_cast<size_t>(count), 0.0);
   }
-  score_.resize(static_cast<size_t>(count * d_));
+  score_.reset(new double[static_cast<size_t>(count * d_)]);
   const int64_t fit = block_bytes / (rows_.start(n_) * 4), step = std::clamp<int64_t>(fit / digit_lanes * digit_lanes, digit_lanes, 256);
   for (int64_t first = 0; first < count && !execution.cancelled(); first += step) {
     answer_block(x, queries.data(), first, std::min(step, count - first), listed, pool, execution);
@@ -133,7 +134,24 @@ void MixtureDense::answer_block(const double* x, const int32_t* queries, int64_t
   for (int64_t i = 0; i < count; ++i) {
     if (listed.most() == 0 || !listed.answered(queries[first + i])) open.push_back(static_cast<int32_t>(first + i));
   }
-  std::vector<int32_t> wide, left, wanted;
+  std::vector<int32_t> wide;
+  // Once more for scores that miss the contract by errors of weights: these depend on a spread that only the score tells.
+  for (int attempt = 0; attempt < 2 && !open.empty(); ++attempt) {
+    wide.clear();
+    settle(x, queries, open, wide, pool, execution);
+    if (!wide.empty() && !execution.cancelled()) sum_products(x, queries, wide, first, groups, pool, execution);
+    if (execution.cancelled()) return;
+    open.clear();
+    for (const int32_t q : wide) {
+      if (answered_[q] == 0) open.push_back(q);
+    }
+  }
+}
+
+// Refines until the bounds of weights allow a score: those queries join `wide`.
+void MixtureDense::settle(const double* x, const int32_t* queries, std::vector<int32_t> open, std::vector<int32_t>& wide, ThreadPool& pool,
+                          const Execution& execution) {
+  std::vector<int32_t> left, wanted;
   for (int round = 0; round <= most_rounds && !open.empty(); ++round) {
     std::vector<ExactForm> forms;
     left.clear();
@@ -148,7 +166,6 @@ void MixtureDense::answer_block(const double* x, const int32_t* queries, int64_t
     if (execution.cancelled()) return;
     open.swap(left);
   }
-  if (!wide.empty()) sum_products(x, queries, wide, first, groups, pool, execution);
 }
 
 // Logits of the components of a part for up to four groups of queries.
@@ -286,7 +303,7 @@ bool MixtureDense::weigh(int64_t q, std::vector<int32_t>& wanted) {
   scale_[q] = scale;
   rough_[q] = rough;
   dropped_[q] = dropped;
-  if (error_log_density_[q] <= 0.95 * log_density_contract && moved_weights_[q] <= most_moved && unsure <= most_unsure) return true;
+  if (error_log_density_[q] <= 0.95 * log_density_contract && moved_weights_[q] <= limit_[q] && unsure <= most_unsure) return true;
   for (int place = 0; place < refined_at_once; ++place) {
     if (most[place] > 0) wanted.push_back(first[place]);
   }
@@ -296,7 +313,7 @@ bool MixtureDense::weigh(int64_t q, std::vector<int32_t>& wanted) {
 // Logits of components at queries of the list, in float64.
 void MixtureDense::refine(const double* x, const int32_t* queries, std::vector<ExactForm>& forms, ThreadPool& pool, const Execution& execution) {
   const double rounding = (at_.model().logit_units + 64) * small, offset = at_.model().logit_offset * small;
-  rows_.exact_forms(x, queries, forms, pool, execution);
+  rows_.exact_forms(x, queries, forms, nullptr, pool, execution);
   for (const ExactForm& exact : forms) {
     const int64_t k = exact.component, to = k * stride_ + exact.query;
     const double bias = target_.log_weight(k) - at_.half_log_det(k);
@@ -420,7 +437,7 @@ void MixtureDense::sum_products(const double* x, const int32_t* queries, std::ve
       for (int lane = 0; lane < digit_lanes; ++lane) {
         const int64_t place = (group + g) * digit_lanes + lane, q = wide[std::min(place, count - 1)];
         from[lane] = x + queries[q] * d_;
-        to[lane] = place < count ? score_.data() + q * d_ : unused.data();
+        to[lane] = place < count ? score_.get() + q * d_ : unused.data();
         for (int64_t k = 0; k < n_; ++k) shared[lane] += weight_[k * stride_ + q] * rows_.component(k).scale;
       }
       set_.dense->scatter_scores(sums.data() + g * d_ * digit_lanes, full_ ? nullptr : gains.data() + g * d_ * digit_lanes, from,
@@ -458,6 +475,7 @@ void MixtureDense::finish(int64_t q) {
   error_score_[q] = 1.02 * (moved_weights_[q] * spread + rounded + shared + dropped_[q] + exact * (speed + std::sqrt(square)));
   error_log_density_[q] = 1.02 * error_log_density_[q];
   answered_[q] = error_score_[q] <= score_contract * scale_[q] ? 1 : 0;
+  limit_[q] = std::min(limit_[q], 0.5 * score_contract * scale_[q] / std::max(spread, 1e-300));
 }
 
 }  // namespace regimes

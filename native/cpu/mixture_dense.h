@@ -13,6 +13,7 @@
 // The errors of logits move log p by their average, the score by sum r_k d_k (S_k^-1 f_k - average). All else is deterministic.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "cpu.h"
@@ -35,7 +36,7 @@ class MixtureDense {
   bool answered(int64_t i) const { return answered_[i] != 0; }
   double logit(int64_t k, int64_t i) const { return logit_[k * stride_ + i]; }
   float upper(int64_t k, int64_t i) const;  // of the logit
-  const double* score(int64_t i) const { return score_.data() + i * d_; }
+  const double* score(int64_t i) const { return score_.get() + i * d_; }
   double error_score(int64_t i) const { return error_score_[i]; }
   double error_log_density(int64_t i) const { return error_log_density_[i]; }
 
@@ -63,6 +64,8 @@ class MixtureDense {
   float* h_of(const Part& part, int64_t group, int64_t all_groups) {
     return h_.data() + (rows_.start(part.first) * all_groups + group * (rows_.start(part.end) - rows_.start(part.first))) * digit_lanes;
   }
+  void settle(const double* x, const int32_t* queries, std::vector<int32_t> open, std::vector<int32_t>& wide, ThreadPool& pool,
+              const Execution& execution);
   bool weigh(int64_t query, std::vector<int32_t>& wanted);
   void refine(const double* x, const int32_t* queries, std::vector<ExactForm>& forms, ThreadPool& pool, const Execution& execution);
   void sum_products(const double* x, const int32_t* queries, std::vector<int32_t>& wide, int64_t first, int64_t groups, ThreadPool& pool,
@@ -90,7 +93,8 @@ class MixtureDense {
   std::vector<uint8_t> refined_;               // [n][stride]
   std::vector<uint8_t> answered_;
   std::vector<double> error_score_, error_log_density_, scale_, speed_, moved_weights_, second_, rough_, dropped_, norm_;
-  std::vector<double> score_;                  // [queries][d]
+  std::vector<double> limit_;                  // of moved_weights_
+  std::unique_ptr<double[]> score_;            // [queries][d]
 
   // Of the block.
   std::vector<float> h_;                       // [parts][groups][rows][16]

@@ -5,20 +5,22 @@
 #pragma once
 
 #include <cmath>
+#include <memory>
 #include <vector>
 
 #include "mixture_rows.h"
 
 namespace regimes {
 
-// Left out weighs less than exp(-listed_logits) = 8e-10.
-inline constexpr double listed_logits = 21;
+// Left out weighs less than exp(-listed_logits) = 2e-8.
+inline constexpr double listed_logits = 18;
 
 class MixtureListed {
  public:
   struct Entry {
     int32_t component;
     double logit, weight;
+    int64_t place;  // of its h
   };
 
   MixtureListed(const Instructions& set, const Target& target, const MixtureRows& rows);
@@ -37,14 +39,14 @@ class MixtureListed {
   // Of query q. Answers meet the contract.
   bool answered(int64_t q) const { return !answers_[q].entries.empty(); }
   const std::vector<Entry>& entries(int64_t q) const { return answers_[q].entries; }  // by component
-  const double* score(int64_t q) const { return score_.data() + q * d_; }
+  const double* score(int64_t q) const { return score_.get() + q * d_; }
   double error_score(int64_t q) const { return answers_[q].error_score; }
   double error_log_density(int64_t q) const { return answers_[q].error_log_density; }
 
  private:
   struct Answer {
     std::vector<Entry> entries;
-    double error_score = 0, error_log_density = 0, scale = 0;
+    double error_score = 0, error_log_density = 0;
   };
 
   bool weigh(const ExactForm* forms, int64_t count, Answer& answer) const;
@@ -57,7 +59,8 @@ class MixtureListed {
   const int64_t n_, d_, most_;
   double highest_ = -INFINITY;  // logit where f = 0
   std::vector<Answer> answers_;
-  std::vector<double> score_;  // [count][d]
+  std::unique_ptr<double[]> score_;  // [count][d], of answers alone
+  std::vector<double> h_;            // of all forms of a call, [forms][rank]
 };
 
 }  // namespace regimes

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
-#include <tuple>
 
 #include "gaussian_solver.h"
 
@@ -12,8 +11,10 @@ namespace {
 
 constexpr int64_t tile_bytes = int64_t{1} << 26, whole_bytes = int64_t{1} << 27;
 constexpr int64_t line_floats = 16;
-// Relative deviation of precisions that count as equal: moves a logit by at most half of it times f^T G f, about d.
-double shared_axes(int64_t d) { return std::min(1e-7, 2e-5 / static_cast<double>(d)); }
+// Relative deviation of precisions that count as equal: moves a logit by at most half of it times f^T G f, about d. The wide one only
+// where it spares an eighth of the rows or more: spectra whose axes differ by roundings of what they were made from.
+constexpr double equal_axes = 1e-11;
+double similar_axes(int64_t d) { return std::min(1e-7, 6e-5 / static_cast<double>(d)); }
 
 double length(const double* v, int64_t d) {
   double square = 0;
@@ -22,11 +23,11 @@ double length(const double* v, int64_t d) {
 }
 
 // The longest run of eigenvalues that share a precision, of those the one nearest to the middle: [first, end).
-std::pair<int64_t, int64_t> shared_run(const double* values, int64_t d, double a, double b) {
+std::pair<int64_t, int64_t> shared_run(const double* values, int64_t d, double a, double b, double deviation) {
   std::pair<int64_t, int64_t> best{d / 2, d / 2 + 1};
   int64_t first = 0;
   for (int64_t end = 1; end <= d; ++end) {
-    const double width = 2 * shared_axes(d) * (a * a * values[end - 1] + b * b);
+    const double width = 2 * deviation * (a * a * values[end - 1] + b * b);
     while (a * a * (values[end - 1] - values[first]) > width) ++first;
     if (end - first > best.second - best.first) best = {first, end};
   }
@@ -60,7 +61,10 @@ Status MixtureRows::build(ThreadPool& pool, const Execution& execution) {
     if (full_) {
       Component& c = components_[k];
       const double* values = target_.covariances->eigenvalues.data() + k * d_;
-      std::tie(shared_first_[k], shared_end_[k]) = shared_run(values, d_, a, b);
+      std::pair<int64_t, int64_t> run = shared_run(values, d_, a, b, similar_axes(d_));
+      if (8 * (run.second - run.first) < d_) run = shared_run(values, d_, a, b, equal_axes);
+      shared_first_[k] = run.first;
+      shared_end_[k] = run.second;
       // Half way between the extremes of the run.
       const double least = 1 / (a * a * values[shared_end_[k] - 1] + b * b), most = 1 / (a * a * values[shared_first_[k]] + b * b);
       c.scale = c.least = 0.5 * (least + most);
@@ -196,7 +200,8 @@ void MixtureRows::fill(int64_t first, int64_t end, Tile& tile, ThreadPool& pool,
   tile.end = execution.cancelled() ? 0 : end;
 }
 
-void MixtureRows::exact_forms(const double* x, const int32_t* index, std::vector<ExactForm>& forms, ThreadPool& pool, const Execution& execution) const {
+void MixtureRows::exact_forms(const double* x, const int32_t* index, std::vector<ExactForm>& forms, double* h, ThreadPool& pool,
+                              const Execution& execution) const {
   std::stable_sort(forms.begin(), forms.end(), [](const ExactForm& left, const ExactForm& right) { return left.component < right.component; });
   const auto count = static_cast<int64_t>(forms.size());
   std::vector<int64_t> runs;
@@ -206,18 +211,21 @@ void MixtureRows::exact_forms(const double* x, const int32_t* index, std::vector
   std::vector<std::unique_ptr<Exact>> exact(static_cast<size_t>(pool.size()));
   pool.run(static_cast<int64_t>(runs.size()), [&](int64_t run, int worker) {
     if (!exact[worker]) exact[worker] = std::make_unique<Exact>(*this);
+    Exact& own = *exact[worker];
     const int64_t end = run + 1 < static_cast<int64_t>(runs.size()) ? runs[run + 1] : count;
-    exact[worker]->load(forms[runs[run]].component);
+    own.load(forms[runs[run]].component);
     for (int64_t from = runs[run]; from < end && !execution.cancelled(); from += solver_vectors) {
       const double* row[solver_vectors];
       double form[solver_vectors], ground[solver_vectors], norm[solver_vectors];
       const int size = static_cast<int>(std::min<int64_t>(solver_vectors, end - from));
       for (int v = 0; v < size; ++v) row[v] = x + (index ? index[forms[from + v].query] : forms[from + v].query) * d_;
-      exact[worker]->forms(row, size, form, ground, norm, nullptr);
+      own.forms(row, size, form, ground, norm);
       for (int v = 0; v < size; ++v) {
-        forms[from + v].form = form[v];
-        forms[from + v].ground = ground[v];
-        forms[from + v].norm = norm[v];
+        ExactForm& out = forms[from + v];
+        out.form = form[v];
+        out.ground = ground[v];
+        out.norm = norm[v];
+        if (h) std::copy_n(own.h(v), own.size(), h + out.place * rank_);
       }
     }
   });
@@ -232,7 +240,7 @@ int64_t MixtureRows::bytes() const {
 
 MixtureRows::Exact::Exact(const MixtureRows& rows)
     : rows_(rows), kernels_(*rows.set_.kernels), scratch_(static_cast<size_t>(rows.at_.scratch_size())), weight_(static_cast<size_t>(rows.d_)),
-      difference_(static_cast<size_t>(solver_vectors * rows.d_)), loaded_(difference_.size()) {}
+      variance_(weight_.size()), loaded_(static_cast<size_t>(solver_vectors * rows.d_)) {}
 
 void MixtureRows::Exact::load(int64_t k) {
   k_ = k;
@@ -240,23 +248,23 @@ void MixtureRows::Exact::load(int64_t k) {
   mean_ = g.mean;
   basis_ = g.basis;
   size_ = rows_.full_ ? rows_.size(k) : g.rank;
-  rows_.weights_of(k, weight_.data());
+  const double a = rows_.at_.a(), b = rows_.at_.b();
+  for (int64_t j = 0; j < rows_.d_ && !rows_.full_; ++j) {
+    variance_[j] = a * a * g.values[j] + b * b;
+    weight_[j] = 1 / variance_[j];
+  }
   t_.resize(static_cast<size_t>(solver_vectors * std::max<int64_t>(size_, 1)));
   h_.resize(t_.size());
 }
 
-void MixtureRows::Exact::forms(const double* const* x, int count, double* form, double* ground, double* norm, double* pulls) {
+void MixtureRows::Exact::forms(const double* const* x, int count, double* form, double* ground, double* norm) {
   const int64_t d = rows_.d_;
-  const double a = rows_.at_.a();
   const bool full = rows_.full_;
-  // Full: the axes before and after those that share p.
+  // Low rank G f, full f, with the axes before and after those that share p.
+  kernels_.differences(x, count, mean_, rows_.at_.a(), full ? nullptr : weight_.data(), d, loaded_.data());
   const int64_t before = full ? std::min(rows_.shared_first_[k_], size_) : size_, after = size_ - before;
-  const double* last = full ? basis_ + rows_.shared_end_[k_] * d : nullptr;
-  kernels_.differences(x, count, mean_, a, nullptr, d, difference_.data());
-  kernels_.differences(x, count, mean_, a, weight_.data(), d, loaded_.data());
-  const double* along = full ? difference_.data() : loaded_.data();
-  kernels_.row_products(basis_, before, d, along, count, t_.data(), size_);
-  if (after > 0) kernels_.row_products(last, after, d, along, count, t_.data() + before, size_);
+  kernels_.row_products(basis_, before, d, loaded_.data(), count, t_.data(), size_);
+  if (after > 0) kernels_.row_products(basis_ + rows_.shared_end_[k_] * d, after, d, loaded_.data(), count, t_.data() + before, size_);
   const double* m = rows_.matrix(k_);
   for (int v = 0; v < count; ++v) {
     const double* t = t_.data() + v * size_;
@@ -268,18 +276,19 @@ void MixtureRows::Exact::forms(const double* const* x, int count, double* form, 
       inside += t[i] * h[i];
       squares += rows_.row_square(k_)[i] * h[i] * h[i];
     }
-    kernels_.row_products(difference_.data() + v * d, 1, d, loaded_.data() + v * d, 1, ground + v, 1);
+    ground[v] = rows_.component(k_).scale * kernels_.weighted_square(loaded_.data() + v * d, full ? nullptr : variance_.data(), d);
     form[v] = std::max(ground[v] - inside, 0.0);
     norm[v] = std::sqrt(squares * static_cast<double>(full ? 1 : std::max<int64_t>(1, size_)));
   }
-  if (!pulls) return;
-  std::copy_n(loaded_.data(), count * d, pulls);
-  for (double& h : h_) h = -h;
-  double* sum = full ? pulls : difference_.data();
-  if (!full) std::fill_n(sum, count * d, 0.0);
-  kernels_.add_combinations(basis_, before, d, h_.data(), size_, count, sum);
-  if (after > 0) kernels_.add_combinations(last, after, d, h_.data() + before, size_, count, sum);
-  for (int v = 0; v < count && !full; ++v) kernels_.add_weighted(1, sum + v * d, weight_.data(), d, pulls + v * d);
+}
+
+void MixtureRows::Exact::pulls(const double* const* x, const double* const* h, int count, double* out) {
+  const int64_t d = rows_.d_;
+  kernels_.differences(x, count, mean_, rows_.at_.a(), nullptr, d, out);
+  for (int v = 0; v < count; ++v) {
+    for (int64_t i = 0; i < size_; ++i) h_[v * size_ + i] = -h[v][i];
+  }
+  kernels_.add_combinations(basis_, size_, d, h_.data(), size_, count, out);
 }
 
 }  // namespace regimes

@@ -18,6 +18,7 @@ namespace regimes {
 struct ExactForm {
   int32_t component, query;
   double form = -1, ground = 0, norm = 0;
+  int64_t place = 0;  // of its h
 };
 
 class MixtureRows {
@@ -65,13 +66,18 @@ class MixtureRows {
   const Tile* whole() const { return tile_ == n_ ? &whole_ : nullptr; }
   void fill(int64_t first, int64_t end, Tile& tile, ThreadPool& pool, const Execution& execution) const;
 
-  // One component in float64. For count <= solver_vectors queries: form = f^T S^-1 f, ground = f^T G f, norm >= |B^T h|, and pulls [count][d] = S^-1 f
-  // where not null. Each query's result is independent of its neighbours.
+  // One component in float64, for count <= solver_vectors queries at a time. Each query's result is independent of its neighbours.
   class Exact {
    public:
     explicit Exact(const MixtureRows& rows);
     void load(int64_t k);
-    void forms(const double* const* x, int count, double* form, double* ground, double* norm, double* pulls);
+    // form = f^T S^-1 f, ground = f^T G f, norm >= |B^T h|; h [count][size] stays here.
+    void forms(const double* const* x, int count, double* form, double* ground, double* norm);
+    const double* h(int v) const { return h_.data() + v * size_; }
+    int64_t size() const { return size_; }
+    const double* weight() const { return weight_.data(); }  // low rank: G
+    // out [count][d] = f - basis^T h, which is G^-1 S^-1 f, of a low-rank component.
+    void pulls(const double* const* x, const double* const* h, int count, double* out);
 
    private:
     const MixtureRows& rows_;
@@ -79,11 +85,13 @@ class MixtureRows {
     int64_t k_ = -1, size_ = 0;
     const double* mean_ = nullptr;
     const double* basis_ = nullptr;
-    std::vector<double> scratch_, weight_, difference_, loaded_, t_, h_;
+    std::vector<double> scratch_, weight_, variance_, loaded_, t_, h_;
   };
 
   // Fills the forms at queries x[index[form.query]], index null: x[form.query]; they are then in the order of their components.
-  void exact_forms(const double* x, const int32_t* index, std::vector<ExactForm>& forms, ThreadPool& pool, const Execution& execution) const;
+  // h, where not null, receives h of each at form.place * rank.
+  void exact_forms(const double* x, const int32_t* index, std::vector<ExactForm>& forms, double* h, ThreadPool& pool,
+                   const Execution& execution) const;
 
   int64_t bytes() const;
 

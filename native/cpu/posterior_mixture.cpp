@@ -38,19 +38,21 @@ class MixtureMeans {
     origin_ = origin;
     first_ = first;
     const auto size = static_cast<size_t>((end - first) * d_);
-    pull_.assign(size, 0.0);
-    denoised_.assign(wants_denoised_means() ? size : 0, 0.0);
+    bool all = !wants_second_moments(request_);
+    for (int64_t q = first; q < end; ++q) all = all && pass_.answered(q);
+    pull_.assign(all ? 0 : size, 0.0);
+    denoised_.assign(!all && wants_denoised_means() ? size : 0, 0.0);
     gather(end, false);
     each_component([&](int64_t k, const Share* shares, int count, const double* const* x) { add_means(k, shares, count, x); });
     for (int64_t q = first; q < end; ++q) {
       const int64_t out = (origin + q) * d_;
-      const double* pull = pull_.data() + (q - first) * d_;
       if (pass_.answered(q)) {
         const double *score = pass_.score(q), *x = request_.x.row(origin + q), b2 = at_.b() * at_.b();
         if (request_.score) std::copy_n(score, d_, request_.score + out);
         for (int64_t j = 0; request_.denoised && j < d_; ++j) request_.denoised[out + j] = std::fma(b2, score[j], x[j]) / at_.a();
         continue;
       }
+      const double* pull = pull_.data() + (q - first) * d_;
       for (int64_t j = 0; request_.score && j < d_; ++j) request_.score[out + j] = -pull[j];
       if (request_.denoised) std::copy_n(denoised_.data() + (q - first) * d_, d_, request_.denoised + out);
     }

@@ -6,6 +6,9 @@
 #include <string>
 #include <vector>
 
+#include <thread>
+
+#include "../core/kept_preparation.h"
 #include "../core/mixture_screen.h"
 #include "../core/prepare.h"
 #include "../cpu/cpu.h"
@@ -257,7 +260,7 @@ void test_bits(const Instructions& set, Mixture& m, double b, bool must_screen) 
     if (!screened.dense(q) && !plain.dense(q)) expect(same_bits(screened.of(q), plain.of(q)), what + ": screening changes no bit");
     expect(same_bits(screened.of(q), threaded.of(q)), what + ": threads change no bit");
     expect(full.survivors[q] == m.target.n, what + ": float64 takes every component");
-    const double size = (screened.dense(q) ? screened.error_log_density[q] : 0) + 1e-12 * (1 + std::abs(full.log_density[q]));
+    const double size = screened.error_log_density[q] + 1e-12 * (1 + std::abs(full.log_density[q]));
     expect(std::abs(screened.log_density[q] - full.log_density[q]) <= size, what + ": exact agrees with float64");
   }
   expect(!must_screen || entered < m.batch * m.target.n / 4, what + ": few components enter the sums");
@@ -302,6 +305,79 @@ void test_bounds(const Instructions& set, Mixture& m, double b) {
   expect(tight, std::string(set.name) + " " + m.name + ": bounds tell something");
 }
 
+// Rough logits from bytes lie within their errors of the logits.
+void test_bytes(const Instructions& set, Mixture& m, double b) {
+  const double a = std::sqrt((1 - b) * (1 + b));
+  place(m, a, b, 20);
+  ThreadPool pool(1);
+  GaussiansAt at(*set.kernels, m.target, a, b);
+  CHECK(at.build(pool, {}).ok());
+  MixtureRows rows(set, m.target, at);
+  CHECK(rows.build(pool, {}).ok());
+  MixtureBytes bytes(set, m.target, rows);
+  CHECK(bytes.build(pool, {}).ok());
+  std::vector<double> logits(static_cast<size_t>(m.target.n * 32));
+  std::vector<float> errors(logits.size());
+  CHECK(bytes.find(m.x.data(), m.batch, pool, {}, logits.data(), errors.data(), 32).ok());
+  MixturePass pass(set, m.target, false, false, false);
+  CHECK(pass.build(a, b, pool, {}).ok());
+  CHECK(pass.run(m.x.data(), m.batch, nullptr, pool, {}).ok());
+  bool within = true;
+  double tight = INFINITY;
+  for (int64_t q = 0; q < m.batch; ++q) {
+    for (const MixturePass::Entry* e = pass.begin(q); e != pass.end(q); ++e) {
+      const auto place_of = static_cast<size_t>(e->component * 32 + q);
+      within = within && !(std::abs(logits[place_of] - e->logit) > static_cast<double>(errors[place_of]));
+      tight = std::min(tight, static_cast<double>(errors[place_of]) / std::abs(e->logit));
+    }
+  }
+  const std::string what = std::string(set.name) + " " + m.name + " b=" + std::to_string(b);
+  expect(within, what + ": rough logits lie within their errors");
+  expect(tight < 0.5, what + ": rough logits tell something");
+}
+
+// What is kept of one (a, b), and what the last call tells the next, change no bit: times in turn, and calls at once.
+void test_kept(const Instructions& set, Mixture& m) {
+  const std::string what = std::string(set.name) + " " + m.name;
+  const double levels[] = {0.2, 0.9, 0.2, 0.2, 0.9, 0.6};
+  KeptPreparation kept;
+  const auto a_of = [](double b) { return std::sqrt((1 - b) * (1 + b)); };
+  place(m, a_of(0.6), 0.6, 40);
+  std::map<double, Readings> fresh;
+  for (const double b : levels) {
+    if (!fresh.contains(b)) fresh.emplace(b, Readings(set, m.target, m, a_of(b), b, Precision::exact));
+  }
+  const auto same = [&](const Readings& r, double b) {
+    bool all = r.status.ok();
+    for (int64_t q = 0; q < m.batch; ++q) all = all && same_bits(r.of(q), fresh.at(b).of(q)) && r.path[q] == fresh.at(b).path[q];
+    return all;
+  };
+  Target keeping = m.target;
+  keeping.kept = &kept;
+  for (const double b : levels) {
+    expect(same(Readings(set, keeping, m, a_of(b), b, Precision::exact), b), what + ": kept preparation changes no bit");
+    expect(kept.bytes() > 0 && kept.bytes() <= KeptPreparation::most_bytes && kept.last()->a == a_of(b) && kept.last()->b == b, what + ": the last time is kept");
+  }
+  for (const bool crowded : {true, false}) {
+    for (const double b : {0.2, 0.6, 0.9}) {
+      kept.crowded = crowded;
+      expect(same(Readings(set, keeping, m, a_of(b), b, Precision::exact), b), what + ": the order of bounds changes no bit");
+    }
+  }
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> calls;
+  for (int call = 0; call < 4; ++call) {
+    calls.emplace_back([&, call] {
+      for (int turn = 0; turn < 3; ++turn) {
+        const double b = levels[(call + turn) % 2];
+        wrong += same(Readings(set, keeping, m, a_of(b), b, Precision::exact), b) ? 0 : 1;
+      }
+    });
+  }
+  for (std::thread& call : calls) call.join();
+  expect(wrong == 0, what + ": calls at once");
+}
+
 template <const Instructions& (*Set)()>
 void test_set() {
   const Instructions& set = Set();
@@ -344,6 +420,12 @@ void test_set() {
         test_bits(set, m, b, false);
       }
     }
+    Mixture apart;
+    make(apart, Type::low_rank, {48, 40, 4, false, false, true, 0.4});
+    if (!check::sanitized) test_accuracy(set, apart, b, true);
+    test_bits(set, apart, b, false);
+    test_bytes(set, apart, b);
+    if (b == 0.1) test_kept(set, apart);
     for (const Type type : {Type::spherical, Type::diagonal}) {
       for (const Shape& shape : {Shape{140, 33, 0, false, false, false, 0.3}, Shape{136, 32, 0, true, false, true, 0.2},
                                  Shape{132, 32, 0, false, false, false, 0.3, true}}) {
@@ -362,6 +444,7 @@ void test_set() {
     make(dependent, Type::low_rank, {64, 40, 4, true, true});
     test_bits(set, dependent, b, false);
     test_bounds(set, dependent, b);
+    if (set.dense) test_bytes(set, dependent, b);
   }
 }
 
