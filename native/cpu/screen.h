@@ -29,6 +29,9 @@ struct ScreenKernels {
   void (*digit_reach)(const double* products, int count, const double* bias, const double* factor, const double* threshold, uint16_t* masks,
                       int64_t mask_stride);
 
+  // largest[16] = the maxima of products[r][lane] * factor[lane] + bias[r].
+  void (*digit_maxima)(const double* products, int count, const double* bias, const double* factor, double* largest);
+
   // out[i] = |x - a y|^2 for the rows y = index[i]: each difference rounded once, sums in blocks of 1024 coordinates.
   void (*row_distances)(const DataView& data, const int32_t* index, int64_t count, const double* x, double a, double* out);
 

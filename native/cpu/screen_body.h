@@ -81,6 +81,18 @@ void digit_reach(const double* products, int count, const double* bias, const do
   }
 }
 
+void digit_maxima(const double* products, int count, const double* bias, const double* factor, double* largest) {
+  const Lanes factor_low = load(factor), factor_high = load(factor + 8);
+  Lanes most_low = broadcast(-1.7e308), most_high = most_low;
+  for (int r = 0; r < count; ++r) {
+    const Lanes offset = broadcast(bias[r]);
+    most_low = max(most_low, load(products + r * 16) * factor_low + offset);
+    most_high = max(most_high, load(products + r * 16 + 8) * factor_high + offset);
+  }
+  store(largest, most_low);
+  store(largest + 8, most_high);
+}
+
 // Values that are stored as they are: float64 with scale 1 and shift 0.
 struct Plain {
   double value;
@@ -296,7 +308,7 @@ void list_sums(const double* logits, int64_t padded, double maximum, int64_t top
   *sums = {lane_total(rest), lane_total(gap), lane_total(gap_squared), lane_total(squares)};
 }
 
-constexpr regimes::ScreenKernels screen_table{prefix_values,          maxima,          reach,    digit_reach, row_distances,
+constexpr regimes::ScreenKernels screen_table{prefix_values, maxima, reach, digit_reach, digit_maxima, row_distances,
                                               row_distances_extended, add_listed_rows, list_sums};
 
 }  // namespace
