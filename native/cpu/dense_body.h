@@ -352,6 +352,41 @@ void centre_rows(const DataView& data, int64_t first_row, int rows, const double
   }
 }
 
+template <class Stored>
+void row_products_of(const DataView& data, int64_t row, const double* origin, const double* x, double* values, double* product,
+                     double* half_square) {
+  const Stored* stored = static_cast<const Stored*>(data.stored) + row * data.columns;
+  double products[8] = {}, squares[8] = {};
+  for (int64_t j = 0; j < data.columns; j += 8) {
+    const int64_t count = data.columns - j < 8 ? data.columns - j : 8;
+    for (int64_t lane = 0; lane < count; ++lane) {
+      const double value = static_cast<double>(stored[j + lane]) * data.scale + data.shift - origin[j + lane];
+      values[j + lane] = value;
+      products[lane] += x[j + lane] * value;
+      squares[lane] += value * value;
+    }
+  }
+  *product = *half_square = 0;
+  for (int lane = 0; lane < 8; ++lane) {
+    *product += products[lane];
+    *half_square += squares[lane] / 2;
+  }
+}
+
+void row_products(const DataView& data, int64_t row, const double* origin, const double* x, double* values, double* product,
+                  double* half_square) {
+  switch (data.dtype) {
+    case Dtype::u8:
+      return row_products_of<uint8_t>(data, row, origin, x, values, product, half_square);
+    case Dtype::f16:
+      return row_products_of<regimes::Half>(data, row, origin, x, values, product, half_square);
+    case Dtype::f32:
+      return row_products_of<float>(data, row, origin, x, values, product, half_square);
+    case Dtype::f64:
+      return row_products_of<double>(data, row, origin, x, values, product, half_square);
+  }
+}
+
 void centre_bytes(const uint8_t* bytes, int64_t stride, int rows, int64_t columns, const uint8_t* centre, float* values) {
   for (int r = 0; r < rows; ++r) {
     const uint8_t* from = bytes + r * stride;
@@ -360,6 +395,6 @@ void centre_bytes(const uint8_t* bytes, int64_t stride, int rows, int64_t column
   }
 }
 
-constexpr regimes::DenseKernels dense_table{logits, weights, products, listed_products, accumulate, centre_rows, centre_bytes};
+constexpr regimes::DenseKernels dense_table{logits, weights, products, listed_products, accumulate, centre_rows, row_products, centre_bytes};
 
 }  // namespace

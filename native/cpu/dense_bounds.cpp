@@ -33,7 +33,15 @@ DenseErrors dense_errors(const DenseArithmetic& with, const DenseQuery& query, c
 
   double denoised = with.kappa * spread * moved * std::exp(4 * shift) + row + 2 * logit * std::sqrt(spread);
   denoised += chance * turned + (far + norm) * (square_of + weights + left_out + sums.dropped) + norm * sums_of;
-  denoised += with.integer ? sums.lost / whole * far : static_cast<double>(second_chain + chains + 2) * unit * far;
+  if (with.integer) {
+    denoised += sums.lost / whole * far;
+  } else if (with.words) {
+    // Bernstein's inequality for the weights, of steps at most `step`; rows as above; chains.
+    denoised += (deviations * std::sqrt(sums.variance) + deviations * deviations / 3 * sums.step) / whole * far;
+    denoised += deviations * root * with.rounded + sums.lost / whole * with.units + 4 * unit * far;
+  } else {
+    denoised += static_cast<double>(second_chain + chains + 2) * unit * far;
+  }
   double log_density = shift * shift / 2 + logit + weights + sums_of + left_out + chance * root_two + square_of;
   log_density += with.denoised ? with.kappa * moved * denoised : shift;
   return {1.01 * log_density, 1.01 * denoised};

@@ -17,17 +17,22 @@ struct DenseArithmetic {
   bool fixed = false;         // queries are in fixed point: their products are exact
   bool integer = false;       // weights are integers: their products are exact
   bool denoised = false;      // the denoised mean is summed
+  bool words = false;         // weights and rows are 16-bit integers in the second product
+  double units = 0;           // words: norm of the units of the columns
+  double rounded = 0;         // words: >= |y'_i - its rounded row|
 };
 
-// The sums over e_i = exp(l_i - max l) of a query. Where the first product is not exact, the heaviest component, whose logit is then
-// known to float64, is left out of `squares` and `fourth`.
+// The sums over e_i = exp(l_i - max l) of a query. Where the first product is not exact, the heavy components, whose logits are then
+// known to float64, are left out of `squares` and `fourth`.
 struct DenseMoments {
   double whole = 1;    // sum e_i
   double gap = 0;      // sum e_i (max l - l_i)
   double squares = 0;  // sum e_i^2
   double second = 0;   // sum e_i |y'_i|^2 / 2
   double fourth = 0;   // sum (e_i |y'_i|^2 / 2)^2
-  double lost = 0;     // sum |e_i - W_i| of weights that are integers
+  double lost = 0;     // sum |e_i - W_i| of weights that are integers; words: of what chains round
+  double variance = 0; // words: of sum W_i
+  double step = 0;     // words: largest step of W_i
   double dropped = 0;  // >= what the denoised mean leaves out, as a share of `whole`
   double norm = 0;     // |D'|
 };

@@ -8,6 +8,7 @@
 
 #include "../core/thread_pool.h"
 #include "dense_bounds.h"
+#include "dense_words.h"
 #include "posterior_dense.h"
 #include "readings.h"
 
@@ -19,8 +20,12 @@ constexpr int groups_at_once = 4;               // groups whose products are for
 constexpr int64_t most_groups = 16;             // queries of a block: 256
 constexpr int64_t most_runs = 16;               // runs of chunks whose sums are formed apart, whatever the threads
 constexpr int64_t sums_bytes = int64_t{1} << 27;  // of the denoised sums of a block of queries
+constexpr int64_t word_chain = 32;              // steps of two rows whose products with words are summed in 32 bits at once
+constexpr int word_shift = 3;                   // of those sums: a block has at most 2^word_shift chains
+constexpr double heavy_weight = 1e-3;           // of the sum as it looks by then: such rows are listed, and their logits computed in float64
+constexpr size_t most_heavy = 512;              // rows of a run that one query lists
 // A group of which so many lanes or fewer have weight in a row, on average over the block, sums lane by lane over lists of rows.
-constexpr int64_t listed_integers = 4, listed_floats = 5;
+constexpr int64_t listed_integers = 4, listed_floats = 5, listed_words = 5;
 constexpr int64_t listed_columns = 256;         // columns of a block that stay in the second-level cache while lists pass
 
 // Rows per block: a whole number of steps of every kernel, at most what the second-level cache holds beside the queries.
@@ -51,12 +56,21 @@ void transpose_bytes(const uint8_t* rows, int64_t stride, int64_t count, int64_t
   }
 }
 
+// A row whose weight the second product leaves out, with its logit of the first.
+struct HeavyRow {
+  int64_t row;
+  double logit;
+};
+
 // Sums of 16 queries over a run of rows.
 struct GroupSums {
   LaneAccumulators scalars[halves];
   double second[group_lanes] = {};  // sum_i w_i |y'_i|^2 / 2, relative to the lane's maximum
   double fourth[group_lanes] = {};  // sum_i (w_i |y'_i|^2 / 2)^2, relative to its square
-  double lost[group_lanes] = {};    // sum_i |w_i - W_i|, likewise
+  double lost[group_lanes] = {};    // sum_i |w_i - W_i|, likewise; words: what the sums of chains round
+  double variance[group_lanes] = {};  // words: of sum_i W_i, relative to the maximum's square
+  double step[group_lanes] = {};    // words: largest step of W_i, relative to the maximum
+  std::vector<HeavyRow> heavy[group_lanes];
   explicit GroupSums(int32_t class_count) : scalars{LaneAccumulators(class_count), LaneAccumulators(class_count)} {}
   double max(int lane) const { return scalars[lane / lanes].sums[lane % lanes].max; }
 };
@@ -68,7 +82,7 @@ class DensePass {
         execution_(execution), pool_(execution.threads), n_(target.n), d_(target.d),
         bytes_(rows_.lossless), integer_(bytes_ && digits_.faster_than_floats),
         fixed_(integer_ || (bytes_ && products == DenseProducts::exact)),
-        denoise_(wants_denoised(request)),
+        denoise_(wants_denoised(request)), words_(denoise_ && products == DenseProducts::fast && dense_words_apply(set, target)),
         class_count_(request.class_weights ? target.class_count : 0), kappa_(request.a / (request.b * request.b)),
         uniform_(target.uniform()),
         reach_(canonical_reach(target.n)), block_(rows_of_block(target.d)) {
@@ -83,6 +97,9 @@ class DensePass {
     with_.fixed = fixed_;
     with_.integer = integer_;
     with_.denoised = denoise_;
+    with_.words = words_;
+    if (words_) units_ = WordUnits(rows_);
+    with_.units = units_.norm;
     const int64_t chunks = chunk_count(n_);
     run_rows_ = (chunks + most_runs - 1) / most_runs * chunk_rows;
     runs_ = (n_ + run_rows_ - 1) / run_rows_;
@@ -95,6 +112,7 @@ class DensePass {
     queries_.prepare(set_, rows_, request_.x, first_, count, request_.a, kappa_, form, bytes_, pool_);
     drop_.resize(static_cast<size_t>(count));
     for (int64_t q = 0; q < count; ++q) drop_[q] = dense_drop(with_, queries_.each[q].norm);
+    rounded_.assign(static_cast<size_t>(runs_), 0.0);
   }
 
   int planes() const { return digits_.full_planes; }
@@ -114,6 +132,7 @@ class DensePass {
     pool_.run(groups, [&](int64_t g, int) {
       for (int64_t run = 1; run < runs_; ++run) merge(g, run);
     });
+    with_.rounded = std::sqrt(*std::max_element(rounded_.begin(), rounded_.end()));
   }
 
   // What one worker needs for a block of rows.
@@ -121,6 +140,9 @@ class DensePass {
     std::vector<double> logits, products, half_square, bias;  // of the rows: 1/2 |y'|^2, and what logits have from the row alone
     std::vector<float> values, weights, half_square_single;
     std::vector<int32_t> integers;
+    std::vector<int32_t> words;     // of the rows, words_
+    std::vector<float> dither;
+    std::vector<uint16_t> heavy;    // lanes of a row that list it
     std::vector<uint8_t> transposed;
     bool is_transposed = false;     // `transposed` holds the block at hand
     LineBytes packed, packed_list;
@@ -138,10 +160,18 @@ class DensePass {
     work.bias.resize(work.half_square.size());
     work.half_square_single.resize(work.half_square.size());
     work.masses.resize(static_cast<size_t>(class_count_) * lanes);
+    if (!fixed_) work.heavy.resize(static_cast<size_t>(block_));
+    double rounded = 0;
     if (denoise_) {
       work.products.resize(static_cast<size_t>(groups_at_once * d_ * group_lanes));
       work.listed.resize(static_cast<size_t>(group_lanes * block_));
       integer_ ? work.listed_integers.resize(work.listed.size()) : work.listed_weights.resize(work.listed.size());
+    }
+    if (words_) {
+      work.words.resize(static_cast<size_t>(steps_of(block_) * units_.stride));
+      work.dither.resize(static_cast<size_t>(block_));
+      work.packed = LineBytes(groups_at_once * steps_of(block_) * group_lanes * static_cast<int64_t>(sizeof(int32_t)));
+      work.listed_integers.resize(work.listed.size());
     }
     if (integer_) {
       work.integers.resize(work.logits.size());
@@ -162,6 +192,11 @@ class DensePass {
       } else {
         dense_.centre_rows(target_.points, row, count, rows_.origin.data(), work.values.data(), work.half_square.data());
       }
+      if (words_) {
+        rounded = std::max(rounded, set_.words->pack_rows(work.values.data(), count, d_, units_.unit.data(), units_.inverse.data(), work.words.data(),
+                                                          units_.stride));
+        for (int r = 0; r < count; ++r) work.dither[r] = dither_of(row + r);
+      }
       for (int r = 0; r < count; ++r) {
         work.half_square_single[r] = static_cast<float>(work.half_square[r]);
         work.bias[r] = -kappa_ * request_.a * work.half_square[r] + target_.log_weight(row + r);
@@ -172,6 +207,7 @@ class DensePass {
         sum_block(run, row, count, g, static_cast<int>(std::min<int64_t>(groups_at_once, end_group - g)), work);
       }
     }
+    if (first_group == 0) rounded_[run] = rounded;
   }
 
   // How the sums of a run (times keep) and the products of a block (less total times the centre, times factor) make the new sums.
@@ -190,7 +226,8 @@ class DensePass {
       fold.group = first_group + g;
       const int64_t kept = weigh(run, row, count, work, work.logits.data() + g * block_ * group_lanes, active_count, fold);
       if (!denoise_ || kept == 0) continue;
-      if (kept < (integer_ ? listed_integers : listed_floats) * count) {
+      if (words_) pack_words(run, count, active_count, fold, work);
+      if (kept < (integer_ ? listed_integers : words_ ? listed_words : listed_floats) * count) {
         list_products(row, count, fold.group, active_count, work);
         add_products(run, fold, work.products.data());
         continue;
@@ -206,6 +243,9 @@ class DensePass {
       work.is_transposed = true;
       digits_.group_products(work.transposed.data(), block_, static_cast<int>(d_), count, work.packed.data(), active_count, planes(),
                              work.products.data(), d_);
+    } else if (words_) {
+      set_.words->products(work.words.data(), 1, units_.stride, static_cast<int>(d_), steps_of(count), word_chain, word_shift,
+                           words_of(work, 0, count), active_count, work.products.data(), d_);
     } else {
       dense_.products(work.values.data(), 1, d_, static_cast<int>(d_), count, work.weights.data(), active_count, second_chain, chains,
                       work.products.data(), d_);
@@ -251,6 +291,20 @@ class DensePass {
       }
       return;
     }
+    if (words_) {
+      list_rows(words_of(work, place, count), static_cast<int>(steps_of(count)), used, work.listed.data(), work.listed_integers.data(), listed);
+      for (int64_t column = 0; column < d_; column += listed_columns) {
+        const int64_t columns = std::min(listed_columns, d_ - column);
+        for (int lane = 0; lane < used; ++lane) {
+          const int64_t at = lane * block_;
+          if (listed[lane] == 0) continue;
+          set_.words->listed_products(work.words.data() + column, units_.stride, columns,
+                                      {&work.listed[at], &work.listed_integers[at], listed[lane]}, steps_of(count), word_chain, word_shift,
+                                      out + column * group_lanes + lane);
+        }
+      }
+      return;
+    }
     const float* weights = work.weights.data() + int64_t{place} * count * group_lanes;
     list_rows(weights, count, used, work.listed.data(), work.listed_weights.data(), listed);
     for (int64_t column = 0; column < d_; column += listed_columns) {
@@ -261,6 +315,27 @@ class DensePass {
         dense_.listed_products(work.values.data() + column, d_, columns, {&work.listed[at], &work.listed_weights[at], listed[lane]}, count,
                                second_chain, chains, out + column * group_lanes + lane);
       }
+    }
+  }
+
+  static int64_t steps_of(int64_t rows) { return (rows + 1) / 2; }
+  static int32_t* words_of(Work& work, int place, int count) {
+    return reinterpret_cast<int32_t*>(work.packed.data()) + place * steps_of(count) * group_lanes;
+  }
+
+  // The weights of a group of the second product, as words, and what they round.
+  void pack_words(int64_t run, int count, int place, Fold& fold, Work& work) {
+    GroupSums& sums = sums_[run * queries_.groups + fold.group];
+    double factor[group_lanes], variance[group_lanes];
+    set_.words->pack_weights(work.weights.data() + int64_t{place} * count * group_lanes, count, word_chain, work.dither.data(),
+                             words_of(work, place, count), factor, variance);
+    const double rounded = static_cast<double>((steps_of(count) + word_chain - 1) / word_chain) * (1 << (word_shift - 1));
+    for (int lane = 0; lane < group_lanes; ++lane) {
+      const double step = fold.factor[lane] / factor[lane];
+      fold.factor[lane] = step * (1 << word_shift);
+      sums.lost[lane] += step * rounded;
+      sums.variance[lane] += step * step * variance[lane];
+      sums.step[lane] = std::max(sums.step[lane], step);
     }
   }
 
@@ -322,7 +397,9 @@ class DensePass {
       fold.total[lane] = integer_ ? block.total[lane] : 0;
       sums.second[lane] = sums.second[lane] * fold.keep[lane] + block.second[lane] * scale;
       sums.fourth[lane] = sums.fourth[lane] * fold.keep[lane] * fold.keep[lane] + block.fourth[lane] * scale * scale;
-      sums.lost[lane] = sums.lost[lane] * fold.keep[lane] + block.lost[lane] * fold.factor[lane];
+      sums.lost[lane] = sums.lost[lane] * fold.keep[lane] + (integer_ ? block.lost[lane] * fold.factor[lane] : 0);
+      sums.variance[lane] *= fold.keep[lane] * fold.keep[lane];
+      sums.step[lane] *= fold.keep[lane];
       kept += counts ? block.kept[lane] : 0;
       int index = 0;
       while (max[lane] > before && logits[index * group_lanes + lane] != max[lane]) ++index;
@@ -338,7 +415,32 @@ class DensePass {
       }
       sums.scalars[half].add(block.halves[half], row, work.masses.data(), floor + half * lanes);
     }
-    return kept;
+    return fixed_ ? kept : kept - list_heavy(sums, run, row, count, used, max, floor, logits, weights, work);
+  }
+
+  // Lists the rows that weigh most by now, and takes them out of the second product. Returns how many.
+  int64_t list_heavy(GroupSums& sums, int64_t run, int64_t row, int count, int used, const double* max, const double* floor, const double* logits,
+                     float* weights, Work& work) const {
+    float least[group_lanes];
+    const double share = heavy_weight * static_cast<double>(n_) / static_cast<double>(row + count - run * run_rows_);
+    for (int lane = 0; lane < group_lanes; ++lane) {
+      least[lane] = 2;
+      if (lane >= used || max[lane] < floor[lane] || sums.heavy[lane].size() + static_cast<size_t>(count) > most_heavy + 512) continue;
+      const LogSumExp<double>& known = sums.scalars[lane / lanes].sums[lane % lanes];
+      const double whole = std::exp(std::min(known.max - max[lane], 80.0)) * (1 + std::max(known.rest, 0.0));
+      least[lane] = static_cast<float>(std::min(share * whole, 2.0));
+    }
+    set_.screen->reach(weights, count, least, work.heavy.data(), 1);
+    int64_t listed = 0;
+    for (int r = 0; r < count; ++r) {
+      for (uint32_t mask = work.heavy[r]; mask != 0; mask &= mask - 1) {
+        const int at = r * group_lanes + __builtin_ctz(mask);
+        sums.heavy[at % group_lanes].push_back({row + r, logits[at]});
+        weights[at] = 0;
+        ++listed;
+      }
+    }
+    return listed;
   }
 
   // The logarithm of the least weight, relative to the block's largest, that enters the second product: all weights below it are at
@@ -361,6 +463,9 @@ class DensePass {
       into.second[lane] = first[lane] * into.second[lane] + second[lane] * from.second[lane];
       into.fourth[lane] = first[lane] * first[lane] * into.fourth[lane] + second[lane] * second[lane] * from.fourth[lane];
       into.lost[lane] = first[lane] * into.lost[lane] + second[lane] * from.lost[lane];
+      into.variance[lane] = first[lane] * first[lane] * into.variance[lane] + second[lane] * second[lane] * from.variance[lane];
+      into.step[lane] = std::max(first[lane] * into.step[lane], second[lane] * from.step[lane]);
+      into.heavy[lane].insert(into.heavy[lane].end(), from.heavy[lane].begin(), from.heavy[lane].end());
     }
     for (int half = 0; half < halves; ++half) into.scalars[half].merge(from.scalars[half]);
     if (!denoise_) return;
@@ -382,10 +487,12 @@ class DensePass {
   const bool integer_;  // weights are integers too
   const bool fixed_;    // queries are in fixed point
   const bool denoise_;
+  const bool words_;    // the second product is one of 16-bit integers
   const int32_t class_count_;
   const double kappa_, uniform_, reach_;
   const int64_t block_;  // rows whose sums are formed at once
   DenseArithmetic with_;
+  WordUnits units_;
   int64_t run_rows_ = 0, runs_ = 0, groups_per_block_ = 1;
 
   // The block of queries at hand.
@@ -394,6 +501,7 @@ class DensePass {
   std::vector<double> drop_;      // [count] share of the weights that the second product may leave out
   std::vector<GroupSums> sums_;   // [runs][groups], merged into the first run
   std::vector<double> denoised_;  // [runs][groups][d][16], likewise
+  std::vector<double> rounded_;   // [runs] words: the largest square of what rounding leaves of a row
 };
 
 }  // namespace

@@ -9,12 +9,34 @@
 
 namespace regimes {
 
+// Steps that count for one lane, ascending, and its words.
+struct ListedWords {
+  const int32_t* steps;
+  const int32_t* words;
+  int count;
+};
+
 struct WordKernels {
   // out[g][r][16] = sum of round(P / 2^shift) over chains of `chain` steps, P = the sum of the products of both halves of
   // rows[r * row_stride + s * step_stride] and lanes[g][s][16] over the steps s of a chain, for `count` rows. Every |P| + 2^(shift - 1) and
   // every sum of chains must stay below 2^31. out has out_rows rows per group; lanes are aligned to 64 bytes.
   void (*products)(const int32_t* rows, int64_t row_stride, int64_t step_stride, int count, int64_t steps, int64_t chain, int shift,
                    const int32_t* lanes, int groups, double* out, int64_t out_rows);
+
+  // What `products` gives lane after lane of one group for rows that are columns (row_stride 1) and a list of the steps whose words in the
+  // lane are not zero: out[j * 16], j < columns. Readable: 15 words after the last row.
+  void (*listed_products)(const int32_t* rows, int64_t step_stride, int64_t columns, const ListedWords& list, int64_t steps, int64_t chain,
+                          int shift, double* out);
+
+  // words[i][stride]: rows 2 i and 2 i + 1 of values [rows][columns], Y = round(value / unit[column]); a last row alone beside zeros. Every
+  // |value| <= 32766 unit; inverse = 1 / unit. Returns the largest |value - unit Y|^2 of a row.
+  double (*pack_rows)(const float* values, int rows, int64_t columns, const float* unit, const float* inverse, int32_t* words,
+                      int64_t stride);
+
+  // words[i][16] of weights [rows][16] in [0, 1], W = floor(weight * factor[lane] + dither[row]), dither in [0, 1); factor is the largest
+  // with W <= 32767 and sums of W over chains of 2 * chain rows <= 65535. variance[16] = sum f (1 - f), f the fraction of weight * factor.
+  void (*pack_weights)(const float* weights, int rows, int64_t chain, const float* dither, int32_t* words, double* factor,
+                       double* variance);
 };
 
 // Null where the instruction set was not compiled or this machine lacks it.

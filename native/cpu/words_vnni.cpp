@@ -111,7 +111,118 @@ void products(const int32_t* rows, int64_t row_stride, int64_t step_stride, int 
   }
 }
 
-constexpr regimes::WordKernels table{products};
+template <int Registers>
+void listed_tile(const int32_t* rows, int64_t step_stride, const regimes::ListedWords& list, int64_t steps, int64_t chain, int shift,
+                 int64_t columns, double* out) {
+  const Sums half = _mm512_set1_epi32(shift > 0 ? 1 << (shift - 1) : 0);
+  const __m128i places = _mm_cvtsi32_si128(shift);
+  Sums total[Registers];
+#pragma GCC unroll 8
+  for (int u = 0; u < Registers; ++u) total[u] = _mm512_setzero_si512();
+  int at = 0;
+  for (int64_t first = 0; first < steps && at < list.count; first += chain) {
+    if (list.steps[at] >= first + chain) continue;
+    Sums sum[Registers];
+#pragma GCC unroll 8
+    for (int u = 0; u < Registers; ++u) sum[u] = _mm512_setzero_si512();
+    for (; at < list.count && list.steps[at] < first + chain; ++at) {
+      const int32_t* row = rows + list.steps[at] * step_stride;
+      const Sums word = _mm512_set1_epi32(list.words[at]);
+#pragma GCC unroll 8
+      for (int u = 0; u < Registers; ++u) multiply(sum[u], _mm512_loadu_si512(row + u * digit_lanes), word);
+    }
+#pragma GCC unroll 8
+    for (int u = 0; u < Registers; ++u) total[u] = _mm512_add_epi32(total[u], _mm512_sra_epi32(_mm512_add_epi32(sum[u], half), places));
+  }
+  int32_t values[Registers * digit_lanes];
+  for (int u = 0; u < Registers; ++u) _mm512_storeu_si512(values + u * digit_lanes, total[u]);
+  for (int64_t j = 0; j < columns; ++j) out[j * digit_lanes] = values[j];
+}
+
+void listed_products(const int32_t* rows, int64_t step_stride, int64_t columns, const regimes::ListedWords& list, int64_t steps, int64_t chain,
+                     int shift, double* out) {
+  constexpr int registers = 8;
+  int64_t j = 0;
+  for (; j + registers * digit_lanes <= columns; j += registers * digit_lanes) {
+    listed_tile<registers>(rows + j, step_stride, list, steps, chain, shift, registers * digit_lanes, out + j * digit_lanes);
+  }
+  for (; j < columns; j += digit_lanes) {
+    const int64_t left = columns - j < digit_lanes ? columns - j : digit_lanes;
+    listed_tile<1>(rows + j, step_stride, list, steps, chain, shift, left, out + j * digit_lanes);
+  }
+}
+
+inline Sums join(Sums low, Sums high) {
+  return _mm512_or_si512(_mm512_and_si512(low, _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(high, 16));
+}
+
+// A register of a row, and its square of what rounding leaves.
+inline Sums round_row(const float* values, __mmask16 valid, __m512 unit, __m512 inverse, __m512& squares) {
+  const __m512 value = _mm512_maskz_loadu_ps(valid, values);
+  const Sums whole = _mm512_cvtps_epi32(_mm512_mul_ps(value, inverse));
+  const __m512 left = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(whole), unit, value);
+  squares = _mm512_fmadd_ps(left, left, squares);
+  return whole;
+}
+
+double pack_rows(const float* values, int rows, int64_t columns, const float* unit, const float* inverse, int32_t* words, int64_t stride) {
+  double largest = 0;
+  for (int r = 0; r < rows; r += 2) {
+    const float *low = values + r * columns, *high = r + 1 < rows ? low + columns : nullptr;
+    int32_t* to = words + r / 2 * stride;
+    __m512 squares_low = _mm512_setzero_ps(), squares_high = squares_low;
+    for (int64_t j = 0; j < columns; j += digit_lanes) {
+      const auto valid = static_cast<__mmask16>(columns - j < digit_lanes ? (1u << (columns - j)) - 1 : 0xffffu);
+      const __m512 step = _mm512_maskz_loadu_ps(valid, unit + j), factor = _mm512_maskz_loadu_ps(valid, inverse + j);
+      const Sums first = round_row(low + j, valid, step, factor, squares_low);
+      const Sums second = high ? round_row(high + j, valid, step, factor, squares_high) : _mm512_setzero_si512();
+      _mm512_mask_storeu_epi32(to + j, valid, join(first, second));
+    }
+    const double one = static_cast<double>(_mm512_reduce_add_ps(squares_low)), other = static_cast<double>(_mm512_reduce_add_ps(squares_high));
+    largest = largest < one ? one : largest;
+    largest = largest < other ? other : largest;
+  }
+  return largest;
+}
+
+void pack_weights(const float* weights, int rows, int64_t chain, const float* dither, int32_t* words, double* factor, double* variance) {
+  const __m512 zero = _mm512_setzero_ps();
+  __m512 most = zero, heaviest = zero;
+  const int span = static_cast<int>(2 * chain);
+  for (int first = 0; first < rows; first += span) {
+    const int end = rows - first < span ? rows : first + span;
+    __m512 sum = zero;
+    for (int r = first; r < end; ++r) {
+      const __m512 weight = _mm512_loadu_ps(weights + r * digit_lanes);
+      sum = _mm512_add_ps(sum, weight);
+      heaviest = _mm512_max_ps(heaviest, weight);
+    }
+    most = _mm512_max_ps(most, sum);
+  }
+  // Of lanes without weight: so large that their steps do not count.
+  const __m512 largest = _mm512_set1_ps(32765.0f), room = _mm512_set1_ps((65535.0f - static_cast<float>(span)) * (1 - 0x1p-14f));
+  const __mmask16 some = _mm512_cmp_ps_mask(most, _mm512_set1_ps(1e-30f), _CMP_GT_OQ);
+  const __m512 scale = _mm512_mask_min_ps(_mm512_set1_ps(1e30f), some, _mm512_div_ps(room, most), _mm512_div_ps(largest, heaviest));
+  __m512 spread = zero;
+  for (int r = 0; r < rows; r += 2) {
+    Sums half[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {
+      if (r + i == rows) break;
+      const __m512 scaled = _mm512_mul_ps(_mm512_loadu_ps(weights + (r + i) * digit_lanes), scale);
+      half[i] = _mm512_cvttps_epi32(_mm512_add_ps(scaled, _mm512_set1_ps(dither[r + i])));
+      const __m512 fraction = _mm512_sub_ps(scaled, _mm512_cvtepi32_ps(_mm512_cvttps_epi32(scaled)));
+      spread = _mm512_add_ps(spread, _mm512_fnmadd_ps(fraction, fraction, fraction));
+    }
+    _mm512_storeu_si512(words + r / 2 * digit_lanes, join(half[0], half[1]));
+  }
+  _mm512_storeu_pd(factor, _mm512_cvtps_pd(_mm512_castps512_ps256(scale)));
+  _mm512_storeu_pd(factor + 8, _mm512_cvtps_pd(_mm512_extractf32x8_ps(scale, 1)));
+  _mm512_storeu_pd(variance, _mm512_cvtps_pd(_mm512_castps512_ps256(spread)));
+  _mm512_storeu_pd(variance + 8, _mm512_cvtps_pd(_mm512_extractf32x8_ps(spread, 1)));
+}
+
+constexpr regimes::WordKernels table{products, listed_products, pack_rows, pack_weights};
 
 }  // namespace
 

@@ -1,0 +1,31 @@
+#include "dense_words.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace regimes {
+
+bool dense_words_apply(const Instructions& set, const Target& target) { return set.words != nullptr && !target.layouts->digits.lossless; }
+
+WordUnits::WordUnits(const DigitRows& rows) : stride(static_cast<int64_t>(rows.scale.size()) + 16) {
+  double square = 0;
+  for (size_t j = 0; j < rows.scale.size(); ++j) {
+    const int centre = rows.centre[j];
+    const double largest = rows.scale[j] * std::max(centre, 255 - centre) + rows.largest_residual;
+    unit.push_back(static_cast<float>(std::max(largest * (1 + 1e-6) / 32766, 1e-30)));
+    inverse.push_back(1 / unit.back());
+    square += static_cast<double>(unit.back()) * static_cast<double>(unit.back());
+  }
+  norm = std::sqrt(square);
+}
+
+// The finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+float dither_of(int64_t row) {
+  uint64_t z = (static_cast<uint64_t>(row) + 1) * 0x9e3779b97f4a7c15u;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  z ^= z >> 31;
+  return static_cast<float>(z >> 40) * 0x1p-24f;
+}
+
+}  // namespace regimes
