@@ -9,10 +9,12 @@
 
 namespace regimes {
 
+inline constexpr int strip_rows = 32;
+
 // What a block of rows gives for 16 queries.
 struct DenseSums {
   LaneSums halves[2];             // lanes 0 ... 7 and 8 ... 15; no `index`, no `gap_squared`
-  double second[digit_lanes];     // sum_r w_r half_square_r, w_r = exp(logit_r - max)
+  double second[digit_lanes];     // sum_r w_r half_square_r, w_r = exp(logit_r - max), without those below e^-43
   double fourth[digit_lanes];     // sum_r w_r^2 half_square_r^2, without integers
   double total[digit_lanes];      // sum_r W_r, exact
   double lost[digit_lanes];       // sum_r |w_r limit - W_r|
@@ -30,11 +32,16 @@ struct DenseKernels {
   // values[r][16] = products[r][16] * slope[16] + bias[r] in place; max[16] = their maxima.
   void (*logits)(double* products, int rows, const double* slope, const double* bias, double* max);
 
-  // weights[r][16] = exp(logits[r] - max) in float32, relative error below (8 + |logit - max|) 2^-24, zero below e^-87; sums in
-  // chains of 32. Stored are those of logits[r] - max >= least[16], and zeros. integers[r][16] = round(stored * limit), where not
-  // null; limit < 2^26. Lanes from 8 * halves on are left out.
+  // weights[r][16] = exp(logits[r] - max) in float32, relative error below (8 + |logit - max|) 2^-24, zero below e^-87; sums in chains of
+  // strip_rows. Stored are those of logits[r] - max >= least[16], and zeros; weights may be null where integers are not.
+  // integers[r][16] = round(stored * limit), where not null; limit < 2^26. The first `lanes_used` lanes of the sums are written.
   void (*weights)(const double* logits, int rows, const double* max, const float* least, const float* half_square, float limit,
-                  float* weights, int32_t* integers, int halves, DenseSums* sums);
+                  float* weights, int32_t* integers, int lanes_used, DenseSums* sums);
+
+  // The same for one query over strip_rows * 16 rows: row c * strip_rows + i stands at [i][c] of every array. Lane `to` of the sums receives
+  // what `weights` gives a lane over the rows in their order, bits included; rows with a logit of -infinity count as absent.
+  void (*strip_weights)(const double* logits, double max, float least, const float* half_square, float limit, float* weights,
+                        int32_t* integers, int to, DenseSums* sums);
 
   // out[g][r][16] = sum_s values[r * row_stride + s * step_stride] lanes[g][s][16] for `count` rows and `steps` steps, in float32
   // chains of `chain` products; `chains` of them are added in float32, and these sums in float64. out has out_rows rows per group.

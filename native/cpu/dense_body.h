@@ -2,6 +2,8 @@
 //   Register, register_lanes   float32 lanes of one register: 16, 8 or 4
 //   tile_registers             registers of queries per tile; tile_rows * tile_registers sums live in registers
 //   zero_register(), load_register(p), store_register(p, x), spread_register(x), fuse(sum, x, y)
+//   larger(x, y), where_at_least(x, least, value): value where x >= least, else 0
+//   load_doubled(p), narrowed_difference(x, y)   as many float64 lanes; float32(x - y)
 // Element by element, GCC's and Clang's vector types serve every set. No inline function of the standard library here, for the reason
 // given in kernels_body.h.
 #pragma once
@@ -20,8 +22,9 @@ using regimes::ListedRows;
 
 typedef double Doubles __attribute__((vector_size(64), aligned(8)));
 typedef double QuarterDoubles __attribute__((vector_size(32), aligned(8)));  // what AVX2 compares in one instruction
-typedef float Singles __attribute__((vector_size(32), aligned(4)));
-typedef int32_t Integers __attribute__((vector_size(32), aligned(4)));
+typedef float QuarterSingles __attribute__((vector_size(16), aligned(4)));
+typedef int32_t QuarterWholes __attribute__((vector_size(16), aligned(4)));
+typedef int32_t Wholes __attribute__((vector_size(sizeof(Register)), aligned(4)));
 
 template <class Vector, class Value>
 inline Vector load_vector(const Value* p) {
@@ -56,94 +59,163 @@ void logits(double* products, int rows, const double* slope, const double* bias,
   for (int i = 0; i < parts; ++i) store_vector(max + i * width, largest[i]);
 }
 
-// exp(x) for -87 <= x <= 0, relative error below 4 2^-24: x = n ln 2 + r, Taylor's polynomial of degree 7 on |r| <= ln 2 / 2.
-inline Singles exponential_of(Singles x) {
-  const Singles magic = Singles{} + 0x1.8p23f;
-  const Singles shifted = x * 0x1.715476p+0f + magic;
-  const Singles n = shifted - magic;
-  Singles r = x - n * 0x1.62e4p-1f;   // ln 2 in two parts, the first short enough for exact products
-  r = r - n * 0x1.7f7d1cp-20f;
-  Singles q = Singles{} + 1.98412698e-4f;
-  q = q * r + 1.38888889e-3f;
-  q = q * r + 8.33333333e-3f;
-  q = q * r + 4.16666667e-2f;
-  q = q * r + 1.66666667e-1f;
-  q = q * r + 0.5f;
-  const Singles value = q * (r * r) + r + 1.0f;
-  const Integers power = (Integers)shifted << 23;
-  return (Singles)((Integers)value + power);
+// x y + z
+inline Register times_plus(Register x, Register y, float z) {
+  Register sum = spread_register(z);
+  fuse(sum, x, y);
+  return sum;
 }
 
-constexpr int sum_chain = 32;  // rows whose sums are formed in 32 bits
+// exp(x) for -87 <= x <= 0, relative error below 4 2^-24: x = n ln 2 + r, Taylor's polynomial of degree 7 on |r| <= ln 2 / 2.
+inline Register exponential_of(Register x) {
+  const Register shifted = times_plus(x, spread_register(0x1.715476p+0f), 0x1.8p23f), n = shifted - spread_register(0x1.8p23f);
+  Register r = x;
+  fuse(r, n, spread_register(-0x1.62e4p-1f));  // ln 2 in two parts
+  fuse(r, n, spread_register(-0x1.7f7d1cp-20f));
+  Register q = spread_register(1.98412698e-4f);
+  q = times_plus(q, r, 1.38888889e-3f);
+  q = times_plus(q, r, 8.33333333e-3f);
+  q = times_plus(q, r, 4.16666667e-2f);
+  q = times_plus(q, r, 1.66666667e-1f);
+  q = times_plus(q, r, 0.5f);
+  Register value = r;
+  fuse(value, q, r * r);
+  value = value + spread_register(1.0f);
+  return (Register)((Wholes)value + ((Wholes)shifted << 23));
+}
 
-// Lanes [half * 8, half * 8 + 8) of a block.
-template <bool Whole>
-void weights_half(const double* logits, int rows, const double* max, const float* least, const float* half_square, float limit,
-                  float* weights, int32_t* integers, int half, DenseSums* sums) {
-  const Doubles top = load_vector<Doubles>(max);
-  const Singles lowest = load_vector<Singles>(least);
-  Integers kept = {};
-  Doubles rest = {}, gap = {}, squares = {}, second = {}, fourth = {}, total = {}, lost = {};
-  for (int first = 0; first < rows; first += sum_chain) {
-    const int end = first + sum_chain < rows ? first + sum_chain : rows;
-    Singles rest_part = {}, gap_part = {}, squares_part = {}, second_part = {}, fourth_part = {}, lost_part = {};
-    Integers total_part = {};  // at most 32 times 2^23
-    for (int r = first; r < end; ++r) {
-      const Singles x = __builtin_convertvector(load_vector<Doubles>(logits + r * digit_lanes) - top, Singles);
-      const Singles bounded = x < -87.0f ? Singles{} - 87.0f : x;
-      const Singles value = x < -87.0f ? Singles{} : exponential_of(bounded);
-      rest_part += value;
-      gap_part -= value * bounded;
-      squares_part += value * value;
-      const Singles moment = value * half_square[r];
-      second_part += moment;
-      if constexpr (!Whole) fourth_part += moment * moment;
-      const Singles stored = x < lowest ? Singles{} : value;
-      store_vector(weights + r * digit_lanes, stored);
-      if constexpr (Whole) {
-        const Integers integer = __builtin_convertvector(stored * limit + 0.5f, Integers);
-        const Singles difference = __builtin_convertvector(integer, Singles) - value * limit;
-        lost_part += (Singles)((Integers)difference & 0x7fffffff);
-        total_part += integer;
-        kept -= integer != 0;
-        store_vector(integers + r * digit_lanes, integer);
-      } else {
-        kept -= stored != 0.0f;
-      }
-    }
-    rest += __builtin_convertvector(rest_part, Doubles);
-    gap += __builtin_convertvector(gap_part, Doubles);
-    squares += __builtin_convertvector(squares_part, Doubles);
-    second += __builtin_convertvector(second_part, Doubles);
-    fourth += __builtin_convertvector(fourth_part, Doubles);
-    lost += __builtin_convertvector(lost_part, Doubles);
-    total += __builtin_convertvector(total_part, Doubles);
+constexpr int sum_chain = regimes::strip_rows;  // rows whose sums are formed in 32 bits
+
+// Sums of a chain, a lane each, and what they become in float64: totals[sum][lane], in the order of the members.
+struct ChainSums {
+  Register rest, drop, squares, second, fourth, lost;  // drop: sum w (logit - max)
+  Wholes total, kept;                                  // total: at most 32 times 2^23
+};
+constexpr int sum_kinds = 8;
+
+template <class Quarter, class Part>
+inline void add_lanes(double* totals, Part part) {
+  Quarter quarters[register_lanes / 4];
+  __builtin_memcpy(quarters, &part, sizeof(part));
+#pragma GCC unroll 4
+  for (int i = 0; i < register_lanes / 4; ++i) {
+    store_vector(totals + 4 * i, load_vector<QuarterDoubles>(totals + 4 * i) + __builtin_convertvector(quarters[i], QuarterDoubles));
   }
-  // The maximum itself, exp(0) = 1, is left out of rest and squares.
-  regimes::LaneSums& out = sums->halves[half];
-  store_vector(out.max, top);
-  store_vector(out.rest, rest - 1.0);
-  store_vector(out.gap, gap);
-  store_vector(out.gap_squared, Doubles{});
-  store_vector(out.squares, squares - 1.0);
-  store_vector(sums->second + half * 8, second);
-  store_vector(sums->fourth + half * 8, fourth);
-  store_vector(sums->total + half * 8, total);
-  store_vector(sums->lost + half * 8, lost);
-  store_vector(sums->kept + half * 8, kept);
+}
+
+inline void add_chain(double (*totals)[digit_lanes], const ChainSums& sums, int first_lane) {
+  add_lanes<QuarterSingles>(totals[0] + first_lane, sums.rest);
+  add_lanes<QuarterSingles>(totals[1] + first_lane, sums.drop);
+  add_lanes<QuarterSingles>(totals[2] + first_lane, sums.squares);
+  add_lanes<QuarterSingles>(totals[3] + first_lane, sums.second);
+  add_lanes<QuarterSingles>(totals[4] + first_lane, sums.fourth);
+  add_lanes<QuarterSingles>(totals[5] + first_lane, sums.lost);
+  add_lanes<QuarterWholes>(totals[6] + first_lane, sums.total);
+  add_lanes<QuarterWholes>(totals[7] + first_lane, sums.kept);
+}
+
+// Rows of a chain, register_lanes of the 16 lanes. The half squares are those of rows, or [row][16].
+template <bool Whole, bool Stored, bool Strip>
+inline __attribute__((always_inline)) void weigh_chain(const double* logits, int rows, const double* max, const float* least,
+                                                       const float* half_square, float limit, float* weights, int32_t* integers,
+                                                       ChainSums& result) {
+  const auto top = load_doubled(max);
+  const Register lowest = load_register(least), bottom = spread_register(-87.0f), faint = spread_register(-43.0f);
+  const Register zero = spread_register(0.0f), half = spread_register(0.5f), scale = spread_register(limit);
+  ChainSums sums{zero, zero, zero, zero, zero, zero, Wholes{}, Wholes{}};
+  for (int r = 0; r < rows; ++r) {
+    const Register x = narrowed_difference(load_doubled(logits + r * digit_lanes), top);
+    const Register bounded = larger(x, bottom), value = where_at_least(x, bottom, exponential_of(bounded));
+    // Squares of smaller weights would not be normal numbers.
+    const Register strong = where_at_least(x, faint, value), stored = where_at_least(x, lowest, value);
+    sums.rest = sums.rest + value;
+    fuse(sums.drop, value, bounded);
+    fuse(sums.squares, strong, strong);
+    const Register moment = strong * (Strip ? load_register(half_square + r * digit_lanes) : spread_register(half_square[r]));
+    sums.second = sums.second + moment;
+    if constexpr (!Whole) fuse(sums.fourth, moment, moment);
+    if constexpr (Stored) store_register(weights + r * digit_lanes, stored);
+    if constexpr (Whole) {
+      Register rounded = half;
+      fuse(rounded, stored, scale);
+      const Wholes integer = __builtin_convertvector(rounded, Wholes);
+      Register difference = -__builtin_convertvector(integer, Register);
+      fuse(difference, value, scale);
+      sums.lost = sums.lost + (Register)((Wholes)difference & 0x7fffffff);
+      sums.total += integer;
+      sums.kept -= (Wholes)(integer != 0);
+      __builtin_memcpy(integers + r * digit_lanes, &integer, sizeof(integer));
+    } else {
+      sums.kept -= (Wholes)(stored != zero);
+    }
+  }
+  result = sums;
+}
+
+// The maximum itself, exp(0) = 1, is left out of rest and squares.
+inline void write_sums(const double (*totals)[digit_lanes], int lane, int to, double max, DenseSums* sums) {
+  regimes::LaneSums& half = sums->halves[to / 8];
+  half.max[to % 8] = max;
+  half.rest[to % 8] = totals[0][lane] - 1;
+  half.gap[to % 8] = -totals[1][lane];
+  half.gap_squared[to % 8] = 0;
+  half.squares[to % 8] = totals[2][lane] - 1;
+  sums->second[to] = totals[3][lane];
+  sums->fourth[to] = totals[4][lane];
+  sums->lost[to] = totals[5][lane];
+  sums->total[to] = totals[6][lane];
+  sums->kept[to] = static_cast<int32_t>(totals[7][lane]);
+}
+
+template <bool Whole, bool Stored>
+void weights_of(const double* logits, int rows, const double* max, const float* least, const float* half_square, float limit, float* weights,
+                int32_t* integers, int lanes_used, DenseSums* sums) {
+  alignas(64) double totals[sum_kinds][digit_lanes] = {};
+  for (int lane = 0; lane < lanes_used; lane += register_lanes) {
+    for (int first = 0; first < rows; first += sum_chain) {
+      const int64_t at = int64_t{first} * digit_lanes + lane;
+      ChainSums chain;
+      weigh_chain<Whole, Stored, false>(logits + at, rows - first < sum_chain ? rows - first : sum_chain, max + lane, least + lane,
+                                        half_square + first, limit, Stored ? weights + at : nullptr, Whole ? integers + at : nullptr, chain);
+      add_chain(totals, chain, lane);
+    }
+  }
+  for (int lane = 0; lane < lanes_used; ++lane) write_sums(totals, lane, lane, max[lane], sums);
 }
 
 void weights(const double* logits, int rows, const double* max, const float* least, const float* half_square, float limit, float* weights,
-             int32_t* integers, int halves, DenseSums* sums) {
-  for (int half = 0; half < halves; ++half) {
-    if (integers) {
-      weights_half<true>(logits + half * 8, rows, max + half * 8, least + half * 8, half_square, limit, weights + half * 8,
-                         integers + half * 8, half, sums);
-    } else {
-      weights_half<false>(logits + half * 8, rows, max + half * 8, least + half * 8, half_square, limit, weights + half * 8, nullptr,
-                          half, sums);
-    }
+             int32_t* integers, int lanes_used, DenseSums* sums) {
+  if (!integers) return weights_of<false, true>(logits, rows, max, least, half_square, limit, weights, integers, lanes_used, sums);
+  if (weights) return weights_of<true, true>(logits, rows, max, least, half_square, limit, weights, integers, lanes_used, sums);
+  weights_of<true, false>(logits, rows, max, least, half_square, limit, weights, integers, lanes_used, sums);
+}
+
+template <bool Whole>
+void strip_weights_of(const double* logits, const double* max, const float* least, const float* half_square, float limit, float* weights,
+                      int32_t* integers, int to, DenseSums* sums) {
+  alignas(64) double totals[sum_kinds][digit_lanes] = {};
+  for (int lane = 0; lane < digit_lanes; lane += register_lanes) {
+    ChainSums chain;
+    weigh_chain<Whole, true, true>(logits + lane, sum_chain, max, least, half_square + lane, limit, weights + lane,
+                                   Whole ? integers + lane : nullptr, chain);
+    add_chain(totals, chain, lane);
   }
+  for (int kind = 0; kind < sum_kinds; ++kind) {
+    for (int chain = 1; chain < digit_lanes; ++chain) totals[kind][0] += totals[kind][chain];
+  }
+  write_sums(totals, 0, to, max[0], sums);
+}
+
+void strip_weights(const double* logits, double max, float least, const float* half_square, float limit, float* weights, int32_t* integers,
+                   int to, DenseSums* sums) {
+  double tops[register_lanes];
+  float lowest[register_lanes];
+  for (int lane = 0; lane < register_lanes; ++lane) {
+    tops[lane] = max;
+    lowest[lane] = least;
+  }
+  if (integers) return strip_weights_of<true>(logits, tops, lowest, half_square, limit, weights, integers, to, sums);
+  strip_weights_of<false>(logits, tops, lowest, half_square, limit, weights, integers, to, sums);
 }
 
 constexpr int tile_rows = 6;
@@ -395,6 +467,7 @@ void centre_bytes(const uint8_t* bytes, int64_t stride, int rows, int64_t column
   }
 }
 
-constexpr regimes::DenseKernels dense_table{logits, weights, products, listed_products, accumulate, centre_rows, row_products, centre_bytes};
+constexpr regimes::DenseKernels dense_table{logits,          weights,    strip_weights, products,    listed_products,
+                                            accumulate, centre_rows, row_products,  centre_bytes};
 
 }  // namespace

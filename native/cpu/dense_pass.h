@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "../core/thread_pool.h"
 #include "dense_bounds.h"
@@ -16,6 +17,7 @@ namespace regimes {
 namespace {
 
 constexpr int group_lanes = digit_lanes, halves = group_lanes / lanes;
+constexpr int64_t strip_size = int64_t{strip_rows} * group_lanes;  // rows_of_block at most
 constexpr int groups_at_once = 4;               // groups whose products are formed together
 constexpr int64_t most_groups = 16;             // queries of a block: 256
 constexpr int64_t most_runs = 16;               // runs of chunks whose sums are formed apart, whatever the threads
@@ -117,10 +119,24 @@ class DensePass {
 
   int planes() const { return digits_.full_planes; }
 
+  // Groups whose queries meet the rows together; the queries of the last group meet them one by one where they are few.
+  int64_t whole_groups() const { return queries_.groups - (queries_.single_count > 0 ? 1 : 0); }
+
+  // Sums of the denoised mean: of a whole group [d][16], of a query that stands alone [d].
+  double* group_sums(int64_t run, int64_t group) { return denoised_.data() + run * run_stride_ + group * d_ * group_lanes; }
+  double* single_sums(int64_t run, int64_t lane) { return group_sums(run, whole_groups()) + lane * d_; }
+  // The sums of query q over all runs, `stride` apart.
+  const double* query_sums(int64_t q, int64_t* stride) {
+    const bool alone = q >= whole_groups() * group_lanes;
+    *stride = alone ? 1 : group_lanes;
+    return alone ? single_sums(0, q % group_lanes) : group_sums(0, q / group_lanes) + q % group_lanes;
+  }
+
   void find_sums() {
     const int64_t groups = queries_.groups;
     sums_.assign(static_cast<size_t>(runs_ * groups), GroupSums(class_count_));
-    if (denoise_) denoised_.assign(static_cast<size_t>(runs_ * groups * d_ * group_lanes), 0.0);
+    run_stride_ = (whole_groups() * group_lanes + queries_.single_count) * d_;
+    if (denoise_) denoised_.assign(static_cast<size_t>(runs_ * run_stride_), 0.0);
     // Groups of an item share the work on the rows; how they are dealt out changes no bit.
     const int64_t parts = std::clamp<int64_t>((2 * pool_.size() + runs_ - 1) / runs_, 1, (groups + groups_at_once - 1) / groups_at_once);
     const int64_t share = (groups + parts - 1) / parts;
@@ -138,7 +154,7 @@ class DensePass {
   // What one worker needs for a block of rows.
   struct Work {
     std::vector<double> logits, products, half_square, bias;  // of the rows: 1/2 |y'|^2, and what logits have from the row alone
-    std::vector<float> values, weights, half_square_single;
+    std::vector<float> values, weights, half_square_single, strip_half_square;
     std::vector<int32_t> integers;
     std::vector<int32_t> words;     // of the rows, words_
     std::vector<float> dither;
@@ -146,7 +162,7 @@ class DensePass {
     std::vector<uint8_t> transposed;
     bool is_transposed = false;     // `transposed` holds the block at hand
     LineBytes packed, packed_list;
-    std::vector<double> masses, single;
+    std::vector<double> masses, single, strip_logits;
     std::vector<int32_t> listed;    // [lanes][rows of a block]
     std::vector<float> listed_weights;
     std::vector<int32_t> listed_integers;
@@ -172,6 +188,11 @@ class DensePass {
       work.dither.resize(static_cast<size_t>(block_));
       work.packed = LineBytes(groups_at_once * steps_of(block_) * group_lanes * static_cast<int64_t>(sizeof(int32_t)));
       work.listed_integers.resize(work.listed.size());
+    }
+    if (queries_.single_count > 0) {
+      work.single.resize(static_cast<size_t>(block_));
+      work.strip_logits.assign(strip_size, -std::numeric_limits<double>::infinity());
+      work.strip_half_square.assign(strip_size, 0.0f);
     }
     if (integer_) {
       work.integers.resize(work.logits.size());
@@ -202,10 +223,11 @@ class DensePass {
         work.bias[r] = -kappa_ * request_.a * work.half_square[r] + target_.log_weight(row + r);
       }
       work.is_transposed = false;
-      for (int64_t g = first_group; g < end_group; g += groups_at_once) {
+      for (int64_t g = first_group; g < std::min(end_group, whole_groups()); g += groups_at_once) {
         if (execution_.cancelled()) return;
-        sum_block(run, row, count, g, static_cast<int>(std::min<int64_t>(groups_at_once, end_group - g)), work);
+        sum_block(run, row, count, g, static_cast<int>(std::min<int64_t>(groups_at_once, std::min(end_group, whole_groups()) - g)), work);
       }
+      if (end_group > whole_groups()) sum_singles(run, row, count, work);
     }
     if (first_group == 0) rounded_[run] = rounded;
   }
@@ -260,19 +282,12 @@ class DensePass {
       return;
     }
     const char* packed = queries_.packed.data() + first_group * digits_.group_bytes(d_, planes());
-    const uint8_t* bytes = rows_.rows + row * rows_.stride;
-    const bool singly = queries_.single_count > 0 && first_group + groups == queries_.groups;
-    const int together = singly ? groups - 1 : groups;
-    if (together > 0) digits_.group_products(bytes, rows_.stride, count, d_, packed, together, planes(), work.logits.data(), block_);
-    // The same integers, one query after the other.
-    for (int64_t lane = 0; singly && lane < queries_.single_count; ++lane) {
-      work.single.resize(static_cast<size_t>(block_));
-      const char* query = queries_.singles.data() + lane * digits_.single_bytes(d_, planes());
-      digits_.single_products(bytes, rows_.stride, nullptr, count, d_, query, planes(), work.single.data());
-      double* to = work.logits.data() + together * block_ * group_lanes + lane;
-      for (int r = 0; r < count; ++r) to[r * group_lanes] = work.single[r];
-    }
+    digits_.group_products(rows_.rows + row * rows_.stride, rows_.stride, count, d_, packed, groups, planes(), work.logits.data(), block_);
   }
+
+  // A block as the queries of the last group see it one after the other (dense_singles.h).
+  void sum_singles(int64_t run, int64_t row, int count, Work& work);
+  void add_single(int64_t run, int64_t row, int count, int lane, const Fold& fold, Work& work);
 
   // The second product of a group, lane by lane over the rows that have weight.
   void list_products(int64_t row, int count, int64_t group, int place, Work& work) {
@@ -356,8 +371,7 @@ class DensePass {
   }
 
   void add_products(int64_t run, const Fold& fold, const double* products) {
-    double* sums = denoised_.data() + (run * queries_.groups + fold.group) * d_ * group_lanes;
-    dense_.accumulate(sums, products, d_, fold.keep, fold.factor, fold.total, integer_ ? rows_.centre.data() : nullptr);
+    dense_.accumulate(group_sums(run, fold.group), products, d_, fold.keep, fold.factor, fold.total, integer_ ? rows_.centre.data() : nullptr);
   }
 
   // Products -> logits, weights and sums of one group over a block; the weights become group `place` of the second product. Returns how
@@ -380,8 +394,8 @@ class DensePass {
 
     // The kernels of float32 sum over `count` steps per group, so that groups lie `count` apart.
     float* weights = work.weights.data() + (integer_ ? 0 : place * count * group_lanes);
-    dense_.weights(logits, count, max, least, work.half_square_single.data(), static_cast<float>(integer_ ? digits_.limit_full : 0), weights,
-                   integer_ ? work.integers.data() : nullptr, used_halves, &block);
+    dense_.weights(logits, count, max, least, work.half_square_single.data(), largest_integer(),
+                   integer_ && class_count_ == 0 ? nullptr : weights, integer_ ? work.integers.data() : nullptr, used, &block);
     int64_t kept = 0;
     for (int lane = 0; lane < group_lanes; ++lane) {
       if (lane >= used) {
@@ -389,18 +403,8 @@ class DensePass {
         block.halves[lane / lanes].index[lane % lanes] = 0;
         continue;
       }
-      const double before = sums.max(lane), after = std::max(before, max[lane]);
-      const bool counts = !(max[lane] < floor[lane]);
-      fold.keep[lane] = before == after ? 1 : std::exp(before - after);
-      const double scale = counts ? std::exp(max[lane] - after) : 0, step = integer_ ? 1 / static_cast<double>(digits_.limit_full) : 1;
-      fold.factor[lane] = scale * step;
-      fold.total[lane] = integer_ ? block.total[lane] : 0;
-      sums.second[lane] = sums.second[lane] * fold.keep[lane] + block.second[lane] * scale;
-      sums.fourth[lane] = sums.fourth[lane] * fold.keep[lane] * fold.keep[lane] + block.fourth[lane] * scale * scale;
-      sums.lost[lane] = sums.lost[lane] * fold.keep[lane] + (integer_ ? block.lost[lane] * fold.factor[lane] : 0);
-      sums.variance[lane] *= fold.keep[lane] * fold.keep[lane];
-      sums.step[lane] *= fold.keep[lane];
-      kept += counts ? block.kept[lane] : 0;
+      const double before = sums.max(lane);
+      kept += fold_lane(sums, lane, max[lane], floor[lane], block, fold);
       int index = 0;
       while (max[lane] > before && logits[index * group_lanes + lane] != max[lane]) ++index;
       block.halves[lane / lanes].index[lane % lanes] = index;
@@ -443,6 +447,25 @@ class DensePass {
     return listed;
   }
 
+  // Moves the sums of a lane to the largest logit known after a block, and says how the block enters them. Returns its rows with weight.
+  int64_t fold_lane(GroupSums& sums, int lane, double max, double floor, const DenseSums& block, Fold& fold) const {
+    const double before = sums.max(lane), after = std::max(before, max);
+    const bool counts = !(max < floor);
+    fold.keep[lane] = before == after ? 1 : std::exp(before - after);
+    const double scale = counts ? std::exp(max - after) : 0, step = integer_ ? 1 / static_cast<double>(digits_.limit_full) : 1;
+    fold.factor[lane] = scale * step;
+    fold.total[lane] = integer_ ? block.total[lane] : 0;
+    sums.second[lane] = sums.second[lane] * fold.keep[lane] + block.second[lane] * scale;
+    sums.fourth[lane] = sums.fourth[lane] * fold.keep[lane] * fold.keep[lane] + block.fourth[lane] * scale * scale;
+    sums.lost[lane] = sums.lost[lane] * fold.keep[lane] + (integer_ ? block.lost[lane] * fold.factor[lane] : 0);
+    sums.variance[lane] *= fold.keep[lane] * fold.keep[lane];
+    sums.step[lane] *= fold.keep[lane];
+    return counts ? block.kept[lane] : 0;
+  }
+
+  // Of the weights as integers; 0: they stay float32.
+  float largest_integer() const { return static_cast<float>(integer_ ? digits_.limit_full : 0); }
+
   // The logarithm of the least weight, relative to the block's largest, that enters the second product: all weights below it are at
   // most the share drop / n of the sum of those known by now.
   float least_weight(const GroupSums& sums, int64_t q, double max) const {
@@ -469,9 +492,16 @@ class DensePass {
     }
     for (int half = 0; half < halves; ++half) into.scalars[half].merge(from.scalars[half]);
     if (!denoise_) return;
-    const double zero[group_lanes] = {};
-    dense_.accumulate(denoised_.data() + g * d_ * group_lanes, denoised_.data() + (run * queries_.groups + g) * d_ * group_lanes, d_, first,
-                      second, zero, nullptr);
+    if (g < whole_groups()) {
+      const double zero[group_lanes] = {};
+      dense_.accumulate(group_sums(0, g), group_sums(run, g), d_, first, second, zero, nullptr);
+      return;
+    }
+    for (int lane = 0; lane < queries_.single_count; ++lane) {
+      double* sums_of = single_sums(0, lane);
+      const double* from_run = single_sums(run, lane);
+      for (int64_t j = 0; j < d_; ++j) sums_of[j] = sums_of[j] * first[lane] + from_run[j] * second[lane];
+    }
   }
 
   const Instructions& set_;
@@ -500,9 +530,12 @@ class DensePass {
   DenseQueries queries_;
   std::vector<double> drop_;      // [count] share of the weights that the second product may leave out
   std::vector<GroupSums> sums_;   // [runs][groups], merged into the first run
-  std::vector<double> denoised_;  // [runs][groups][d][16], likewise
+  std::vector<double> denoised_;  // [runs] of group_sums and single_sums, likewise
   std::vector<double> rounded_;   // [runs] words: the largest square of what rounding leaves of a row
+  int64_t run_stride_ = 0;
 };
 
 }  // namespace
 }  // namespace regimes
+
+#include "dense_singles.h"

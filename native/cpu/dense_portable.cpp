@@ -14,6 +14,15 @@ inline Register load_register(const float* p) {
 inline void store_register(float* p, Register x) { __builtin_memcpy(p, &x, sizeof(x)); }
 inline Register spread_register(float x) { return Register{x, x, x, x}; }
 inline void fuse(Register& sum, Register x, Register y) { sum = sum + x * y; }
+inline Register larger(Register x, Register y) { return x > y ? x : y; }
+inline Register where_at_least(Register x, Register least, Register value) { return x >= least ? value : Register{}; }
+typedef double Doubled __attribute__((vector_size(32), aligned(8)));
+inline Doubled load_doubled(const double* p) {
+  Doubled x;
+  __builtin_memcpy(&x, p, sizeof(x));
+  return x;
+}
+inline Register narrowed_difference(Doubled x, Doubled y) { return __builtin_convertvector(x - y, Register); }
 
 }  // namespace
 

@@ -6,7 +6,7 @@
 namespace regimes {
 namespace {
 
-constexpr int64_t most_singles = 4;  // queries of a group that are faster one by one
+constexpr int64_t most_singles = 12;  // queries of a group that are faster one by one
 
 // The summed squares of the partial sums that the chains of one row round, in units of |y'_i|^2: a partial sum is at most the product
 // of the norms of its parts of x' and y'_i. Within chains, and of the sums of chains.
@@ -92,7 +92,7 @@ void DenseQueries::prepare(const Instructions& set, const DigitRows& rows, const
       each[q].norm = std::sqrt(kernels.weighted_square(own, nullptr, d));
       each[q].moved = std::sqrt(kernels.weighted_square(moved, nullptr, d));
     }
-    if (fixed) digits.pack_group(whole.data(), d, digits.full_planes, packed.data() + g * group_bytes);
+    if (fixed && (single_count == 0 || g < groups - 1)) digits.pack_group(whole.data(), d, digits.full_planes, packed.data() + g * group_bytes);
   });
 }
 

@@ -32,7 +32,7 @@ struct DenseQueries {
   std::vector<double> slope;         // [groups * 16] factor of the products in the logits
   std::vector<double> offset;        // [groups * 16] what the logits leave out, the same for all components
   LineBytes packed;                  // fixed: packed groups; single: [groups][d][16]
-  int64_t single_count = 0;          // queries of a last group that is nearly empty, fixed: packed one by one
+  int64_t single_count = 0;          // queries of a last group that is nearly empty, fixed: packed one by one, not as a group
   LineBytes singles;
 
   // From x [count, d] on, about the centre of `rows`; `bytes` as in posterior_dense.h. kappa = a / b^2.

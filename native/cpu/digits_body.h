@@ -4,7 +4,8 @@
 //   planes_full          digits of a query in full precision
 //   column_block         columns whose sums cannot leave 32 bits: 255 * 2^(digit_bits - 1) * column_block < 2^31
 //   Sums, sum_lanes      register of 32-bit sums, and how many it has: 16, or 8 with two registers per group
-//   zero_sums, broadcast4(p), load_digits(p), multiply(sums, row, digits), add_scaled(out, sums, factor, first), total(sums)
+//   zero_sums, broadcast4(p), load_digits(p), multiply(sums, row, digits), add_scaled(out, sums, factor, first), total(sums),
+//                        totals(four sums, out): the total of each
 //   widen, widen_row     whether rows become 16-bit words before they meet digits, and how
 //   load_row, single_columns  columns of a row in one register, ready for multiply, and how many
 //   tile_units           registers of queries per tile: tile_rows * tile_units sums live in registers
@@ -213,9 +214,11 @@ void product_rows(const char* rows, int64_t stride, int count, int64_t steps, co
 }
 
 constexpr int rows_at_once = 4;
+constexpr int64_t lines_ahead = 128;  // of rows that follow one another: about what memory delivers during its latency
 
-// Four rows share the digits; the rows after them are fetched meanwhile, as gathered rows come from anywhere in memory.
-template <int Rows, int Planes>
+// Rows share the digits. Fetched meanwhile: the same part of the rows `next`, as gathered rows come from anywhere in memory, or, of rows
+// that follow one another (InOrder), the lines at a distance, one after the other.
+template <int Rows, int Planes, bool InOrder>
 inline void single_tile(const uint8_t* const* row, const uint8_t* const* next, int64_t d, const Digit* digits, double* out) {
   const int64_t width = padded(d);
   double result[Rows];
@@ -230,7 +233,13 @@ inline void single_tile(const uint8_t* const* row, const uint8_t* const* next, i
       for (int p = 0; p < Planes; ++p) sum[r][p] = zero_sums();
     for (int64_t k = column; k < end; k += 64) {
 #pragma GCC unroll 4
-      for (int r = 0; r < Rows; ++r) __builtin_prefetch(next[r] + k);
+      for (int r = 0; r < Rows; ++r) {
+        if constexpr (InOrder) {
+          __builtin_prefetch(row[0] + k * Rows + (lines_ahead + r) * 64, 0, 2);
+        } else {
+          __builtin_prefetch(next[r] + k);
+        }
+      }
 #pragma GCC unroll 8
       for (int64_t part = k; part < k + 64; part += single_columns) {
         Sums digit[Planes];
@@ -245,9 +254,17 @@ inline void single_tile(const uint8_t* const* row, const uint8_t* const* next, i
       }
     }
 #pragma GCC unroll 4
-    for (int r = 0; r < Rows; ++r)
+    for (int p = 0; p < Planes; ++p) {
+      if constexpr (Rows == 4) {
+        int32_t sums[4];
+        totals(sum[0][p], sum[1][p], sum[2][p], sum[3][p], sums);
 #pragma GCC unroll 4
-      for (int p = 0; p < Planes; ++p) result[r] += plane_factor(p) * static_cast<double>(total(sum[r][p]));
+        for (int r = 0; r < 4; ++r) result[r] += plane_factor(p) * static_cast<double>(sums[r]);
+      } else {
+#pragma GCC unroll 4
+        for (int r = 0; r < Rows; ++r) result[r] += plane_factor(p) * static_cast<double>(total(sum[r][p]));
+      }
+    }
   }
 #pragma GCC unroll 4
   for (int r = 0; r < Rows; ++r) out[r] = result[r];
@@ -264,12 +281,16 @@ void single_products_of(const uint8_t* rows, int64_t stride, const int32_t* inde
       row[r] = row_at(i + r);
       next[r] = row_at(i + r + rows_at_once < count ? i + r + rows_at_once : count - 1);
     }
-    single_tile<rows_at_once, Planes>(row, next, d, digits, out + i);
+    if (index) {
+      single_tile<rows_at_once, Planes, false>(row, next, d, digits, out + i);
+    } else {
+      single_tile<rows_at_once, Planes, true>(row, next, d, digits, out + i);
+    }
   }
   for (; i < count; ++i) {
     row[0] = row_at(i);
     next[0] = row_at(i + 1 < count ? i + 1 : i);
-    single_tile<1, Planes>(row, next, d, digits, out + i);
+    single_tile<1, Planes, false>(row, next, d, digits, out + i);
   }
 }
 

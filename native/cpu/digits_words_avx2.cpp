@@ -33,6 +33,10 @@ inline int32_t total(Sums sums) {
   x = _mm_add_epi32(x, _mm_shuffle_epi32(x, 0x4e));
   return _mm_cvtsi128_si32(_mm_add_epi32(x, _mm_shuffle_epi32(x, 0xb1)));
 }
+inline void totals(Sums a, Sums b, Sums c, Sums d, int32_t* out) {
+  const Sums each = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_add_epi32(_mm256_castsi256_si128(each), _mm256_extracti128_si256(each, 1)));
+}
 struct Products {
   __m256d low, high;
 };

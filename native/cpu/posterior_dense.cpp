@@ -43,8 +43,10 @@ class DensePosterior : private DensePass {
     moments.step = group.step[lane];
     moments.dropped = drop_[q];
     std::vector<double> denoised(denoise_ ? static_cast<size_t>(d_) : 0);
-    for (int64_t j = 0; j < static_cast<int64_t>(denoised.size()); ++j) {
-      denoised[j] = (bytes_ ? rows_.scale[j] : words_ ? static_cast<double>(units_.unit[j]) : 1) * denoised_[(q / group_lanes * d_ + j) * group_lanes + lane];
+    if (denoise_) {
+      int64_t stride = 0;
+      const double* from = query_sums(q, &stride);
+      for (int64_t j = 0; j < d_; ++j) denoised[j] = (bytes_ ? rows_.scale[j] : words_ ? static_cast<double>(units_.unit[j]) : 1) * from[j * stride];
     }
     if (fixed_) {
       moments.fourth = group.fourth[lane];

@@ -1,0 +1,87 @@
+// Queries of the dense pass that meet the rows one by one: so few that in a group most lanes would be empty. They take the same steps over
+// the same chains as a lane of a group (dense_pass.h), so that no bit tells how a query was handled; rows stand in strips of 16 chains.
+// Included by dense_pass.h alone.
+#pragma once
+
+#include "dense_pass.h"
+
+namespace regimes {
+namespace {
+
+// Where row r of a block stands in a strip.
+inline int strip_place(int r) { return r % strip_rows * group_lanes + r / strip_rows; }
+
+inline void DensePass::sum_singles(int64_t run, int64_t row, int count, Work& work) {
+  constexpr double absent = -std::numeric_limits<double>::infinity();
+  double* logits = work.strip_logits.data();
+  if (count < block_) std::fill(work.strip_logits.begin(), work.strip_logits.end(), absent);
+  for (int r = 0; r < count; ++r) work.strip_half_square[strip_place(r)] = work.half_square_single[r];
+  GroupSums& sums = sums_[run * queries_.groups + whole_groups()];
+  for (int lane = 0; lane < queries_.single_count; ++lane) {
+    if (execution_.cancelled()) return;
+    const int64_t q = whole_groups() * group_lanes + lane;
+    digits_.single_products(rows_.rows + row * rows_.stride, rows_.stride, nullptr, count, d_,
+                            queries_.singles.data() + lane * digits_.single_bytes(d_, planes()), planes(), work.single.data());
+    double max = -1.7e308;
+    for (int r = 0; r < count; ++r) {
+      const double logit = work.single[r] * queries_.slope[q] + work.bias[r];
+      max = logit > max ? logit : max;
+      logits[strip_place(r)] = logit;
+    }
+    const double before = sums.max(lane), floor = before - reach_;
+    if (max < floor) continue;
+    DenseSums block;
+    dense_.strip_weights(logits, max, least_weight(sums, q, max), work.strip_half_square.data(), largest_integer(), work.weights.data(),
+                         integer_ ? work.integers.data() : nullptr, lane, &block);
+    Fold fold;
+    const int64_t kept = fold_lane(sums, lane, max, floor, block, fold);
+    int index = 0;
+    while (max > before && logits[strip_place(index)] != max) ++index;
+
+    // The other lanes stay below every floor.
+    LaneSums alone = block.halves[lane / lanes];
+    double floors[lanes] = {};
+    for (int other = 0; other < lanes; ++other) {
+      if (other != lane % lanes) alone.max[other] = absent;
+    }
+    floors[lane % lanes] = floor;
+    alone.index[lane % lanes] = index;
+    if (class_count_ > 0) {
+      std::fill(work.masses.begin(), work.masses.end(), 0.0);
+      for (int r = 0; r < count; ++r) {
+        work.masses[int64_t{target_.classes[row + r]} * lanes + lane % lanes] += static_cast<double>(work.weights[strip_place(r)]);
+      }
+    }
+    sums.scalars[lane / lanes].add(alone, row, work.masses.data(), floors);
+    if (denoise_ && kept > 0) add_single(run, row, count, lane, fold, work);
+  }
+}
+
+// The second product of a query over the rows that have weight, and its sum into the denoised mean.
+inline void DensePass::add_single(int64_t run, int64_t row, int count, int lane, const Fold& fold, Work& work) {
+  double *sums = single_sums(run, lane), *products = work.products.data();
+  const double keep = fold.keep[lane], factor = fold.factor[lane], total = fold.total[lane];
+  int listed = 0;
+  for (int r = 0; r < count; ++r) {
+    work.listed[listed] = r;
+    if (integer_) {
+      work.listed_integers[listed] = work.integers[strip_place(r)];
+      listed += work.listed_integers[listed] != 0;
+    } else {
+      work.listed_weights[listed] = work.weights[strip_place(r)];
+      listed += work.listed_weights[listed] != 0;
+    }
+  }
+  if (integer_) {
+    digits_.pack_single(work.listed_integers.data(), listed, planes(), work.packed_list.data());
+    digits_.listed_sums(rows_.rows + row * rows_.stride, rows_.stride, work.listed.data(), listed, d_, work.packed_list.data(), products, 1);
+    for (int64_t j = 0; j < d_; ++j) sums[j] = sums[j] * keep + (products[j] - total * static_cast<double>(rows_.centre[j])) * factor;
+    return;
+  }
+  dense_.listed_products(work.values.data(), d_, d_, {work.listed.data(), work.listed_weights.data(), listed}, count, second_chain, chains,
+                         products);
+  for (int64_t j = 0; j < d_; ++j) sums[j] = sums[j] * keep + products[j * group_lanes] * factor;
+}
+
+}  // namespace
+}  // namespace regimes
