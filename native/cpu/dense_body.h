@@ -424,19 +424,37 @@ void centre_rows(const DataView& data, int64_t first_row, int rows, const double
   }
 }
 
+// Eight values of a row about its origin.
 template <class Stored>
-void row_products_of(const DataView& data, int64_t row, const double* origin, const double* x, double* values, double* product,
+inline Doubles centred_values(const Stored* stored, const double* origin, double scale, double shift) {
+  Doubles value;
+  for (int lane = 0; lane < 8; ++lane) value[lane] = static_cast<double>(stored[lane]);
+  return value * scale + shift - load_vector<Doubles>(origin);
+}
+inline Doubles centred_values(const float* stored, const double* origin, double scale, double shift) {
+  typedef float Eight __attribute__((vector_size(32), aligned(4)));
+  return __builtin_convertvector(load_vector<Eight>(stored), Doubles) * scale + shift - load_vector<Doubles>(origin);
+}
+
+template <class Stored>
+void row_products_of(const DataView& data, int64_t row, int64_t next, const double* origin, const double* x, double* values, double* product,
                      double* half_square) {
   const Stored* stored = static_cast<const Stored*>(data.stored) + row * data.columns;
-  double products[8] = {}, squares[8] = {};
-  for (int64_t j = 0; j < data.columns; j += 8) {
-    const int64_t count = data.columns - j < 8 ? data.columns - j : 8;
-    for (int64_t lane = 0; lane < count; ++lane) {
-      const double value = static_cast<double>(stored[j + lane]) * data.scale + data.shift - origin[j + lane];
-      values[j + lane] = value;
-      products[lane] += x[j + lane] * value;
-      squares[lane] += value * value;
-    }
+  const char* ahead = reinterpret_cast<const char*>(static_cast<const Stored*>(data.stored) + next * data.columns);
+  const auto size = static_cast<int64_t>(sizeof(Stored)) * data.columns;
+  for (int64_t at = 0; at < size; at += 64) __builtin_prefetch(ahead + at);
+  Doubles products = {}, squares = {};
+  int64_t j = 0;
+  for (; j + 8 <= data.columns; j += 8) {
+    const Doubles value = centred_values(stored + j, origin + j, data.scale, data.shift);
+    store_vector(values + j, value);
+    products += load_vector<Doubles>(x + j) * value;
+    squares += value * value;
+  }
+  for (; j < data.columns; ++j) {
+    values[j] = static_cast<double>(stored[j]) * data.scale + data.shift - origin[j];
+    products[j % 8] += x[j] * values[j];
+    squares[j % 8] += values[j] * values[j];
   }
   *product = *half_square = 0;
   for (int lane = 0; lane < 8; ++lane) {
@@ -445,17 +463,17 @@ void row_products_of(const DataView& data, int64_t row, const double* origin, co
   }
 }
 
-void row_products(const DataView& data, int64_t row, const double* origin, const double* x, double* values, double* product,
+void row_products(const DataView& data, int64_t row, int64_t next, const double* origin, const double* x, double* values, double* product,
                   double* half_square) {
   switch (data.dtype) {
     case Dtype::u8:
-      return row_products_of<uint8_t>(data, row, origin, x, values, product, half_square);
+      return row_products_of<uint8_t>(data, row, next, origin, x, values, product, half_square);
     case Dtype::f16:
-      return row_products_of<regimes::Half>(data, row, origin, x, values, product, half_square);
+      return row_products_of<regimes::Half>(data, row, next, origin, x, values, product, half_square);
     case Dtype::f32:
-      return row_products_of<float>(data, row, origin, x, values, product, half_square);
+      return row_products_of<float>(data, row, next, origin, x, values, product, half_square);
     case Dtype::f64:
-      return row_products_of<double>(data, row, origin, x, values, product, half_square);
+      return row_products_of<double>(data, row, next, origin, x, values, product, half_square);
   }
 }
 

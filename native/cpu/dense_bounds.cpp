@@ -36,9 +36,11 @@ DenseErrors dense_errors(const DenseArithmetic& with, const DenseQuery& query, c
   if (with.integer) {
     denoised += sums.lost / whole * far;
   } else if (with.words) {
-    // Bernstein's inequality for the weights, of steps at most `step`; rows as above; chains.
-    denoised += (deviations * std::sqrt(sums.variance) + deviations * deviations / 3 * sums.step) / whole * far;
-    denoised += deviations * root * with.rounded + sums.lost / whole * with.units + 4 * unit * far;
+    // Bernstein's inequality for both: single errors are at most step |y'_i|, and w_i |units| with w_i <= 2^15 step.
+    const double largest = deviations * deviations / 3 * sums.step / whole;
+    denoised += deviations * std::sqrt(sums.variance) / whole * far + largest * far;
+    denoised += deviations * root * with.rounded + largest * 0x1p15 * with.units;
+    denoised += sums.lost / whole * with.units + 8 * unit * far;
   } else {
     denoised += static_cast<double>(second_chain + chains + 2) * unit * far;
   }

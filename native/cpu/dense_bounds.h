@@ -19,7 +19,7 @@ struct DenseArithmetic {
   bool denoised = false;      // the denoised mean is summed
   bool words = false;         // weights and rows are 16-bit integers in the second product
   double units = 0;           // words: norm of the units of the columns
-  double rounded = 0;         // words: >= |y'_i - its rounded row|
+  double rounded = 0;         // words: >= the deviation of a rounded row
 };
 
 // The sums over e_i = exp(l_i - max l) of a query. Where the first product is not exact, the heavy components, whose logits are then

@@ -19,7 +19,7 @@ namespace {
 constexpr int group_lanes = digit_lanes, halves = group_lanes / lanes;
 constexpr int64_t strip_size = int64_t{strip_rows} * group_lanes;  // rows_of_block at most
 constexpr int groups_at_once = 4;               // groups whose products are formed together
-constexpr int64_t most_groups = 16;             // queries of a block: 256
+constexpr int64_t most_groups = 64;             // queries of a block: 1024
 constexpr int64_t most_runs = 16;               // runs of chunks whose sums are formed apart, whatever the threads
 constexpr int64_t sums_bytes = int64_t{1} << 27;  // of the denoised sums of a block of queries
 constexpr int64_t word_chain = 32;              // steps of two rows whose products with words are summed in 32 bits at once
@@ -214,8 +214,8 @@ class DensePass {
         dense_.centre_rows(target_.points, row, count, rows_.origin.data(), work.values.data(), work.half_square.data());
       }
       if (words_) {
-        rounded = std::max(rounded, set_.words->pack_rows(work.values.data(), count, d_, units_.unit.data(), units_.inverse.data(), work.words.data(),
-                                                          units_.stride));
+        rounded = std::max(rounded, set_.words->pack_rows(work.values.data(), row, count, d_, units_.unit.data(), units_.inverse.data(),
+                                                          work.words.data(), units_.stride));
         for (int r = 0; r < count; ++r) work.dither[r] = dither_of(row + r);
       }
       for (int r = 0; r < count; ++r) {
@@ -436,10 +436,12 @@ class DensePass {
     }
     set_.screen->reach(weights, count, least, work.heavy.data(), 1);
     int64_t listed = 0;
-    for (int r = 0; r < count; ++r) {
-      for (uint32_t mask = work.heavy[r]; mask != 0; mask &= mask - 1) {
-        const int at = r * group_lanes + __builtin_ctz(mask);
-        sums.heavy[at % group_lanes].push_back({row + r, logits[at]});
+    for (int r = 0; r < count; r += 4) {
+      uint64_t four = 0;  // four rows at once: most have none
+      std::memcpy(&four, &work.heavy[r], sizeof(uint16_t) * static_cast<size_t>(std::min(4, count - r)));
+      for (; four != 0; four &= four - 1) {
+        const int bit = __builtin_ctzll(four), at = r * group_lanes + bit;
+        sums.heavy[bit % group_lanes].push_back({row + at / group_lanes, logits[at]});
         weights[at] = 0;
         ++listed;
       }
@@ -531,7 +533,7 @@ class DensePass {
   std::vector<double> drop_;      // [count] share of the weights that the second product may leave out
   std::vector<GroupSums> sums_;   // [runs][groups], merged into the first run
   std::vector<double> denoised_;  // [runs] of group_sums and single_sums, likewise
-  std::vector<double> rounded_;   // [runs] words: the largest square of what rounding leaves of a row
+  std::vector<double> rounded_;   // [runs] words: the largest variance of a rounded row
   int64_t run_stride_ = 0;
 };
 

@@ -94,11 +94,11 @@ class DensePosterior : private DensePass {
     return within;
   }
 
-  // <x_q, y'> and 1/2 |y'|^2 of a component, whose y' goes to `row`.
-  std::pair<double, double> products_of(int64_t component, const std::vector<double>& x, std::vector<double>& row) const {
+  // <x_q, y'> and 1/2 |y'|^2 of a component, whose y' goes to `row`; `next` is the one to read after it.
+  std::pair<double, double> products_of(int64_t component, int64_t next, const std::vector<double>& x, std::vector<double>& row) const {
     double product = 0, half_square = 0;
     if (!bytes_) {
-      dense_.row_products(target_.points, component, rows_.origin.data(), x.data(), row.data(), &product, &half_square);
+      dense_.row_products(target_.points, component, next, rows_.origin.data(), x.data(), row.data(), &product, &half_square);
       return {product, half_square};
     }
     const uint8_t* bytes = rows_.rows + component * rows_.stride;
@@ -124,8 +124,10 @@ class DensePosterior : private DensePass {
     int64_t best_row = -1;
     bool largest_is_heavy = false;
     moments.fourth = group.fourth[lane];
-    for (const HeavyRow& heavy : group.heavy[lane]) {
-      const auto [product, half_square] = products_of(heavy.row, x, row);
+    const auto& list = group.heavy[lane];
+    for (size_t i = 0; i < list.size(); ++i) {
+      const HeavyRow& heavy = list[i];
+      const auto [product, half_square] = products_of(heavy.row, list[std::min(i + 3, list.size() - 1)].row, x, row);
       const double logit = kappa_ * (product - request_.a * half_square) + target_.log_weight(heavy.row);
       const double before = std::exp(heavy.logit - sums.max), value = std::exp(logit - sums.max), change = value - before;
       for (size_t j = 0; j < denoised.size(); ++j) denoised[j] += value * row[j];

@@ -28,10 +28,11 @@ struct WordKernels {
   void (*listed_products)(const int32_t* rows, int64_t step_stride, int64_t columns, const ListedWords& list, int64_t steps, int64_t chain,
                           int shift, double* out);
 
-  // words[i][stride]: rows 2 i and 2 i + 1 of values [rows][columns], Y = round(value / unit[column]); a last row alone beside zeros. Every
-  // |value| <= 32766 unit; inverse = 1 / unit. Returns the largest |value - unit Y|^2 of a row.
-  double (*pack_rows)(const float* values, int rows, int64_t columns, const float* unit, const float* inverse, int32_t* words,
-                      int64_t stride);
+  // words[i][stride]: rows 2 i and 2 i + 1 of values [rows][columns], Y = floor(value / unit[column] + dither) with a dither in [0, 1) that
+  // looks random and depends on the row's index first_row + r and the column; a last row alone beside zeros. Every |value| <= 32766 unit;
+  // inverse = 1 / unit. Returns the largest variance of a row, sum_j unit_j^2 f (1 - f), f the fraction of value / unit.
+  double (*pack_rows)(const float* values, int64_t first_row, int rows, int64_t columns, const float* unit, const float* inverse,
+                      int32_t* words, int64_t stride);
 
   // words[i][16] of weights [rows][16] in [0, 1], W = floor(weight * factor[lane] + dither[row]), dither in [0, 1); factor is the largest
   // with W <= 32767 and sums of W over chains of 2 * chain rows <= 65535. variance[16] = sum f (1 - f), f the fraction of weight * factor.

@@ -156,29 +156,43 @@ inline Sums join(Sums low, Sums high) {
   return _mm512_or_si512(_mm512_and_si512(low, _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(high, 16));
 }
 
-// A register of a row, and its square of what rounding leaves.
-inline Sums round_row(const float* values, __mmask16 valid, __m512 unit, __m512 inverse, __m512& squares) {
-  const __m512 value = _mm512_maskz_loadu_ps(valid, values);
-  const Sums whole = _mm512_cvtps_epi32(_mm512_mul_ps(value, inverse));
-  const __m512 left = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(whole), unit, value);
-  squares = _mm512_fmadd_ps(left, left, squares);
-  return whole;
+// Numbers in [0, 1) as if drawn at random, from the position alone (the mixer "lowbias32" of Ellis's search for hash functions).
+inline __m512 dither_at(Sums place) {
+  Sums h = _mm512_xor_si512(place, _mm512_srli_epi32(place, 16));
+  h = _mm512_mullo_epi32(h, _mm512_set1_epi32(0x7feb352d));
+  h = _mm512_xor_si512(h, _mm512_srli_epi32(h, 15));
+  h = _mm512_mullo_epi32(h, _mm512_set1_epi32(static_cast<int>(0x846ca68bu)));
+  h = _mm512_xor_si512(h, _mm512_srli_epi32(h, 16));
+  return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32(h, 8)), _mm512_set1_ps(0x1p-24f));
 }
 
-double pack_rows(const float* values, int rows, int64_t columns, const float* unit, const float* inverse, int32_t* words, int64_t stride) {
+// A register of a row rounded up or down at random, and the sum of the variances.
+inline Sums round_row(const float* values, __mmask16 valid, __m512 unit, __m512 inverse, Sums place, __m512& variance) {
+  const __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(valid, values), inverse), low = _mm512_floor_ps(scaled);
+  const __m512 fraction = _mm512_mul_ps(_mm512_sub_ps(scaled, low), unit);
+  variance = _mm512_fmadd_ps(fraction, _mm512_sub_ps(unit, fraction), variance);
+  return _mm512_cvtps_epi32(_mm512_floor_ps(_mm512_add_ps(scaled, dither_at(place))));
+}
+
+double pack_rows(const float* values, int64_t first_row, int rows, int64_t columns, const float* unit, const float* inverse, int32_t* words,
+                 int64_t stride) {
+  const Sums lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
   double largest = 0;
   for (int r = 0; r < rows; r += 2) {
     const float *low = values + r * columns, *high = r + 1 < rows ? low + columns : nullptr;
+    const uint32_t place = static_cast<uint32_t>(first_row + r) * 0x9e3779b1u;
     int32_t* to = words + r / 2 * stride;
-    __m512 squares_low = _mm512_setzero_ps(), squares_high = squares_low;
+    __m512 variance_low = _mm512_setzero_ps(), variance_high = variance_low;
     for (int64_t j = 0; j < columns; j += digit_lanes) {
       const auto valid = static_cast<__mmask16>(columns - j < digit_lanes ? (1u << (columns - j)) - 1 : 0xffffu);
       const __m512 step = _mm512_maskz_loadu_ps(valid, unit + j), factor = _mm512_maskz_loadu_ps(valid, inverse + j);
-      const Sums first = round_row(low + j, valid, step, factor, squares_low);
-      const Sums second = high ? round_row(high + j, valid, step, factor, squares_high) : _mm512_setzero_si512();
+      const Sums at = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(place + static_cast<uint32_t>(j))), lane);
+      const Sums first = round_row(low + j, valid, step, factor, at, variance_low);
+      const Sums next = _mm512_add_epi32(at, _mm512_set1_epi32(static_cast<int>(0x9e3779b1u)));
+      const Sums second = high ? round_row(high + j, valid, step, factor, next, variance_high) : _mm512_setzero_si512();
       _mm512_mask_storeu_epi32(to + j, valid, join(first, second));
     }
-    const double one = static_cast<double>(_mm512_reduce_add_ps(squares_low)), other = static_cast<double>(_mm512_reduce_add_ps(squares_high));
+    const double one = static_cast<double>(_mm512_reduce_add_ps(variance_low)), other = static_cast<double>(_mm512_reduce_add_ps(variance_high));
     largest = largest < one ? one : largest;
     largest = largest < other ? other : largest;
   }
