@@ -5,7 +5,15 @@
 
 namespace regimes {
 
-bool dense_words_apply(const Instructions& set, const Target& target) { return set.words != nullptr && !target.layouts->digits.lossless; }
+namespace {
+
+constexpr int64_t least_rows = 2048;  // of fewer the bounds on random roundings say too little
+
+}  // namespace
+
+bool dense_words_apply(const Instructions& set, const Target& target) {
+  return set.words != nullptr && !target.layouts->digits.lossless && target.n >= least_rows;
+}
 
 WordUnits::WordUnits(const DigitRows& rows) : stride(static_cast<int64_t>(rows.scale.size()) + 16) {
   double square = 0;

@@ -186,8 +186,8 @@ bool dense_applies(const Target& target, const PosteriorRequest& request) {
          target.layouts->digits.rows != nullptr;
 }
 
-bool dense_exact_applies(const Instructions& set, const Target& target) {
-  return target.layouts->digits.lossless ? !set.digits->faster_than_floats : dense_words_apply(set, target);
+bool dense_exact_applies(const Instructions& set, const Target& target, bool denoised) {
+  return target.layouts->digits.lossless ? !set.digits->faster_than_floats : denoised && dense_words_apply(set, target);
 }
 
 Status posterior_dense(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,

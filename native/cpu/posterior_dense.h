@@ -31,11 +31,12 @@ namespace regimes {
 // True for requests that this path can answer: no second moments, no list of the heaviest components.
 bool dense_applies(const Target& target, const PosteriorRequest& request);
 
-// fast: what is fastest on this machine; exact: integers for the first product, where the data are bytes and `fast` does not use them.
+// fast: what is fastest on this machine; exact: where the data are bytes, integers for the first product; else float32 for the second,
+// where `fast` rounds to 16 bits.
 enum class DenseProducts { fast, exact };
 
-// Whether `exact` differs from `fast`: then it answers queries that `fast` leaves.
-bool dense_exact_applies(const Instructions& set, const Target& target);
+// Whether `exact` differs from `fast`: then it answers queries that `fast` leaves. `denoised`: with a second product.
+bool dense_exact_applies(const Instructions& set, const Target& target, bool denoised);
 
 // Answers the queries that it can within the contract and marks them in `answered` [batch], zero at the start; what it has written of
 // the others is to be overwritten. Work areas of at most about 300 MB.
