@@ -36,10 +36,10 @@ DenseErrors dense_errors(const DenseArithmetic& with, const DenseQuery& query, c
   if (with.integer) {
     denoised += sums.lost / whole * far;
   } else if (with.words) {
-    // Bernstein's inequality for both: single errors are at most step |y'_i|, and w_i |units| with w_i <= 2^15 step.
-    const double largest = deviations * deviations / 3 * sums.step / whole;
-    denoised += deviations * std::sqrt(sums.variance) / whole * far + largest * far;
-    denoised += deviations * root * with.rounded + largest * 0x1p15 * with.units;
+    // Bernstein's inequality for weights and rows together: single errors are at most step |y'_i|, and w_i |units| with w_i <= 2^15 step.
+    const double largest = sums.step / whole * std::max(far, 0x1p15 * with.units);
+    const double variance = sums.variance / (whole * whole) + root * with.rounded * root * with.rounded;
+    denoised += deviations * std::sqrt(variance) + deviations * deviations / 3 * largest;
     denoised += sums.lost / whole * with.units + 8 * unit * far;
   } else {
     denoised += static_cast<double>(second_chain + chains + 2) * unit * far;

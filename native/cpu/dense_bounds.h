@@ -31,7 +31,7 @@ struct DenseMoments {
   double second = 0;   // sum e_i |y'_i|^2 / 2
   double fourth = 0;   // sum (e_i |y'_i|^2 / 2)^2
   double lost = 0;     // sum |e_i - W_i| of weights that are integers; words: of what chains round
-  double variance = 0; // words: of sum W_i
+  double variance = 0; // words: of sum W_i y'_i
   double step = 0;     // words: largest step of W_i
   double dropped = 0;  // >= what the denoised mean leaves out, as a share of `whole`
   double norm = 0;     // |D'|

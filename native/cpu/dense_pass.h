@@ -24,7 +24,7 @@ constexpr int64_t most_runs = 16;               // runs of chunks whose sums are
 constexpr int64_t sums_bytes = int64_t{1} << 27;  // of the denoised sums of a block of queries
 constexpr int64_t word_chain = 32;              // steps of two rows whose products with words are summed in 32 bits at once
 constexpr int word_shift = 3;                   // of those sums: a block has at most 2^word_shift chains
-constexpr double heavy_weight = 1e-3;           // of the sum as it looks by then: such rows are listed, and their logits computed in float64
+constexpr double heavy_weight = 7e-4;           // of the sum as it looks by then: such rows are listed, and their logits computed in float64
 constexpr size_t most_heavy = 512;              // rows of a run that one query lists
 // A group of which so many lanes or fewer have weight in a row, on average over the block, sums lane by lane over lists of rows.
 constexpr int64_t listed_integers = 4, listed_floats = 5, listed_words = 5;
@@ -70,7 +70,7 @@ struct GroupSums {
   double second[group_lanes] = {};  // sum_i w_i |y'_i|^2 / 2, relative to the lane's maximum
   double fourth[group_lanes] = {};  // sum_i (w_i |y'_i|^2 / 2)^2, relative to its square
   double lost[group_lanes] = {};    // sum_i |w_i - W_i|, likewise; words: what the sums of chains round
-  double variance[group_lanes] = {};  // words: of sum_i W_i, relative to the maximum's square
+  double variance[group_lanes] = {};  // words: of sum_i W_i y'_i, relative to the maximum's square
   double step[group_lanes] = {};    // words: largest step of W_i, relative to the maximum
   std::vector<HeavyRow> heavy[group_lanes];
   explicit GroupSums(int32_t class_count) : scalars{LaneAccumulators(class_count), LaneAccumulators(class_count)} {}
@@ -343,7 +343,7 @@ class DensePass {
     GroupSums& sums = sums_[run * queries_.groups + fold.group];
     double factor[group_lanes], variance[group_lanes];
     set_.words->pack_weights(work.weights.data() + int64_t{place} * count * group_lanes, count, word_chain, work.dither.data(),
-                             words_of(work, place, count), factor, variance);
+                             work.half_square_single.data(), words_of(work, place, count), factor, variance);
     const double rounded = static_cast<double>((steps_of(count) + word_chain - 1) / word_chain) * (1 << (word_shift - 1));
     for (int lane = 0; lane < group_lanes; ++lane) {
       const double step = fold.factor[lane] / factor[lane];

@@ -35,9 +35,10 @@ struct WordKernels {
                       int32_t* words, int64_t stride);
 
   // words[i][16] of weights [rows][16] in [0, 1], W = floor(weight * factor[lane] + dither[row]), dither in [0, 1); factor is the largest
-  // with W <= 32767 and sums of W over chains of 2 * chain rows <= 65535. variance[16] = sum f (1 - f), f the fraction of weight * factor.
-  void (*pack_weights)(const float* weights, int rows, int64_t chain, const float* dither, int32_t* words, double* factor,
-                       double* variance);
+  // with W <= 32767 and sums of W over chains of 2 * chain rows <= 65535. variance[16] = sum 2 half_square f (1 - f), f the fraction of
+  // weight * factor.
+  void (*pack_weights)(const float* weights, int rows, int64_t chain, const float* dither, const float* half_square, int32_t* words,
+                       double* factor, double* variance);
 };
 
 // Null where the instruction set was not compiled or this machine lacks it.

@@ -199,7 +199,8 @@ double pack_rows(const float* values, int64_t first_row, int rows, int64_t colum
   return largest;
 }
 
-void pack_weights(const float* weights, int rows, int64_t chain, const float* dither, int32_t* words, double* factor, double* variance) {
+void pack_weights(const float* weights, int rows, int64_t chain, const float* dither, const float* half_square, int32_t* words, double* factor,
+                  double* variance) {
   const __m512 zero = _mm512_setzero_ps();
   __m512 most = zero, heaviest = zero;
   const int span = static_cast<int>(2 * chain);
@@ -226,7 +227,7 @@ void pack_weights(const float* weights, int rows, int64_t chain, const float* di
       const __m512 scaled = _mm512_mul_ps(_mm512_loadu_ps(weights + (r + i) * digit_lanes), scale);
       half[i] = _mm512_cvttps_epi32(_mm512_add_ps(scaled, _mm512_set1_ps(dither[r + i])));
       const __m512 fraction = _mm512_sub_ps(scaled, _mm512_cvtepi32_ps(_mm512_cvttps_epi32(scaled)));
-      spread = _mm512_add_ps(spread, _mm512_fnmadd_ps(fraction, fraction, fraction));
+      spread = _mm512_fmadd_ps(_mm512_fnmadd_ps(fraction, fraction, fraction), _mm512_set1_ps(2 * half_square[r + i]), spread);
     }
     _mm512_storeu_si512(words + r / 2 * digit_lanes, join(half[0], half[1]));
   }

@@ -118,8 +118,9 @@ void rows_are_rounded_at_random(const WordKernels& table) {
 // Whole numbers next to weight * factor, whose chains stay within 65535, as large as that allows; lanes without weight stay zero.
 void weights_are_rounded_at_random(const WordKernels& table, int rows, int64_t chain) {
   uint64_t state = 7;
-  std::vector<float> weights(static_cast<size_t>(rows * digit_lanes)), dither(static_cast<size_t>(rows));
+  std::vector<float> weights(static_cast<size_t>(rows * digit_lanes)), dither(static_cast<size_t>(rows)), half_square(dither.size());
   for (int r = 0; r < rows; ++r) {
+    half_square[r] = static_cast<float>(1 + r % 3);
     dither[r] = static_cast<float>(next_half(state, 1000) + 1000) / 2001;
     for (int lane = 0; lane < digit_lanes; ++lane) {
       const float light = static_cast<float>(next_half(state, 1000) + 1000) * 1e-6f;
@@ -128,7 +129,7 @@ void weights_are_rounded_at_random(const WordKernels& table, int rows, int64_t c
   }
   std::vector<int32_t> words(static_cast<size_t>((rows + 1) / 2 * digit_lanes));
   double factor[digit_lanes], variance[digit_lanes];
-  table.pack_weights(weights.data(), rows, chain, dither.data(), words.data(), factor, variance);
+  table.pack_weights(weights.data(), rows, chain, dither.data(), half_square.data(), words.data(), factor, variance);
   for (int lane = 0; lane < digit_lanes; ++lane) {
     int64_t most = 0, largest = 0;
     double expected = 0;
@@ -140,7 +141,7 @@ void weights_are_rounded_at_random(const WordKernels& table, int rows, int64_t c
         const float scaled = weights[r * digit_lanes + lane] * static_cast<float>(factor[lane]);
         const float fraction = scaled - std::floor(scaled);
         CHECK(whole == static_cast<int64_t>(scaled + dither[r]));
-        expected += static_cast<double>(fraction * (1 - fraction));
+        expected += static_cast<double>(2 * half_square[r] * fraction * (1 - fraction));
         sum += whole;
         largest = std::max(largest, whole);
       }
