@@ -60,10 +60,6 @@ struct DenseKernels {
   // values[r][j] = float(y_rj - origin_j) and half_square[r] = 1/2 |y_r - origin|^2 for rows first_row + r.
   void (*centre_rows)(const DataView& data, int64_t first_row, int rows, const double* origin, float* values, double* half_square);
 
-  // values[j] = y_j - origin_j of a row, and <x, values> and 1/2 |values|^2, in float64; `next` is a row that is read soon.
-  void (*row_products)(const DataView& data, int64_t row, int64_t next, const double* origin, const double* x, double* values, double* product,
-                       double* half_square);
-
   // values[r][j] = bytes[r * stride + j] - centre[j], exact.
   void (*centre_bytes)(const uint8_t* bytes, int64_t stride, int rows, int64_t columns, const uint8_t* centre, float* values);
 };

@@ -424,59 +424,6 @@ void centre_rows(const DataView& data, int64_t first_row, int rows, const double
   }
 }
 
-// Eight values of a row about its origin.
-template <class Stored>
-inline Doubles centred_values(const Stored* stored, const double* origin, double scale, double shift) {
-  Doubles value;
-  for (int lane = 0; lane < 8; ++lane) value[lane] = static_cast<double>(stored[lane]);
-  return value * scale + shift - load_vector<Doubles>(origin);
-}
-inline Doubles centred_values(const float* stored, const double* origin, double scale, double shift) {
-  typedef float Eight __attribute__((vector_size(32), aligned(4)));
-  return __builtin_convertvector(load_vector<Eight>(stored), Doubles) * scale + shift - load_vector<Doubles>(origin);
-}
-
-template <class Stored>
-void row_products_of(const DataView& data, int64_t row, int64_t next, const double* origin, const double* x, double* values, double* product,
-                     double* half_square) {
-  const Stored* stored = static_cast<const Stored*>(data.stored) + row * data.columns;
-  const char* ahead = reinterpret_cast<const char*>(static_cast<const Stored*>(data.stored) + next * data.columns);
-  const auto size = static_cast<int64_t>(sizeof(Stored)) * data.columns;
-  for (int64_t at = 0; at < size; at += 64) __builtin_prefetch(ahead + at);
-  Doubles products = {}, squares = {};
-  int64_t j = 0;
-  for (; j + 8 <= data.columns; j += 8) {
-    const Doubles value = centred_values(stored + j, origin + j, data.scale, data.shift);
-    store_vector(values + j, value);
-    products += load_vector<Doubles>(x + j) * value;
-    squares += value * value;
-  }
-  for (; j < data.columns; ++j) {
-    values[j] = static_cast<double>(stored[j]) * data.scale + data.shift - origin[j];
-    products[j % 8] += x[j] * values[j];
-    squares[j % 8] += values[j] * values[j];
-  }
-  *product = *half_square = 0;
-  for (int lane = 0; lane < 8; ++lane) {
-    *product += products[lane];
-    *half_square += squares[lane] / 2;
-  }
-}
-
-void row_products(const DataView& data, int64_t row, int64_t next, const double* origin, const double* x, double* values, double* product,
-                  double* half_square) {
-  switch (data.dtype) {
-    case Dtype::u8:
-      return row_products_of<uint8_t>(data, row, next, origin, x, values, product, half_square);
-    case Dtype::f16:
-      return row_products_of<regimes::Half>(data, row, next, origin, x, values, product, half_square);
-    case Dtype::f32:
-      return row_products_of<float>(data, row, next, origin, x, values, product, half_square);
-    case Dtype::f64:
-      return row_products_of<double>(data, row, next, origin, x, values, product, half_square);
-  }
-}
-
 void centre_bytes(const uint8_t* bytes, int64_t stride, int rows, int64_t columns, const uint8_t* centre, float* values) {
   for (int r = 0; r < rows; ++r) {
     const uint8_t* from = bytes + r * stride;
@@ -485,7 +432,6 @@ void centre_bytes(const uint8_t* bytes, int64_t stride, int rows, int64_t column
   }
 }
 
-constexpr regimes::DenseKernels dense_table{logits,          weights,    strip_weights, products,    listed_products,
-                                            accumulate, centre_rows, row_products,  centre_bytes};
+constexpr regimes::DenseKernels dense_table{logits, weights, strip_weights, products, listed_products, accumulate, centre_rows, centre_bytes};
 
 }  // namespace

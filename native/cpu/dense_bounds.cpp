@@ -53,4 +53,9 @@ double dense_drop(const DenseArithmetic& with, double norm_x) {
   return std::clamp(0.02 * score_contract * norm_x / std::max(2 * with.a * with.far, 1e-300), 1e-16, 1e-6);
 }
 
+double dense_heavy(const DenseArithmetic& with, double norm_x) {
+  const double allowed = score_contract * norm_x / std::max(with.a * with.typical, 1e-300);
+  return std::clamp(7e5 * allowed * allowed, 2e-4, 1e-2);
+}
+
 }  // namespace regimes

@@ -9,6 +9,7 @@ namespace regimes {
 struct DenseArithmetic {
   double a = 0, kappa = 0;    // kappa = a / b^2
   double far = 0;             // >= |y'_i|
+  double typical = 0;         // the root of their mean square
   double origin_norm = 0;     // |c|
   double residual = 0;        // of a row as it is read
   double largest_scale = 0;   // of the columns
@@ -42,6 +43,9 @@ struct DenseErrors {
 };
 
 DenseErrors dense_errors(const DenseArithmetic& arithmetic, const DenseQuery& query, const DenseMoments& moments);
+
+// The share of the weights from which a row is given to float64: the square root of what the others weigh bounds their random errors.
+double dense_heavy(const DenseArithmetic& arithmetic, double norm_x);
 
 // The share of the weights that the denoised mean of a query may leave out: a fiftieth of what the contract of the score allows.
 double dense_drop(const DenseArithmetic& arithmetic, double norm_x);

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 
 #include "../core/thread_pool.h"
 #include "dense_bounds.h"
@@ -22,10 +23,6 @@ constexpr int groups_at_once = 4;               // groups whose products are for
 constexpr int64_t most_groups = 64;             // queries of a block: 1024
 constexpr int64_t most_runs = 16;               // runs of chunks whose sums are formed apart, whatever the threads
 constexpr int64_t sums_bytes = int64_t{1} << 27;  // of the denoised sums of a block of queries
-constexpr int64_t word_chain = 32;              // steps of two rows whose products with words are summed in 32 bits at once
-constexpr int word_shift = 3;                   // of those sums: a block has at most 2^word_shift chains
-constexpr double heavy_weight = 7e-4;           // of the sum as it looks by then: such rows are listed, and their logits computed in float64
-constexpr size_t most_heavy = 512;              // rows of a run that one query lists
 // A group of which so many lanes or fewer have weight in a row, on average over the block, sums lane by lane over lists of rows.
 constexpr int64_t listed_integers = 4, listed_floats = 5, listed_words = 5;
 constexpr int64_t listed_columns = 256;         // columns of a block that stay in the second-level cache while lists pass
@@ -91,6 +88,7 @@ class DensePass {
     with_.a = request.a;
     with_.kappa = kappa_;
     with_.far = rows_.largest_norm + rows_.largest_residual;
+    with_.typical = std::sqrt(2 * std::accumulate(rows_.half_square.begin(), rows_.half_square.end(), 0.0) / static_cast<double>(n_));
     with_.origin_norm = std::sqrt(set.kernels->weighted_square(rows_.origin.data(), nullptr, d_));
     with_.residual = bytes_ ? rows_.largest_residual : 0;
     with_.largest_scale = *std::max_element(rows_.scale.begin(), rows_.scale.end());
@@ -113,7 +111,11 @@ class DensePass {
     const auto form = fixed_ ? DenseQueries::Form::fixed : DenseQueries::Form::single;
     queries_.prepare(set_, rows_, request_.x, first_, count, request_.a, kappa_, form, bytes_, pool_);
     drop_.resize(static_cast<size_t>(count));
-    for (int64_t q = 0; q < count; ++q) drop_[q] = dense_drop(with_, queries_.each[q].norm);
+    heavy_.resize(drop_.size());
+    for (int64_t q = 0; q < count; ++q) {
+      drop_[q] = dense_drop(with_, queries_.each[q].norm);
+      heavy_[q] = dense_heavy(with_, queries_.each[q].norm);
+    }
     rounded_.assign(static_cast<size_t>(runs_), 0.0);
   }
 
@@ -266,8 +268,7 @@ class DensePass {
       digits_.group_products(work.transposed.data(), block_, static_cast<int>(d_), count, work.packed.data(), active_count, planes(),
                              work.products.data(), d_);
     } else if (words_) {
-      set_.words->products(work.words.data(), 1, units_.stride, static_cast<int>(d_), steps_of(count), word_chain, word_shift,
-                           words_of(work, 0, count), active_count, work.products.data(), d_);
+      multiply_words(count, active_count, work);
     } else {
       dense_.products(work.values.data(), 1, d_, static_cast<int>(d_), count, work.weights.data(), active_count, second_chain, chains,
                       work.products.data(), d_);
@@ -306,20 +307,7 @@ class DensePass {
       }
       return;
     }
-    if (words_) {
-      list_rows(words_of(work, place, count), static_cast<int>(steps_of(count)), used, work.listed.data(), work.listed_integers.data(), listed);
-      for (int64_t column = 0; column < d_; column += listed_columns) {
-        const int64_t columns = std::min(listed_columns, d_ - column);
-        for (int lane = 0; lane < used; ++lane) {
-          const int64_t at = lane * block_;
-          if (listed[lane] == 0) continue;
-          set_.words->listed_products(work.words.data() + column, units_.stride, columns,
-                                      {&work.listed[at], &work.listed_integers[at], listed[lane]}, steps_of(count), word_chain, word_shift,
-                                      out + column * group_lanes + lane);
-        }
-      }
-      return;
-    }
+    if (words_) return list_words(count, place, used, listed, work);
     const float* weights = work.weights.data() + int64_t{place} * count * group_lanes;
     list_rows(weights, count, used, work.listed.data(), work.listed_weights.data(), listed);
     for (int64_t column = 0; column < d_; column += listed_columns) {
@@ -338,21 +326,12 @@ class DensePass {
     return reinterpret_cast<int32_t*>(work.packed.data()) + place * steps_of(count) * group_lanes;
   }
 
-  // The weights of a group of the second product, as words, and what they round.
-  void pack_words(int64_t run, int count, int place, Fold& fold, Work& work) {
-    GroupSums& sums = sums_[run * queries_.groups + fold.group];
-    double factor[group_lanes], variance[group_lanes];
-    set_.words->pack_weights(work.weights.data() + int64_t{place} * count * group_lanes, count, word_chain, work.dither.data(),
-                             work.half_square_single.data(), words_of(work, place, count), factor, variance);
-    const double rounded = static_cast<double>((steps_of(count) + word_chain - 1) / word_chain) * (1 << (word_shift - 1));
-    for (int lane = 0; lane < group_lanes; ++lane) {
-      const double step = fold.factor[lane] / factor[lane];
-      fold.factor[lane] = step * (1 << word_shift);
-      sums.lost[lane] += step * rounded;
-      sums.variance[lane] += step * step * variance[lane];
-      sums.step[lane] = std::max(sums.step[lane], step);
-    }
-  }
+  // Second products of 16-bit integers, and heavy rows (dense_heavy.h).
+  void pack_words(int64_t run, int count, int place, Fold& fold, Work& work);
+  void multiply_words(int count, int groups, Work& work) const;
+  void list_words(int count, int place, int used, int* listed, Work& work) const;
+  int64_t list_heavy(int64_t group, int64_t run, int64_t row, int count, const double* max, const double* floor, const double* logits,
+                     float* weights, Work& work);
 
   int lanes_of(int64_t group) const { return static_cast<int>(std::min<int64_t>(group_lanes, queries_.count - group * group_lanes)); }
 
@@ -419,34 +398,7 @@ class DensePass {
       }
       sums.scalars[half].add(block.halves[half], row, work.masses.data(), floor + half * lanes);
     }
-    return fixed_ ? kept : kept - list_heavy(sums, run, row, count, used, max, floor, logits, weights, work);
-  }
-
-  // Lists the rows that weigh most by now, and takes them out of the second product. Returns how many.
-  int64_t list_heavy(GroupSums& sums, int64_t run, int64_t row, int count, int used, const double* max, const double* floor, const double* logits,
-                     float* weights, Work& work) const {
-    float least[group_lanes];
-    const double share = heavy_weight * static_cast<double>(n_) / static_cast<double>(row + count - run * run_rows_);
-    for (int lane = 0; lane < group_lanes; ++lane) {
-      least[lane] = 2;
-      if (lane >= used || max[lane] < floor[lane] || sums.heavy[lane].size() + static_cast<size_t>(count) > most_heavy + 512) continue;
-      const LogSumExp<double>& known = sums.scalars[lane / lanes].sums[lane % lanes];
-      const double whole = std::exp(std::min(known.max - max[lane], 80.0)) * (1 + std::max(known.rest, 0.0));
-      least[lane] = static_cast<float>(std::min(share * whole, 2.0));
-    }
-    set_.screen->reach(weights, count, least, work.heavy.data(), 1);
-    int64_t listed = 0;
-    for (int r = 0; r < count; r += 4) {
-      uint64_t four = 0;  // four rows at once: most have none
-      std::memcpy(&four, &work.heavy[r], sizeof(uint16_t) * static_cast<size_t>(std::min(4, count - r)));
-      for (; four != 0; four &= four - 1) {
-        const int bit = __builtin_ctzll(four), at = r * group_lanes + bit;
-        sums.heavy[bit % group_lanes].push_back({row + at / group_lanes, logits[at]});
-        weights[at] = 0;
-        ++listed;
-      }
-    }
-    return listed;
+    return fixed_ ? kept : kept - list_heavy(group, run, row, count, max, floor, logits, weights, work);
   }
 
   // Moves the sums of a lane to the largest logit known after a block, and says how the block enters them. Returns its rows with weight.
@@ -531,6 +483,7 @@ class DensePass {
   int64_t first_ = 0;
   DenseQueries queries_;
   std::vector<double> drop_;      // [count] share of the weights that the second product may leave out
+  std::vector<double> heavy_;     // [count] share of the weights from which a row is heavy
   std::vector<GroupSums> sums_;   // [runs][groups], merged into the first run
   std::vector<double> denoised_;  // [runs] of group_sums and single_sums, likewise
   std::vector<double> rounded_;   // [runs] words: the largest variance of a rounded row
@@ -540,4 +493,5 @@ class DensePass {
 }  // namespace
 }  // namespace regimes
 
+#include "dense_heavy.h"
 #include "dense_singles.h"

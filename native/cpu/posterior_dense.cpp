@@ -98,7 +98,7 @@ class DensePosterior : private DensePass {
   std::pair<double, double> products_of(int64_t component, int64_t next, const std::vector<double>& x, std::vector<double>& row) const {
     double product = 0, half_square = 0;
     if (!bytes_) {
-      dense_.row_products(target_.points, component, next, rows_.origin.data(), x.data(), row.data(), &product, &half_square);
+      set_.screen->row_products(target_.points, component, next, rows_.origin.data(), x.data(), row.data(), &product, &half_square);
       return {product, half_square};
     }
     const uint8_t* bytes = rows_.rows + component * rows_.stride;
