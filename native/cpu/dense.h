@@ -21,6 +21,12 @@ struct DenseSums {
   int32_t kept[digit_lanes];      // rows whose stored weight is not zero
 };
 
+// Where the products of a group go, and how.
+struct DenseFold {
+  double* sums;        // [columns][16]
+  const double *keep, *factor;
+};
+
 // Rows that count for one lane, ascending, and their weights.
 struct ListedRows {
   const int32_t* rows;
@@ -47,6 +53,12 @@ struct DenseKernels {
   // chains of `chain` products; `chains` of them are added in float32, and these sums in float64. out has out_rows rows per group.
   void (*products)(const float* values, int64_t row_stride, int64_t step_stride, int count, int64_t steps, const float* lanes, int groups,
                    int64_t chain, int64_t chains, double* out, int64_t out_rows);
+
+  // P[g][j][16] = sum_r values[r][j] lanes[g][r][16] in float32, the chains of `products` added in one sum, enter the sums of group g:
+  // sums[j][16] = sums[j] keep[16] + P[g][j] factor[16]. `scratch`, (columns + 6) * rows values, is kept while `values` stay the same:
+  // `fresh` at their first call. Readable: 8 values after the last.
+  void (*fold_columns)(const float* values, float* scratch, bool fresh, int64_t columns, int rows, const float* lanes, int groups,
+                       int64_t chain, const DenseFold* folds);
 
   // What `products` gives one lane, its bits included, when the weights of all rows that are not listed are zero: out[j * 16] =
   // sum_i weights[i] values[rows[i] * stride + j] for j < columns. Readable: 16 values after the last.

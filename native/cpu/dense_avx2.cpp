@@ -7,6 +7,7 @@ namespace {
 
 using Register = __m256;
 constexpr int register_lanes = 8, tile_registers = 2;
+constexpr bool packs_columns = true;
 inline Register zero_register() {
   Register zero = _mm256_setzero_ps();
   asm("" : "+x"(zero));  // apart from the other zeros: GCC 12 keeps sums that it has merged in memory

@@ -7,6 +7,7 @@ namespace {
 
 using Register = __m512;
 constexpr int register_lanes = 16, tile_registers = 4;
+constexpr bool packs_columns = false;
 inline Register zero_register() {
   Register zero = _mm512_setzero_ps();
   asm("" : "+v"(zero));  // apart from the other zeros: GCC 12 keeps sums that it has merged in memory

@@ -1,6 +1,7 @@
 // The kernels of dense.h, written once and compiled per instruction set by dense_<set>.cpp, which defines, in an unnamed namespace:
 //   Register, register_lanes   float32 lanes of one register: 16, 8 or 4
 //   tile_registers             registers of queries per tile; tile_rows * tile_registers sums live in registers
+//   packs_columns              whether columns of rows are copied side by side before they meet several registers of weights
 //   zero_register(), load_register(p), store_register(p, x), spread_register(x), fuse(sum, x, y)
 //   larger(x, y), where_at_least(x, least, value): value where x >= least, else 0
 //   load_doubled(p), narrowed_difference(x, y)   as many float64 lanes; float32(x - y)
@@ -15,6 +16,7 @@
 namespace {
 
 using regimes::DataView;
+using regimes::DenseFold;
 using regimes::DenseSums;
 using regimes::digit_lanes;
 using regimes::Dtype;
@@ -24,6 +26,7 @@ typedef double Doubles __attribute__((vector_size(64), aligned(8)));
 typedef double QuarterDoubles __attribute__((vector_size(32), aligned(8)));  // what AVX2 compares in one instruction
 typedef float QuarterSingles __attribute__((vector_size(16), aligned(4)));
 typedef int32_t QuarterWholes __attribute__((vector_size(16), aligned(4)));
+typedef float Singles __attribute__((vector_size(32), aligned(4)));
 typedef int32_t Wholes __attribute__((vector_size(sizeof(Register)), aligned(4)));
 
 template <class Vector, class Value>
@@ -220,11 +223,14 @@ void strip_weights(const double* logits, double max, float least, const float* h
 
 constexpr int tile_rows = 6;
 constexpr int registers_per_group = digit_lanes / register_lanes;
+constexpr int tile_floats = tile_rows * tile_registers * register_lanes;
+constexpr int panel_tiles = 22;            // rows of a panel stay in the second-level cache while groups pass
+constexpr int64_t panel_lanes_bytes = 65536;  // lanes of the steps that a panel meets at once: they stay near the first-level cache
 
-// result[u][r] = sums of Rows rows and Count registers, in chains. A function of its own: see digits_body.h.
+// result[u][r] += sums of Rows rows and Count registers, in chains, or =. A function of its own: see digits_body.h.
 template <int Rows, int Count>
 [[gnu::noinline]] void float_tile(const float* values, int64_t row_stride, int64_t step_stride, int64_t steps, int64_t chain,
-                                  const float* const* lanes, float* result) {
+                                  const float* const* lanes, bool fresh, float* result) {
   const float* from[Count];
 #pragma GCC unroll 8
   for (int u = 0; u < Count; ++u) from[u] = lanes[u];
@@ -251,42 +257,75 @@ template <int Rows, int Count>
 #pragma GCC unroll 8
       for (int u = 0; u < Count; ++u) {
         float* to = result + (u * Rows + r) * register_lanes;
-        store_register(to, start == 0 ? sum[r][u] : sum[r][u] + load_register(to));
+        store_register(to, fresh && start == 0 ? sum[r][u] : sum[r][u] + load_register(to));
       }
   }
 }
 
 template <int Count>
 void float_rows(const float* values, int64_t row_stride, int64_t step_stride, int rows, int64_t steps, int64_t chain,
-                const float* const* lanes, double* const* out, bool first) {
-  float sums[tile_rows * Count * register_lanes];
+                const float* const* lanes, bool fresh, float* result) {
   switch (rows) {
     case 1:
-      float_tile<1, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
-      break;
+      return float_tile<1, Count>(values, row_stride, step_stride, steps, chain, lanes, fresh, result);
     case 2:
-      float_tile<2, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
-      break;
+      return float_tile<2, Count>(values, row_stride, step_stride, steps, chain, lanes, fresh, result);
     case 3:
-      float_tile<3, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
-      break;
+      return float_tile<3, Count>(values, row_stride, step_stride, steps, chain, lanes, fresh, result);
     case 4:
-      float_tile<4, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
-      break;
+      return float_tile<4, Count>(values, row_stride, step_stride, steps, chain, lanes, fresh, result);
     case 5:
-      float_tile<5, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
-      break;
+      return float_tile<5, Count>(values, row_stride, step_stride, steps, chain, lanes, fresh, result);
     default:
-      float_tile<tile_rows, Count>(values, row_stride, step_stride, steps, chain, lanes, sums);
+      return float_tile<tile_rows, Count>(values, row_stride, step_stride, steps, chain, lanes, fresh, result);
   }
-  for (int u = 0; u < Count; ++u) {
-    for (int r = 0; r < rows; ++r) {
-      const float* sum = sums + (u * rows + r) * register_lanes;
-      double* total = out[u] + r * digit_lanes;
-      if (first) {
-        for (int lane = 0; lane < register_lanes; ++lane) total[lane] = sum[lane];
-      } else {
-        for (int lane = 0; lane < register_lanes; ++lane) total[lane] += sum[lane];
+}
+
+// take(sums, row, rows, register, registers, first) receives the sums of every tile over every `span` of steps, in their order. Tiles of rows lie
+// tile_stride apart. The order of panels, groups, parts of spans and tiles changes no bit.
+template <class Take>
+void tiled_products(const float* values, int64_t tile_stride, int64_t row_stride, int64_t step_stride, int count, int64_t steps,
+                    const float* lanes, int groups, int64_t chain, int64_t span, const Take& take) {
+  alignas(64) float sums[panel_tiles * tile_floats];
+  const int registers = groups * registers_per_group, tiles = (count + tile_rows - 1) / tile_rows;
+  for (int panel = 0; panel < tiles; panel += panel_tiles) {
+    const int panel_end = panel + panel_tiles < tiles ? panel + panel_tiles : tiles;
+    for (int u = 0; u < registers; u += tile_registers) {
+      const int taken = registers - u < tile_registers ? registers - u : tile_registers;
+      const int64_t fitting = panel_lanes_bytes / (taken * register_lanes * static_cast<int64_t>(sizeof(float))) / chain * chain;
+      const int64_t part = fitting < chain ? chain : fitting;
+      for (int64_t start = 0; start < steps; start += span) {
+        const int64_t end = steps - start < span ? steps : start + span;
+        for (int64_t s = start; s < end; s += part) {
+          const int64_t length = end - s < part ? end - s : part;
+          const float* from[tile_registers] = {};
+          for (int i = 0; i < taken; ++i) {
+            const int group = (u + i) / registers_per_group, lane = (u + i) % registers_per_group * register_lanes;
+            from[i] = lanes + (group * steps + s) * digit_lanes + lane;
+          }
+          for (int tile = panel; tile < panel_end; ++tile) {
+            const int rows = count - tile * tile_rows < tile_rows ? count - tile * tile_rows : tile_rows;
+            const float* first = values + tile * tile_stride + s * step_stride;
+            float* result = sums + (tile - panel) * tile_floats;
+            switch (taken) {
+              case 1:
+                float_rows<1>(first, row_stride, step_stride, rows, length, chain, from, s == start, result);
+                break;
+              case 2:
+                float_rows<2>(first, row_stride, step_stride, rows, length, chain, from, s == start, result);
+                break;
+              case 3:
+                if constexpr (tile_registers > 2) float_rows<3>(first, row_stride, step_stride, rows, length, chain, from, s == start, result);
+                break;
+              default:
+                float_rows<tile_registers>(first, row_stride, step_stride, rows, length, chain, from, s == start, result);
+            }
+          }
+        }
+        for (int tile = panel; tile < panel_end; ++tile) {
+          const int row = tile * tile_rows, rows = count - row < tile_rows ? count - row : tile_rows;
+          take(sums + (tile - panel) * tile_floats, row, rows, u, taken, start == 0);
+        }
       }
     }
   }
@@ -294,37 +333,62 @@ void float_rows(const float* values, int64_t row_stride, int64_t step_stride, in
 
 void products(const float* values, int64_t row_stride, int64_t step_stride, int count, int64_t steps, const float* lanes, int groups,
               int64_t chain, int64_t chains, double* out, int64_t out_rows) {
-  const int registers = groups * registers_per_group;
-  for (int row = 0; row < count; row += tile_rows) {
-    const int rows = count - row < tile_rows ? count - row : tile_rows;
-    for (int u = 0; u < registers;) {
-      const int taken = registers - u < tile_registers ? registers - u : tile_registers;
-      for (int64_t s = 0; s < steps; s += chain * chains) {
-        const int64_t length = steps - s < chain * chains ? steps - s : chain * chains;
-        const float* from[tile_registers] = {};
-        double* to[tile_registers] = {};
-        for (int i = 0; i < taken; ++i) {
-          const int group = (u + i) / registers_per_group, part = (u + i) % registers_per_group;
-          from[i] = lanes + (group * steps + s) * digit_lanes + part * register_lanes;
-          to[i] = out + (group * out_rows + row) * digit_lanes + part * register_lanes;
-        }
-        const float* first = values + row * row_stride + s * step_stride;
-        switch (taken) {
-          case 1:
-            float_rows<1>(first, row_stride, step_stride, rows, length, chain, from, to, s == 0);
-            break;
-          case 2:
-            float_rows<2>(first, row_stride, step_stride, rows, length, chain, from, to, s == 0);
-            break;
-          case 3:
-            if constexpr (tile_registers > 2) float_rows<3>(first, row_stride, step_stride, rows, length, chain, from, to, s == 0);
-            break;
-          default:
-            float_rows<tile_registers>(first, row_stride, step_stride, rows, length, chain, from, to, s == 0);
+  const auto add = [=](const float* sums, int row, int tile, int first_register, int taken, bool first) {
+    for (int u = 0; u < taken; ++u) {
+      const int group = (first_register + u) / registers_per_group, lane = (first_register + u) % registers_per_group * register_lanes;
+      for (int r = 0; r < tile; ++r) {
+        const float* sum = sums + (u * tile + r) * register_lanes;
+        double* total = out + (group * out_rows + row + r) * digit_lanes + lane;
+#pragma GCC unroll 4
+        for (int i = 0; i < register_lanes; i += 4) {
+          const QuarterDoubles part = __builtin_convertvector(load_vector<QuarterSingles>(sum + i), QuarterDoubles);
+          store_vector(total + i, first ? part : load_vector<QuarterDoubles>(total + i) + part);
         }
       }
-      u += taken;
     }
+  };
+  tiled_products(values, tile_rows * row_stride, row_stride, step_stride, count, steps, lanes, groups, chain, chain * chains, add);
+}
+
+// values [rows][columns] in tiles of columns, [tile][rows][tile_rows]. Eight values are copied where six belong: the next row overwrites
+// the others.
+[[maybe_unused]] void pack_columns(const float* values, int rows, int64_t columns, float* packed) {
+  constexpr int64_t together = 8;  // tiles whose columns share the lines of a row
+  const int64_t tiles = (columns + tile_rows - 1) / tile_rows;
+  for (int64_t first = 0; first < tiles; first += together) {
+    const int64_t end = tiles - first < together ? tiles : first + together;
+    for (int r = 0; r < rows - 1; ++r) {
+      for (int64_t tile = first; tile < end; ++tile) {
+        store_vector(packed + (tile * rows + r) * tile_rows, load_vector<Singles>(values + r * columns + tile * tile_rows));
+      }
+    }
+    for (int64_t tile = first; tile < end; ++tile) {
+      const float* last = values + (rows - 1) * columns + tile * tile_rows;
+      for (int j = 0; j < tile_rows; ++j) packed[(tile * rows + rows - 1) * tile_rows + j] = last[j];
+    }
+  }
+}
+
+void fold_columns(const float* values, float* packed, bool fresh, int64_t columns, int rows, const float* lanes, int groups, int64_t chain, const DenseFold* folds) {
+  const auto fold = [=](const float* sums, int row, int tile, int first_register, int taken, bool) {
+    for (int u = 0; u < taken; ++u) {
+      const DenseFold& to = folds[(first_register + u) / registers_per_group];
+      const int lane = (first_register + u) % registers_per_group * register_lanes;
+      for (int i = 0; i < register_lanes; i += 4) {
+        const QuarterDoubles keep = load_vector<QuarterDoubles>(to.keep + lane + i), factor = load_vector<QuarterDoubles>(to.factor + lane + i);
+        for (int r = 0; r < tile; ++r) {
+          double* total = to.sums + (row + r) * digit_lanes + lane + i;
+          const auto part = __builtin_convertvector(load_vector<QuarterSingles>(sums + (u * tile + r) * register_lanes + i), QuarterDoubles);
+          store_vector(total, load_vector<QuarterDoubles>(total) * keep + part * factor);
+        }
+      }
+    }
+  };
+  if constexpr (packs_columns) {
+    if (fresh) pack_columns(values, rows, columns, packed);
+    tiled_products(packed, int64_t{tile_rows} * rows, 1, tile_rows, static_cast<int>(columns), rows, lanes, groups, chain, rows, fold);
+  } else {
+    tiled_products(values, tile_rows, 1, columns, static_cast<int>(columns), rows, lanes, groups, chain, rows, fold);
   }
 }
 
@@ -432,6 +496,6 @@ void centre_bytes(const uint8_t* bytes, int64_t stride, int rows, int64_t column
   }
 }
 
-constexpr regimes::DenseKernels dense_table{logits, weights, strip_weights, products, listed_products, accumulate, centre_rows, centre_bytes};
+constexpr regimes::DenseKernels dense_table{logits, weights, strip_weights, products, fold_columns, listed_products, accumulate, centre_rows, centre_bytes};
 
 }  // namespace

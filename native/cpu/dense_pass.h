@@ -19,6 +19,7 @@ namespace {
 
 constexpr int group_lanes = digit_lanes, halves = group_lanes / lanes;
 constexpr int64_t strip_size = int64_t{strip_rows} * group_lanes;  // rows_of_block at most
+static_assert(strip_size <= second_chain * chains);                // rows whose second products are added in float32
 constexpr int groups_at_once = 4;               // groups whose products are formed together
 constexpr int64_t most_groups = 64;             // queries of a block: 1024
 constexpr int64_t most_runs = 16;               // runs of chunks whose sums are formed apart, whatever the threads
@@ -162,7 +163,8 @@ class DensePass {
     std::vector<float> dither;
     std::vector<uint16_t> heavy;    // lanes of a row that list it
     std::vector<uint8_t> transposed;
-    bool is_transposed = false;     // `transposed` holds the block at hand
+    std::vector<float> columns;     // scratch of fold_columns
+    bool is_transposed = false;     // `transposed`, or `columns`, holds the block at hand
     LineBytes packed, packed_list;
     std::vector<double> masses, single, strip_logits;
     std::vector<int32_t> listed;    // [lanes][rows of a block]
@@ -203,6 +205,7 @@ class DensePass {
       if (denoise_) work.transposed.resize(static_cast<size_t>(d_ * block_ + digit_padding));
     } else if (denoise_ || !fixed_) {
       work.values.resize(static_cast<size_t>(block_ * d_ + group_lanes));
+      if (denoise_) work.columns.resize(static_cast<size_t>((d_ + 6) * block_));
     }
     const int64_t end = std::min((run + 1) * run_rows_, n_);
     for (int64_t row = run * run_rows_; row < end; row += block_) {
@@ -270,8 +273,12 @@ class DensePass {
     } else if (words_) {
       multiply_words(count, active_count, work);
     } else {
-      dense_.products(work.values.data(), 1, d_, static_cast<int>(d_), count, work.weights.data(), active_count, second_chain, chains,
-                      work.products.data(), d_);
+      DenseFold into[groups_at_once];
+      for (int k = 0; k < active_count; ++k) into[k] = {group_sums(run, folds[k].group), folds[k].keep, folds[k].factor};
+      dense_.fold_columns(work.values.data(), work.columns.data(), !work.is_transposed, d_, count, work.weights.data(), active_count,
+                          second_chain, into);
+      work.is_transposed = true;
+      return;
     }
     for (int k = 0; k < active_count; ++k) add_products(run, folds[k], work.products.data() + k * d_ * group_lanes);
   }

@@ -5,6 +5,7 @@ namespace {
 
 typedef float Register __attribute__((vector_size(16), aligned(4)));
 constexpr int register_lanes = 4, tile_registers = 2;
+constexpr bool packs_columns = false;
 inline Register zero_register() { return Register{}; }
 inline Register load_register(const float* p) {
   Register x;
