@@ -1,5 +1,6 @@
 // The pass of the dense path over all rows (posterior_dense.h): for a block of queries, the sums over each of at most 16 runs of chunks,
 // merged in the order of chunks.h. Included by posterior_dense.cpp alone, which reads the answers off the sums.
+// Over 400 lines because all forms of the two products share the blocks, the weights between them and the sums.
 #pragma once
 
 #include <algorithm>

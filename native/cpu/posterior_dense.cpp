@@ -46,7 +46,7 @@ class DensePosterior : private DensePass {
     if (denoise_) {
       int64_t stride = 0;
       const double* from = query_sums(q, &stride);
-      for (int64_t j = 0; j < d_; ++j) denoised[j] = (bytes_ ? rows_.scale[j] : words_ ? static_cast<double>(units_.unit[j]) : 1) * from[j * stride];
+      for (int64_t j = 0; j < d_; ++j) denoised[j] = unit_of(j) * from[j * stride];
     }
     if (fixed_) {
       moments.fourth = group.fourth[lane];
@@ -93,6 +93,9 @@ class DensePosterior : private DensePass {
     }
     return within;
   }
+
+  // Of the sums of a column.
+  double unit_of(int64_t j) const { return bytes_ ? rows_.scale[j] : words_ ? static_cast<double>(units_.unit[j]) : 1; }
 
   // <x_q, y'> and 1/2 |y'|^2 of a component, whose y' goes to `row`; `next` is the one to read after it.
   std::pair<double, double> products_of(int64_t component, int64_t next, const std::vector<double>& x, std::vector<double>& row) const {

@@ -277,8 +277,8 @@ void add_listed_rows(const DataView& data, const int32_t* index, const double* w
 }
 
 template <class Stored>
-void centre_row(const Stored* row, int64_t d, double scale, double shift, const double* origin, const double* x, double* values, double* product,
-                double* half_square) {
+void centre_row(const Stored* row, int64_t d, double scale, double shift, const double* origin, const double* x, double* values,
+                double* product, double* half_square) {
   const Lanes scales = broadcast(scale), shifts = broadcast(shift);
   Lanes products = broadcast(0), squares = broadcast(0);
   int64_t k = 0;

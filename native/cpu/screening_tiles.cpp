@@ -41,8 +41,9 @@ void Screening::pass_over_tiles(int64_t chunk, int worker, const std::vector<int
     for (int r = 0; r < rows; ++r) bias[r] = digit_bias(row + r);
     for (int64_t g = 0; g < groups; g += groups_at_once) {
       const int64_t taken = std::min(groups_at_once, groups - g);
-      set_.digits->group_products(digits_.rows + row * digits_.stride, digits_.stride, rows, d_, static_cast<const char*>(packed) + g * group_bytes,
-                                  static_cast<int>(taken), 1, products.data(), digit_tile_rows);
+      const char* group = static_cast<const char*>(packed) + g * group_bytes;
+      set_.digits->group_products(digits_.rows + row * digits_.stride, digits_.stride, rows, d_, group, static_cast<int>(taken), 1,
+                                  products.data(), digit_tile_rows);
       for (int64_t k = 0; k < taken; ++k) {
         set_.screen->digit_maxima(products.data() + k * digit_tile_rows * digit_lanes, rows, bias, steps.data() + (g + k) * digit_lanes,
                                   largest + k * digit_lanes);

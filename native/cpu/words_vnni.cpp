@@ -139,8 +139,8 @@ void listed_tile(const int32_t* rows, int64_t step_stride, const regimes::Listed
   for (int64_t j = 0; j < columns; ++j) out[j * digit_lanes] = values[j];
 }
 
-void listed_products(const int32_t* rows, int64_t step_stride, int64_t columns, const regimes::ListedWords& list, int64_t steps, int64_t chain,
-                     int shift, double* out) {
+void listed_products(const int32_t* rows, int64_t step_stride, int64_t columns, const regimes::ListedWords& list, int64_t steps,
+                     int64_t chain, int shift, double* out) {
   constexpr int registers = 8;
   int64_t j = 0;
   for (; j + registers * digit_lanes <= columns; j += registers * digit_lanes) {
@@ -177,6 +177,7 @@ inline Sums round_row(const float* values, __mmask16 valid, __m512 unit, __m512 
 double pack_rows(const float* values, int64_t first_row, int rows, int64_t columns, const float* unit, const float* inverse, int32_t* words,
                  int64_t stride) {
   const Sums lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  const auto sum_of = [](__m512 parts) { return static_cast<double>(_mm512_reduce_add_ps(parts)); };
   double largest = 0;
   for (int r = 0; r < rows; r += 2) {
     const float *low = values + r * columns, *high = r + 1 < rows ? low + columns : nullptr;
@@ -192,15 +193,15 @@ double pack_rows(const float* values, int64_t first_row, int rows, int64_t colum
       const Sums second = high ? round_row(high + j, valid, step, factor, next, variance_high) : _mm512_setzero_si512();
       _mm512_mask_storeu_epi32(to + j, valid, join(first, second));
     }
-    const double one = static_cast<double>(_mm512_reduce_add_ps(variance_low)), other = static_cast<double>(_mm512_reduce_add_ps(variance_high));
+    const double one = sum_of(variance_low), other = sum_of(variance_high);
     largest = largest < one ? one : largest;
     largest = largest < other ? other : largest;
   }
   return largest;
 }
 
-void pack_weights(const float* weights, int rows, int64_t chain, const float* dither, const float* half_square, int32_t* words, double* factor,
-                  double* variance) {
+void pack_weights(const float* weights, int rows, int64_t chain, const float* dither, const float* half_square, int32_t* words,
+                  double* factor, double* variance) {
   const __m512 zero = _mm512_setzero_ps();
   __m512 most = zero, heaviest = zero;
   const int span = static_cast<int>(2 * chain);
