@@ -241,6 +241,7 @@ class DensePass {
   // How the sums of a run (times keep) and the products of a block (less total times the centre, times factor) make the new sums.
   struct Fold {
     int64_t group;
+    bool moves = false;  // some keep is not 1
     double keep[group_lanes], factor[group_lanes], total[group_lanes];
   };
 
@@ -252,8 +253,9 @@ class DensePass {
     for (int g = 0; g < groups; ++g) {
       Fold& fold = folds[active_count];
       fold.group = first_group + g;
+      fold.moves = false;
       const int64_t kept = weigh(run, row, count, work, work.logits.data() + g * block_ * group_lanes, active_count, fold);
-      if (!denoise_ || kept == 0) continue;
+      if (!denoise_ || (kept == 0 && !fold.moves)) continue;
       if (words_) pack_words(run, count, active_count, fold, work);
       if (kept < (integer_ ? listed_integers : words_ ? listed_words : listed_floats) * count) {
         list_products(row, count, fold.group, active_count, work);
@@ -414,6 +416,7 @@ class DensePass {
     const double before = sums.max(lane), after = std::max(before, max);
     const bool counts = !(max < floor);
     fold.keep[lane] = before == after ? 1 : std::exp(before - after);
+    fold.moves = fold.moves || before != after;
     const double scale = counts ? std::exp(max - after) : 0, step = integer_ ? 1 / static_cast<double>(digits_.limit_full) : 1;
     fold.factor[lane] = scale * step;
     fold.total[lane] = integer_ ? block.total[lane] : 0;
