@@ -55,7 +55,7 @@ double dense_drop(const DenseArithmetic& with, double norm_x) {
 
 double dense_heavy(const DenseArithmetic& with, double norm_x) {
   const double allowed = score_contract * norm_x / std::max(with.a * with.typical, 1e-300);
-  return std::clamp(7e5 * allowed * allowed, 2e-4, 1e-2);
+  return std::clamp(5e5 * allowed * allowed, 2e-4, 2e-3);
 }
 
 }  // namespace regimes

@@ -59,9 +59,9 @@ inline void DensePass::pack_words(int64_t run, int count, int place, Fold& fold,
 }
 
 // The second product of `groups` groups.
-inline void DensePass::multiply_words(int count, int groups, Work& work) const {
-  set_.words->products(work.words.data(), 1, units_.stride, static_cast<int>(d_), steps_of(count), word_chain, word_shift,
-                       words_of(work, 0, count), groups, work.products.data(), d_);
+inline void DensePass::fold_words(int count, int groups, const DenseFold* folds, Work& work) const {
+  set_.words->fold_columns(work.words.data(), units_.stride, static_cast<int>(d_), steps_of(count), word_chain, word_shift,
+                           words_of(work, 0, count), groups, folds);
 }
 
 // The second product of a group, lane by lane over the steps that have weight.

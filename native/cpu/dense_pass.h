@@ -221,7 +221,7 @@ class DensePass {
       }
       if (words_) {
         rounded = std::max(rounded, set_.words->pack_rows(work.values.data(), row, count, d_, units_.unit.data(), units_.inverse.data(),
-                                                          work.words.data(), units_.stride));
+                                                          units_.bits.data(), work.words.data(), units_.stride));
         for (int r = 0; r < count; ++r) work.dither[r] = dither_of(row + r);
       }
       for (int r = 0; r < count; ++r) {
@@ -273,11 +273,10 @@ class DensePass {
       work.is_transposed = true;
       digits_.group_products(work.transposed.data(), block_, static_cast<int>(d_), count, work.packed.data(), active_count, planes(),
                              work.products.data(), d_);
-    } else if (words_) {
-      multiply_words(count, active_count, work);
     } else {
       DenseFold into[groups_at_once];
       for (int k = 0; k < active_count; ++k) into[k] = {group_sums(run, folds[k].group), folds[k].keep, folds[k].factor};
+      if (words_) return fold_words(count, active_count, into, work);
       dense_.fold_columns(work.values.data(), work.columns.data(), !work.is_transposed, d_, count, work.weights.data(), active_count,
                           second_chain, into);
       work.is_transposed = true;
@@ -338,7 +337,7 @@ class DensePass {
 
   // Second products of 16-bit integers, and heavy rows (dense_heavy.h).
   void pack_words(int64_t run, int count, int place, Fold& fold, Work& work);
-  void multiply_words(int count, int groups, Work& work) const;
+  void fold_words(int count, int groups, const DenseFold* folds, Work& work) const;
   void list_words(int count, int place, int used, int* listed, Work& work) const;
   int64_t list_heavy(int64_t group, int64_t run, int64_t row, int count, const double* max, const double* floor, const double* logits,
                      float* weights, Work& work);

@@ -16,6 +16,7 @@ struct WordUnits {
   int64_t stride = 0;         // of the words of a row
   std::vector<float> unit;    // [d]
   std::vector<float> inverse; // [d]
+  std::vector<int32_t> bits;  // [d] that tell the columns' roundings apart; rows have random bits of their own
   double norm = 0;            // |unit|
 
   WordUnits() = default;

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "digits.h"
+#include "dense.h"
 
 namespace regimes {
 
@@ -23,16 +23,20 @@ struct WordKernels {
   void (*products)(const int32_t* rows, int64_t row_stride, int64_t step_stride, int count, int64_t steps, int64_t chain, int shift,
                    const int32_t* lanes, int groups, double* out, int64_t out_rows);
 
+  // The same for rows that are columns (row_stride 1), added to sums: of group g, sums[j][16] = sums[j] keep[16] + out[g][j] factor[16].
+  void (*fold_columns)(const int32_t* rows, int64_t step_stride, int columns, int64_t steps, int64_t chain, int shift, const int32_t* lanes,
+                       int groups, const DenseFold* folds);
+
   // What `products` gives lane after lane of one group for rows that are columns (row_stride 1) and a list of the steps whose words in the
   // lane are not zero: out[j * 16], j < columns. Readable: 15 words after the last row.
   void (*listed_products)(const int32_t* rows, int64_t step_stride, int64_t columns, const ListedWords& list, int64_t steps, int64_t chain,
                           int shift, double* out);
 
   // words[i][stride]: rows 2 i and 2 i + 1 of values [rows][columns], Y = floor(value / unit[column] + dither) with a dither in [0, 1) that
-  // looks random and depends on the row's index first_row + r and the column; a last row alone beside zeros. Every |value| <= 32766 unit;
+  // looks random: hashed bits of the row's index first_row + r, combined with those given for the column; a last row alone beside zeros. Every |value| <= 32766 unit;
   // inverse = 1 / unit. Returns the largest variance of a row, sum_j unit_j^2 f (1 - f), f the fraction of value / unit.
   double (*pack_rows)(const float* values, int64_t first_row, int rows, int64_t columns, const float* unit, const float* inverse,
-                      int32_t* words, int64_t stride);
+                      const int32_t* bits, int32_t* words, int64_t stride);
 
   // words[i][16] of weights [rows][16] in [0, 1], W = floor(weight * factor[lane] + dither[row]), dither in [0, 1); factor is the largest
   // with W <= 32767 and sums of W over chains of 2 * chain rows <= 65535. variance[16] = sum 2 half_square f (1 - f), f the fraction of

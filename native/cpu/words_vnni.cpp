@@ -18,10 +18,21 @@ inline Sums zero_sums() {
 // As an intrinsic, GCC 12 copies the sums between registers around every instruction.
 inline void multiply(Sums& sums, Sums row, Sums lanes) { asm("vpdpwssd %2, %1, %0" : "+v"(sums) : "v"(row), "v"(lanes)); }
 
+// Where a chain goes: totals += round(sum / 2^shift).
+struct Flush {
+  Sums half;
+  __m128i places;
+};
+
+inline Flush flush_of(int shift) { return {_mm512_set1_epi32(shift > 0 ? 1 << (shift - 1) : 0), _mm_cvtsi32_si128(shift)}; }
+inline Sums flushed(Sums total, Sums sum, const Flush& flush) {
+  return _mm512_add_epi32(total, _mm512_sra_epi32(_mm512_add_epi32(sum, flush.half), flush.places));
+}
+
 // The sums of one chain. A function of its own: see digits_body.h.
 template <int Rows, int Groups>
 [[gnu::noinline]] void chain_tile(const int32_t* rows, int64_t row_stride, int64_t step_stride, int64_t steps, const int32_t* lanes,
-                                  int64_t group_stride, Sums* result) {
+                                  int64_t group_stride, const Flush& flush, Sums* totals) {
   const int32_t* from[Groups];
 #pragma GCC unroll 8
   for (int g = 0; g < Groups; ++g) from[g] = lanes + g * group_stride;
@@ -44,78 +55,104 @@ template <int Rows, int Groups>
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-    for (int g = 0; g < Groups; ++g) result[r * Groups + g] = sum[r][g];
+    for (int g = 0; g < Groups; ++g) totals[r * Groups + g] = flushed(totals[r * Groups + g], sum[r][g], flush);
 }
 
 template <int Groups>
 void chain_rows(int count, const int32_t* rows, int64_t row_stride, int64_t step_stride, int64_t steps, const int32_t* lanes,
-                int64_t group_stride, Sums* result) {
+                int64_t group_stride, const Flush& flush, Sums* totals) {
   switch (count) {
     case 1:
-      return chain_tile<1, Groups>(rows, row_stride, step_stride, steps, lanes, group_stride, result);
+      return chain_tile<1, Groups>(rows, row_stride, step_stride, steps, lanes, group_stride, flush, totals);
     case 2:
-      return chain_tile<2, Groups>(rows, row_stride, step_stride, steps, lanes, group_stride, result);
+      return chain_tile<2, Groups>(rows, row_stride, step_stride, steps, lanes, group_stride, flush, totals);
     case 3:
-      return chain_tile<3, Groups>(rows, row_stride, step_stride, steps, lanes, group_stride, result);
+      return chain_tile<3, Groups>(rows, row_stride, step_stride, steps, lanes, group_stride, flush, totals);
     case 4:
-      return chain_tile<4, Groups>(rows, row_stride, step_stride, steps, lanes, group_stride, result);
+      return chain_tile<4, Groups>(rows, row_stride, step_stride, steps, lanes, group_stride, flush, totals);
     case 5:
-      return chain_tile<5, Groups>(rows, row_stride, step_stride, steps, lanes, group_stride, result);
+      return chain_tile<5, Groups>(rows, row_stride, step_stride, steps, lanes, group_stride, flush, totals);
     default:
-      return chain_tile<tile_rows, Groups>(rows, row_stride, step_stride, steps, lanes, group_stride, result);
+      return chain_tile<tile_rows, Groups>(rows, row_stride, step_stride, steps, lanes, group_stride, flush, totals);
   }
 }
 
+// The sums of all chains of `count` rows.
 template <int Groups>
 void row_tile(const int32_t* rows, int64_t row_stride, int64_t step_stride, int count, int64_t steps, int64_t chain, int shift,
-              const int32_t* lanes, double* out, int64_t out_rows) {
-  const Sums half = _mm512_set1_epi32(shift > 0 ? 1 << (shift - 1) : 0);
-  const __m128i places = _mm_cvtsi32_si128(shift);
-  Sums total[tile_rows * Groups], part[tile_rows * Groups];
-  const int sums = count * Groups;
-  for (int i = 0; i < sums; ++i) total[i] = _mm512_setzero_si512();
+              const int32_t* lanes, Sums* totals) {
+  const Flush flush = flush_of(shift);
+  for (int i = 0; i < count * Groups; ++i) totals[i] = _mm512_setzero_si512();
   for (int64_t first = 0; first < steps; first += chain) {
     const int64_t length = steps - first < chain ? steps - first : chain;
-    chain_rows<Groups>(count, rows + first * step_stride, row_stride, step_stride, length, lanes + first * digit_lanes, steps * digit_lanes, part);
-    for (int i = 0; i < sums; ++i) total[i] = _mm512_add_epi32(total[i], _mm512_sra_epi32(_mm512_add_epi32(part[i], half), places));
-  }
-  for (int i = 0; i < sums; ++i) {
-    double* to = out + (i % Groups * out_rows + i / Groups) * digit_lanes;
-    _mm512_storeu_pd(to, _mm512_cvtepi32_pd(_mm512_castsi512_si256(total[i])));
-    _mm512_storeu_pd(to + 8, _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(total[i], 1)));
+    chain_rows<Groups>(count, rows + first * step_stride, row_stride, step_stride, length, lanes + first * digit_lanes, steps * digit_lanes,
+                       flush, totals);
   }
 }
 
-void products(const int32_t* rows, int64_t row_stride, int64_t step_stride, int count, int64_t steps, int64_t chain, int shift,
-              const int32_t* lanes, int groups, double* out, int64_t out_rows) {
+inline __m512d low_doubles(Sums x) { return _mm512_cvtepi32_pd(_mm512_castsi512_si256(x)); }
+inline __m512d high_doubles(Sums x) { return _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(x, 1)); }
+
+// `to(group, row, sums)` for every group and row.
+template <class To>
+void tiles(const int32_t* rows, int64_t row_stride, int64_t step_stride, int count, int64_t steps, int64_t chain, int shift,
+           const int32_t* lanes, int groups, To to) {
+  Sums totals[tile_rows * tile_groups];
   for (int g = 0; g < groups; g += tile_groups) {
     const int32_t* from = lanes + g * steps * digit_lanes;
+    const int together = groups - g < tile_groups ? groups - g : tile_groups;
     for (int r = 0; r < count; r += tile_rows) {
       const int32_t* first = rows + r * row_stride;
       const int taken = count - r < tile_rows ? count - r : tile_rows;
-      double* to = out + (g * out_rows + r) * digit_lanes;
-      switch (groups - g) {
+      switch (together) {
         case 1:
-          row_tile<1>(first, row_stride, step_stride, taken, steps, chain, shift, from, to, out_rows);
+          row_tile<1>(first, row_stride, step_stride, taken, steps, chain, shift, from, totals);
           break;
         case 2:
-          row_tile<2>(first, row_stride, step_stride, taken, steps, chain, shift, from, to, out_rows);
+          row_tile<2>(first, row_stride, step_stride, taken, steps, chain, shift, from, totals);
           break;
         case 3:
-          row_tile<3>(first, row_stride, step_stride, taken, steps, chain, shift, from, to, out_rows);
+          row_tile<3>(first, row_stride, step_stride, taken, steps, chain, shift, from, totals);
           break;
         default:
-          row_tile<tile_groups>(first, row_stride, step_stride, taken, steps, chain, shift, from, to, out_rows);
+          row_tile<tile_groups>(first, row_stride, step_stride, taken, steps, chain, shift, from, totals);
+      }
+      for (int k = 0; k < together; ++k) {
+        for (int i = 0; i < taken; ++i) to(g + k, r + i, totals[i * together + k]);
       }
     }
   }
 }
 
+void products(const int32_t* rows, int64_t row_stride, int64_t step_stride, int count, int64_t steps, int64_t chain, int shift,
+              const int32_t* lanes, int groups, double* out, int64_t out_rows) {
+  tiles(rows, row_stride, step_stride, count, steps, chain, shift, lanes, groups, [&](int64_t group, int64_t row, Sums sum) {
+    double* at = out + (group * out_rows + row) * digit_lanes;
+    _mm512_storeu_pd(at, low_doubles(sum));
+    _mm512_storeu_pd(at + 8, high_doubles(sum));
+  });
+}
+
+// In the roundings of DenseKernels::accumulate, which serves the lists.
+inline void fold(double* sums, const double* keep, const double* factor, __m512d product) {
+  const __m512d kept = _mm512_mul_pd(_mm512_loadu_pd(sums), _mm512_loadu_pd(keep));
+  _mm512_storeu_pd(sums, _mm512_add_pd(kept, _mm512_mul_pd(product, _mm512_loadu_pd(factor))));
+}
+
+void fold_columns(const int32_t* rows, int64_t step_stride, int columns, int64_t steps, int64_t chain, int shift, const int32_t* lanes,
+                  int groups, const regimes::DenseFold* folds) {
+  tiles(rows, 1, step_stride, columns, steps, chain, shift, lanes, groups, [&](int64_t group, int64_t row, Sums sum) {
+    const regimes::DenseFold& into = folds[group];
+    double* at = into.sums + row * digit_lanes;
+    fold(at, into.keep, into.factor, low_doubles(sum));
+    fold(at + 8, into.keep + 8, into.factor + 8, high_doubles(sum));
+  });
+}
+
 template <int Registers>
 void listed_tile(const int32_t* rows, int64_t step_stride, const regimes::ListedWords& list, int64_t steps, int64_t chain, int shift,
                  int64_t columns, double* out) {
-  const Sums half = _mm512_set1_epi32(shift > 0 ? 1 << (shift - 1) : 0);
-  const __m128i places = _mm_cvtsi32_si128(shift);
+  const Flush flush = flush_of(shift);
   Sums total[Registers];
 #pragma GCC unroll 8
   for (int u = 0; u < Registers; ++u) total[u] = _mm512_setzero_si512();
@@ -132,7 +169,7 @@ void listed_tile(const int32_t* rows, int64_t step_stride, const regimes::Listed
       for (int u = 0; u < Registers; ++u) multiply(sum[u], _mm512_loadu_si512(row + u * digit_lanes), word);
     }
 #pragma GCC unroll 8
-    for (int u = 0; u < Registers; ++u) total[u] = _mm512_add_epi32(total[u], _mm512_sra_epi32(_mm512_add_epi32(sum[u], half), places));
+    for (int u = 0; u < Registers; ++u) total[u] = flushed(total[u], sum[u], flush);
   }
   int32_t values[Registers * digit_lanes];
   for (int u = 0; u < Registers; ++u) _mm512_storeu_si512(values + u * digit_lanes, total[u]);
@@ -156,41 +193,38 @@ inline Sums join(Sums low, Sums high) {
   return _mm512_or_si512(_mm512_and_si512(low, _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(high, 16));
 }
 
-// Numbers in [0, 1) as if drawn at random, from the position alone (the mixer "lowbias32" of Ellis's search for hash functions).
-inline __m512 dither_at(Sums place) {
-  Sums h = _mm512_xor_si512(place, _mm512_srli_epi32(place, 16));
-  h = _mm512_mullo_epi32(h, _mm512_set1_epi32(0x7feb352d));
-  h = _mm512_xor_si512(h, _mm512_srli_epi32(h, 15));
-  h = _mm512_mullo_epi32(h, _mm512_set1_epi32(static_cast<int>(0x846ca68bu)));
-  h = _mm512_xor_si512(h, _mm512_srli_epi32(h, 16));
-  return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32(h, 8)), _mm512_set1_ps(0x1p-24f));
+// Of a row alone (the mixer "lowbias32" of Ellis's search for hash functions).
+inline uint32_t bits_of(uint32_t h) {
+  h = (h ^ (h >> 16)) * 0x7feb352du;
+  h = (h ^ (h >> 15)) * 0x846ca68bu;
+  return h ^ (h >> 16);
 }
 
 // A register of a row rounded up or down at random, and the sum of the variances.
-inline Sums round_row(const float* values, __mmask16 valid, __m512 unit, __m512 inverse, Sums place, __m512& variance) {
+inline Sums round_row(const float* values, __mmask16 valid, __m512 unit, __m512 inverse, Sums bits, __m512& variance) {
   const __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(valid, values), inverse), low = _mm512_floor_ps(scaled);
   const __m512 fraction = _mm512_mul_ps(_mm512_sub_ps(scaled, low), unit);
   variance = _mm512_fmadd_ps(fraction, _mm512_sub_ps(unit, fraction), variance);
-  return _mm512_cvtps_epi32(_mm512_floor_ps(_mm512_add_ps(scaled, dither_at(place))));
+  const __m512 dither = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32(bits, 8)), _mm512_set1_ps(0x1p-24f));
+  return _mm512_cvtps_epi32(_mm512_floor_ps(_mm512_add_ps(scaled, dither)));
 }
 
-double pack_rows(const float* values, int64_t first_row, int rows, int64_t columns, const float* unit, const float* inverse, int32_t* words,
-                 int64_t stride) {
-  const Sums lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+double pack_rows(const float* values, int64_t first_row, int rows, int64_t columns, const float* unit, const float* inverse, const int32_t* bits,
+                 int32_t* words, int64_t stride) {
   const auto sum_of = [](__m512 parts) { return static_cast<double>(_mm512_reduce_add_ps(parts)); };
   double largest = 0;
   for (int r = 0; r < rows; r += 2) {
     const float *low = values + r * columns, *high = r + 1 < rows ? low + columns : nullptr;
-    const uint32_t place = static_cast<uint32_t>(first_row + r) * 0x9e3779b1u;
+    const Sums of_low = _mm512_set1_epi32(static_cast<int>(bits_of(static_cast<uint32_t>(first_row + r) + 1)));
+    const Sums of_high = _mm512_set1_epi32(static_cast<int>(bits_of(static_cast<uint32_t>(first_row + r) + 2)));
     int32_t* to = words + r / 2 * stride;
     __m512 variance_low = _mm512_setzero_ps(), variance_high = variance_low;
     for (int64_t j = 0; j < columns; j += digit_lanes) {
       const auto valid = static_cast<__mmask16>(columns - j < digit_lanes ? (1u << (columns - j)) - 1 : 0xffffu);
       const __m512 step = _mm512_maskz_loadu_ps(valid, unit + j), factor = _mm512_maskz_loadu_ps(valid, inverse + j);
-      const Sums at = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(place + static_cast<uint32_t>(j))), lane);
-      const Sums first = round_row(low + j, valid, step, factor, at, variance_low);
-      const Sums next = _mm512_add_epi32(at, _mm512_set1_epi32(static_cast<int>(0x9e3779b1u)));
-      const Sums second = high ? round_row(high + j, valid, step, factor, next, variance_high) : _mm512_setzero_si512();
+      const Sums column = _mm512_maskz_loadu_epi32(valid, bits + j);
+      const Sums first = round_row(low + j, valid, step, factor, _mm512_xor_si512(column, of_low), variance_low);
+      const Sums second = high ? round_row(high + j, valid, step, factor, _mm512_xor_si512(column, of_high), variance_high) : _mm512_setzero_si512();
       _mm512_mask_storeu_epi32(to + j, valid, join(first, second));
     }
     const double one = sum_of(variance_low), other = sum_of(variance_high);
@@ -238,7 +272,7 @@ void pack_weights(const float* weights, int rows, int64_t chain, const float* di
   _mm512_storeu_pd(variance + 8, _mm512_cvtps_pd(_mm512_extractf32x8_ps(spread, 1)));
 }
 
-constexpr regimes::WordKernels table{products, listed_products, pack_rows, pack_weights};
+constexpr regimes::WordKernels table{products, fold_columns, listed_products, pack_rows, pack_weights};
 
 }  // namespace
 
