@@ -209,8 +209,8 @@ inline Sums round_row(const float* values, __mmask16 valid, __m512 unit, __m512 
   return _mm512_cvtps_epi32(_mm512_floor_ps(_mm512_add_ps(scaled, dither)));
 }
 
-double pack_rows(const float* values, int64_t first_row, int rows, int64_t columns, const float* unit, const float* inverse, const int32_t* bits,
-                 int32_t* words, int64_t stride) {
+double pack_rows(const float* values, int64_t first_row, int rows, int64_t columns, const float* unit, const float* inverse,
+                 const int32_t* bits, int32_t* words, int64_t stride) {
   const auto sum_of = [](__m512 parts) { return static_cast<double>(_mm512_reduce_add_ps(parts)); };
   double largest = 0;
   for (int r = 0; r < rows; r += 2) {
@@ -224,7 +224,8 @@ double pack_rows(const float* values, int64_t first_row, int rows, int64_t colum
       const __m512 step = _mm512_maskz_loadu_ps(valid, unit + j), factor = _mm512_maskz_loadu_ps(valid, inverse + j);
       const Sums column = _mm512_maskz_loadu_epi32(valid, bits + j);
       const Sums first = round_row(low + j, valid, step, factor, _mm512_xor_si512(column, of_low), variance_low);
-      const Sums second = high ? round_row(high + j, valid, step, factor, _mm512_xor_si512(column, of_high), variance_high) : _mm512_setzero_si512();
+      const Sums none = _mm512_setzero_si512();
+      const Sums second = high ? round_row(high + j, valid, step, factor, _mm512_xor_si512(column, of_high), variance_high) : none;
       _mm512_mask_storeu_epi32(to + j, valid, join(first, second));
     }
     const double one = sum_of(variance_low), other = sum_of(variance_high);
