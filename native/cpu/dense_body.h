@@ -8,6 +8,7 @@
 //   load_doubled(p), narrowed_difference(x, y)   as many float64 lanes; float32(x - y)
 // Element by element, GCC's and Clang's vector types serve every set. No inline function of the standard library here, for the reason
 // given in kernels_body.h.
+// Over 400 lines because all kernels share the registers and the chains.
 #pragma once
 
 #include "dense.h"

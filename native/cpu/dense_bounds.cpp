@@ -33,7 +33,17 @@ DenseErrors dense_errors(const DenseArithmetic& with, const DenseQuery& query, c
 
   double denoised = with.kappa * spread * moved * std::exp(4 * shift) + row + 2 * logit * std::sqrt(spread);
   denoised += chance * turned + (far + norm) * (square_of + weights + left_out + sums.dropped) + norm * sums_of;
-  denoised += with.integer ? sums.lost / whole * far : static_cast<double>(second_chain + chains + 2) * unit * far;
+  if (with.integer) {
+    denoised += sums.lost / whole * far;
+  } else if (with.words) {
+    // Bernstein's inequality for weights and rows together: single errors are at most step |y'_i|, and w_i |units| with w_i <= 2^15 step.
+    const double largest = sums.step / whole * std::max(far, 0x1p15 * with.units);
+    const double variance = sums.variance / (whole * whole) + root * with.rounded * root * with.rounded;
+    denoised += deviations * std::sqrt(variance) + deviations * deviations / 3 * largest;
+    denoised += sums.lost / whole * with.units + 8 * unit * far;
+  } else {
+    denoised += static_cast<double>(second_chain + chains + 2) * unit * far;
+  }
   double log_density = shift * shift / 2 + logit + weights + sums_of + left_out + chance * root_two + square_of;
   log_density += with.denoised ? with.kappa * moved * denoised : shift;
   return {1.01 * log_density, 1.01 * denoised};
@@ -41,6 +51,11 @@ DenseErrors dense_errors(const DenseArithmetic& with, const DenseQuery& query, c
 
 double dense_drop(const DenseArithmetic& with, double norm_x) {
   return std::clamp(0.02 * score_contract * norm_x / std::max(2 * with.a * with.far, 1e-300), 1e-16, 1e-6);
+}
+
+double dense_heavy(const DenseArithmetic& with, double norm_x) {
+  const double allowed = score_contract * norm_x / std::max(with.a * with.typical, 1e-300);
+  return std::clamp(5e5 * allowed * allowed, 2e-4, 2e-3);
 }
 
 }  // namespace regimes

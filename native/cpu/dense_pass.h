@@ -7,9 +7,12 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 
+#include "../core/dither.h"
 #include "../core/thread_pool.h"
 #include "dense_bounds.h"
+#include "dense_words.h"
 #include "posterior_dense.h"
 #include "readings.h"
 
@@ -20,11 +23,11 @@ constexpr int group_lanes = digit_lanes, halves = group_lanes / lanes;
 constexpr int64_t strip_size = int64_t{strip_rows} * group_lanes;  // rows_of_block at most
 static_assert(strip_size <= second_chain * chains);                // rows whose second products are added in float32
 constexpr int groups_at_once = 4;               // groups whose products are formed together
-constexpr int64_t most_groups = 16;             // queries of a block: 256
+constexpr int64_t most_groups = 64;             // queries of a block: 1024
 constexpr int64_t most_runs = 16;               // runs of chunks whose sums are formed apart, whatever the threads
 constexpr int64_t sums_bytes = int64_t{1} << 27;  // of the denoised sums of a block of queries
 // A group of which so many lanes or fewer have weight in a row, on average over the block, sums lane by lane over lists of rows.
-constexpr int64_t listed_integers = 4, listed_floats = 5;
+constexpr int64_t listed_integers = 4, listed_floats = 5, listed_words = 5;
 constexpr int64_t listed_columns = 256;         // columns of a block that stay in the second-level cache while lists pass
 
 // Rows per block: a whole number of steps of every kernel, at most what the second-level cache holds beside the queries.
@@ -55,12 +58,21 @@ void transpose_bytes(const uint8_t* rows, int64_t stride, int64_t count, int64_t
   }
 }
 
+// A row whose weight the second product leaves out, with its logit of the first.
+struct HeavyRow {
+  int64_t row;
+  double logit;
+};
+
 // Sums of 16 queries over a run of rows.
 struct GroupSums {
   LaneAccumulators scalars[halves];
   double second[group_lanes] = {};  // sum_i w_i |y'_i|^2 / 2, relative to the lane's maximum
   double fourth[group_lanes] = {};  // sum_i (w_i |y'_i|^2 / 2)^2, relative to its square
-  double lost[group_lanes] = {};    // sum_i |w_i - W_i|, likewise
+  double lost[group_lanes] = {};    // sum_i |w_i - W_i|, likewise; words: what the sums of chains round
+  double variance[group_lanes] = {};  // words: of sum_i W_i y'_i, relative to the maximum's square
+  double step[group_lanes] = {};    // words: largest step of W_i, relative to the maximum
+  std::vector<HeavyRow> heavy[group_lanes];
   explicit GroupSums(int32_t class_count) : scalars{LaneAccumulators(class_count), LaneAccumulators(class_count)} {}
   double max(int lane) const { return scalars[lane / lanes].sums[lane % lanes].max; }
 };
@@ -74,12 +86,14 @@ class DensePass {
         fixed_(integer_ || (bytes_ && products == DenseProducts::exact)),
         form_(fixed_ ? DenseQueries::Form::fixed : DenseQueries::Form::single),
         centre_(rows_.centre.begin(), rows_.centre.end()), denoise_(wants_denoised(request)),
+        words_(denoise_ && products == DenseProducts::fast && dense_words_apply(set, target)),
         class_count_(request.class_weights ? target.class_count : 0), kappa_(request.a / (request.b * request.b)),
         uniform_(target.uniform()),
         reach_(canonical_reach(target.n)), block_(rows_of_block(target.d)) {
     with_.a = request.a;
     with_.kappa = kappa_;
     with_.far = rows_.largest_norm + rows_.largest_residual;
+    with_.typical = std::sqrt(2 * std::accumulate(rows_.half_square.begin(), rows_.half_square.end(), 0.0) / static_cast<double>(n_));
     with_.origin_norm = std::sqrt(set.kernels->weighted_square(rows_.origin.data(), nullptr, d_));
     with_.residual = bytes_ ? rows_.largest_residual : 0;
     with_.largest_scale = *std::max_element(rows_.scale.begin(), rows_.scale.end());
@@ -88,6 +102,9 @@ class DensePass {
     with_.fixed = fixed_;
     with_.integer = integer_;
     with_.denoised = denoise_;
+    with_.words = words_;
+    if (words_) units_ = WordUnits(rows_);
+    with_.units = units_.norm;
     const int64_t chunks = chunk_count(n_);
     run_rows_ = (chunks + most_runs - 1) / most_runs * chunk_rows;
     runs_ = (n_ + run_rows_ - 1) / run_rows_;
@@ -98,7 +115,12 @@ class DensePass {
   void prepare(int64_t count) {
     queries_.prepare(set_, rows_, request_.x, first_, count, request_.a, kappa_, form_, bytes_, pool_);
     drop_.resize(static_cast<size_t>(count));
-    for (int64_t q = 0; q < count; ++q) drop_[q] = dense_drop(with_, queries_.each[q].norm);
+    heavy_.resize(drop_.size());
+    for (int64_t q = 0; q < count; ++q) {
+      drop_[q] = dense_drop(with_, queries_.each[q].norm);
+      heavy_[q] = dense_heavy(with_, queries_.each[q].norm);
+    }
+    rounded_.assign(static_cast<size_t>(runs_), 0.0);
   }
 
   int planes() const { return digits_.full_planes; }
@@ -133,6 +155,7 @@ class DensePass {
     pool_.run(groups, [&](int64_t g, int) {
       for (int64_t run = 1; run < runs_; ++run) merge(g, run);
     });
+    with_.rounded = std::sqrt(*std::max_element(rounded_.begin(), rounded_.end()));
   }
 
   // What one worker needs for a block of rows.
@@ -140,6 +163,9 @@ class DensePass {
     std::vector<double> logits, products, half_square, bias;  // of the rows: 1/2 |y'|^2, and what logits have from the row alone
     std::vector<float> values, weights, half_square_single, strip_half_square;
     std::vector<int32_t> integers;
+    std::vector<int32_t> words;     // of the rows, words_
+    std::vector<float> dither;
+    std::vector<uint16_t> heavy;    // lanes of a row that list it
     std::vector<uint8_t> transposed;
     std::vector<float> columns;     // scratch of fold_columns
     bool is_transposed = false;     // `transposed`, or `columns`, holds the block at hand
@@ -157,10 +183,18 @@ class DensePass {
     work.bias.resize(work.half_square.size());
     work.half_square_single.resize(work.half_square.size());
     work.masses.resize(static_cast<size_t>(class_count_) * lanes);
+    if (!fixed_) work.heavy.resize(static_cast<size_t>(block_));
+    double rounded = 0;
     if (denoise_) {
       work.products.resize(static_cast<size_t>(groups_at_once * d_ * group_lanes));
       work.listed.resize(static_cast<size_t>(group_lanes * block_));
       integer_ ? work.listed_integers.resize(work.listed.size()) : work.listed_weights.resize(work.listed.size());
+    }
+    if (words_) {
+      work.words.resize(static_cast<size_t>(steps_of(block_) * units_.stride));
+      work.dither.resize(static_cast<size_t>(block_));
+      work.packed = LineBytes(groups_at_once * steps_of(block_) * group_lanes * static_cast<int64_t>(sizeof(int32_t)));
+      work.listed_integers.resize(work.listed.size());
     }
     if (queries_.single_count > 0) {
       work.single.resize(static_cast<size_t>(block_));
@@ -189,6 +223,11 @@ class DensePass {
       } else {
         dense_.centre_rows(target_.points, row, count, rows_.origin.data(), work.values.data(), work.half_square.data());
       }
+      if (words_) {
+        rounded = std::max(rounded, set_.words->pack_rows(work.values.data(), row, count, d_, units_.unit.data(), units_.inverse.data(),
+                                                          units_.bits.data(), work.words.data(), units_.stride));
+        for (int r = 0; r < count; ++r) work.dither[r] = dither_of(row_bits(row + r));
+      }
       for (int r = 0; r < count; ++r) {
         work.half_square_single[r] = static_cast<float>(work.half_square[r]);
         work.bias[r] = -kappa_ * request_.a * work.half_square[r] + target_.log_weight(row + r);
@@ -200,11 +239,13 @@ class DensePass {
       }
       if (end_group > whole_groups()) sum_singles(run, row, count, work);
     }
+    if (first_group == 0) rounded_[run] = rounded;
   }
 
   // How the sums of a run (times keep) and the products of a block (less total times the centre, times factor) make the new sums.
   struct Fold {
     int64_t group;
+    bool moves = false;  // some keep is not 1
     double keep[group_lanes], factor[group_lanes], total[group_lanes];
   };
 
@@ -216,9 +257,11 @@ class DensePass {
     for (int g = 0; g < groups; ++g) {
       Fold& fold = folds[active_count];
       fold.group = first_group + g;
+      fold.moves = false;
       const int64_t kept = weigh(run, row, count, work, work.logits.data() + g * block_ * group_lanes, active_count, fold);
-      if (!denoise_ || kept == 0) continue;
-      if (kept < (integer_ ? listed_integers : listed_floats) * count) {
+      if (!denoise_ || (kept == 0 && !fold.moves)) continue;
+      if (words_) pack_words(run, count, active_count, fold, work);
+      if (kept < (integer_ ? listed_integers : words_ ? listed_words : listed_floats) * count) {
         list_products(row, count, fold.group, active_count, work);
         add_products(run, fold, work.products.data());
         continue;
@@ -237,6 +280,7 @@ class DensePass {
     } else {
       DenseFold into[groups_at_once];
       for (int k = 0; k < active_count; ++k) into[k] = {group_sums(run, folds[k].group), folds[k].keep, folds[k].factor};
+      if (words_) return fold_words(count, active_count, into, work);
       dense_.fold_columns(work.values.data(), work.columns.data(), !work.is_transposed, d_, count, work.weights.data(), active_count,
                           second_chain, into);
       work.is_transposed = true;
@@ -276,6 +320,7 @@ class DensePass {
       }
       return;
     }
+    if (words_) return list_words(count, place, used, listed, work);
     const float* weights = work.weights.data() + int64_t{place} * count * group_lanes;
     list_rows(weights, count, used, work.listed.data(), work.listed_weights.data(), listed);
     for (int64_t column = 0; column < d_; column += listed_columns) {
@@ -288,6 +333,19 @@ class DensePass {
       }
     }
   }
+
+  static int64_t steps_of(int64_t rows) { return (rows + 1) / 2; }
+  static int32_t* words_of(Work& work, int place, int count) {
+    return reinterpret_cast<int32_t*>(work.packed.data()) + place * steps_of(count) * group_lanes;
+  }
+
+  // Second products of 16-bit integers, and heavy rows (dense_heavy.h).
+  void pack_words(int64_t run, int count, int place, Fold& fold, Work& work);
+  void fold_words(int count, int groups, const DenseFold* folds, Work& work) const;
+  void list_words(int count, int place, int used, int* listed, Work& work) const;
+  float least_heavy(const GroupSums& sums, int64_t q, double max, int64_t run, int64_t row, int count) const;
+  int64_t list_heavy(int64_t group, int64_t run, int64_t row, int count, const double* max, const double* floor, const double* logits,
+                     float* weights, Work& work);
 
   int lanes_of(int64_t group) const { return static_cast<int>(std::min<int64_t>(group_lanes, queries_.count - group * group_lanes)); }
 
@@ -355,7 +413,7 @@ class DensePass {
       }
       sums.scalars[half].add(block.halves[half], row, work.masses.data(), floor + half * lanes);
     }
-    return kept;
+    return fixed_ ? kept : kept - list_heavy(group, run, row, count, max, floor, logits, weights, work);
   }
 
   // Moves the sums of a lane to the largest logit known after a block, and says how the block enters them. Returns its rows with weight.
@@ -363,12 +421,15 @@ class DensePass {
     const double before = sums.max(lane), after = std::max(before, max);
     const bool counts = !(max < floor);
     fold.keep[lane] = before == after ? 1 : std::exp(before - after);
+    fold.moves = fold.moves || before != after;
     const double scale = counts ? std::exp(max - after) : 0, step = integer_ ? 1 / static_cast<double>(digits_.limit_full) : 1;
     fold.factor[lane] = scale * step;
     fold.total[lane] = integer_ ? block.total[lane] : 0;
     sums.second[lane] = sums.second[lane] * fold.keep[lane] + block.second[lane] * scale;
     sums.fourth[lane] = sums.fourth[lane] * fold.keep[lane] * fold.keep[lane] + block.fourth[lane] * scale * scale;
-    sums.lost[lane] = sums.lost[lane] * fold.keep[lane] + block.lost[lane] * fold.factor[lane];
+    sums.lost[lane] = sums.lost[lane] * fold.keep[lane] + (integer_ ? block.lost[lane] * fold.factor[lane] : 0);
+    sums.variance[lane] *= fold.keep[lane] * fold.keep[lane];
+    sums.step[lane] *= fold.keep[lane];
     return counts ? block.kept[lane] : 0;
   }
 
@@ -395,6 +456,9 @@ class DensePass {
       into.second[lane] = first[lane] * into.second[lane] + second[lane] * from.second[lane];
       into.fourth[lane] = first[lane] * first[lane] * into.fourth[lane] + second[lane] * second[lane] * from.fourth[lane];
       into.lost[lane] = first[lane] * into.lost[lane] + second[lane] * from.lost[lane];
+      into.variance[lane] = first[lane] * first[lane] * into.variance[lane] + second[lane] * second[lane] * from.variance[lane];
+      into.step[lane] = std::max(first[lane] * into.step[lane], second[lane] * from.step[lane]);
+      into.heavy[lane].insert(into.heavy[lane].end(), from.heavy[lane].begin(), from.heavy[lane].end());
     }
     for (int half = 0; half < halves; ++half) into.scalars[half].merge(from.scalars[half]);
     if (!denoise_) return;
@@ -425,10 +489,12 @@ class DensePass {
   const DenseQueries::Form form_;
   const std::vector<float> centre_;  // levels of the centre
   const bool denoise_;
+  const bool words_;    // the second product is one of 16-bit integers
   const int32_t class_count_;
   const double kappa_, uniform_, reach_;
   const int64_t block_;  // rows whose sums are formed at once
   DenseArithmetic with_;
+  WordUnits units_;
   int64_t run_rows_ = 0, runs_ = 0, groups_per_block_ = 1;
 
   // The block of queries at hand.
@@ -436,12 +502,15 @@ class DensePass {
   DenseQueries queries_;
   std::vector<Work> work_;        // of each thread, kept from run to run
   std::vector<double> drop_;      // [count] share of the weights that the second product may leave out
+  std::vector<double> heavy_;     // [count] share of the weights from which a row is heavy
   std::vector<GroupSums> sums_;   // [runs][groups], merged into the first run
   std::vector<double> denoised_;  // [runs] of group_sums and single_sums, likewise
+  std::vector<double> rounded_;   // [runs] words: the largest variance of a rounded row
   int64_t run_stride_ = 0;
 };
 
 }  // namespace
 }  // namespace regimes
 
+#include "dense_heavy.h"
 #include "dense_singles.h"

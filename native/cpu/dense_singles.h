@@ -41,7 +41,7 @@ inline void DensePass::sum_singles(int64_t run, int64_t row, int count, Work& wo
     dense_.strip_weights(logits, max, least_weight(sums, q, max), work.strip_half_square.data(), largest_integer(), work.weights.data(),
                          integer_ ? work.integers.data() : nullptr, lane, &block);
     Fold fold;
-    const int64_t kept = fold_lane(sums, lane, max, floor, block, fold);
+    int64_t kept = fold_lane(sums, lane, max, floor, block, fold);
     int index = 0;
     while (max > before && logits[strip_place(index)] != max) ++index;
 
@@ -60,7 +60,15 @@ inline void DensePass::sum_singles(int64_t run, int64_t row, int count, Work& wo
       }
     }
     sums.scalars[lane / lanes].add(alone, row, work.masses.data(), floors);
-    if (denoise_ && kept > 0) add_single(run, row, count, lane, fold, work);
+    const float least = fixed_ ? 2 : least_heavy(sums, q, max, run, row, count);
+    for (int r = 0; least <= 1 && r < count; ++r) {
+      float& weight = work.weights[strip_place(r)];
+      if (!(weight >= least)) continue;
+      sums.heavy[lane].push_back({row + r, logits[strip_place(r)]});
+      weight = 0;
+      --kept;
+    }
+    if (denoise_ && (kept > 0 || fold.moves)) add_single(run, row, count, lane, fold, work);
   }
 }
 

@@ -39,18 +39,20 @@ class DensePosterior : private DensePass {
     DenseMoments moments;
     moments.second = group.second[lane];
     moments.lost = group.lost[lane];
+    moments.variance = group.variance[lane];
+    moments.step = group.step[lane];
     moments.dropped = drop_[q];
     std::vector<double> denoised(denoise_ ? static_cast<size_t>(d_) : 0);
     if (denoise_) {
       int64_t stride = 0;
       const double* from = query_sums(q, &stride);
-      for (int64_t j = 0; j < d_; ++j) denoised[j] = (bytes_ ? rows_.scale[j] : 1) * from[j * stride];
+      for (int64_t j = 0; j < d_; ++j) denoised[j] = unit_of(j) * from[j * stride];
     }
     if (fixed_) {
       moments.fourth = group.fourth[lane];
       moments.squares = 1 + sums.squares;
     } else {
-      mend_heaviest(q, group, denoised, moments);
+      mend_heavy(q, group, denoised, moments);
     }
     moments.whole = 1 + sums.rest;
     moments.gap = sums.gap;
@@ -92,35 +94,89 @@ class DensePosterior : private DensePass {
     return within;
   }
 
-  // Gives the heaviest component its logit in float64 in place of that from float32 products, and moves all sums of query q accordingly;
-  // `moments` receive the sums of squares without it. `denoised` is the sum of e_i y'_i.
-  void mend_heaviest(int64_t q, GroupSums& group, std::vector<double>& denoised, DenseMoments& moments) const {
-    constexpr double rounding = 1e-5;  // of sums of float32, which the heaviest is taken from
+  // Of the sums of a column.
+  double unit_of(int64_t j) const { return bytes_ ? rows_.scale[j] : words_ ? static_cast<double>(units_.unit[j]) : 1; }
+
+  // <x_q, y'> and 1/2 |y'|^2 of a component, whose y' goes to `row`; `next` is the one to read after it.
+  std::pair<double, double> products_of(int64_t component, int64_t next, const std::vector<double>& x, std::vector<double>& row) const {
+    double product = 0, half_square = 0;
+    if (!bytes_) {
+      set_.screen->row_products(target_.points, component, next, rows_.origin.data(), x.data(), row.data(), &product, &half_square);
+      return {product, half_square};
+    }
+    const uint8_t* bytes = rows_.rows + component * rows_.stride;
+    for (int64_t j = 0; j < d_; ++j) {
+      row[j] = rows_.scale[j] * (static_cast<int>(bytes[j]) - rows_.centre[j]);
+      product += x[j] * row[j];
+      half_square += row[j] * row[j] / 2;
+    }
+    return {product, half_square};
+  }
+
+  // Gives the heavy components their logits in float64 in place of those from float32 products, and moves all sums of query q accordingly;
+  // `moments` receive the sums of squares without them. `denoised` is the sum of e_i y'_i over all others.
+  void mend_heavy(int64_t q, GroupSums& group, std::vector<double>& denoised, DenseMoments& moments) const {
+    constexpr double rounding = 1e-5;  // of sums of float32, which the heavy are taken from
     const int lane = static_cast<int>(q % group_lanes);
     LaneAccumulators& half = group.scalars[lane / lanes];
     LogSumExp<double>& sums = half.sums[lane % lanes];
-    const double *centred = queries_.centred.data() + q * d_, *displacement = queries_.displacement.data() + q * d_;
-    std::vector<double> row(static_cast<size_t>(d_));
-    double product = 0, half_square = 0;
-    for (int64_t j = 0; j < d_; ++j) {
-      row[j] = bytes_ ? rows_.scale[j] * (static_cast<int>(rows_.rows[sums.index * rows_.stride + j]) - rows_.centre[j])
-                      : target_.points.value(sums.index, j) - rows_.origin[j];
-      product += (centred[j] - displacement[j]) * row[j];
-      half_square += row[j] * row[j] / 2;
+    std::vector<double> row(static_cast<size_t>(d_)), x(row.size());
+    for (int64_t j = 0; j < d_; ++j) x[j] = queries_.centred[q * d_ + j] - queries_.displacement[q * d_ + j];
+    // Relative to the old maximum: sums of what is new and of what it replaces, without the component of that maximum.
+    double gain = 0, squares = 0, old_squares = 0, old_fourth = 0, of_largest = 1, best = -1e308;
+    int64_t best_row = -1;
+    bool largest_is_heavy = false;
+    moments.fourth = group.fourth[lane];
+    const auto& list = group.heavy[lane];
+    for (size_t i = 0; i < list.size(); ++i) {
+      const HeavyRow& heavy = list[i];
+      const auto [product, half_square] = products_of(heavy.row, list[std::min(i + 3, list.size() - 1)].row, x, row);
+      const double logit = kappa_ * (product - request_.a * half_square) + target_.log_weight(heavy.row);
+      const double before = std::exp(heavy.logit - sums.max), value = std::exp(logit - sums.max), change = value - before;
+      for (size_t j = 0; j < denoised.size(); ++j) denoised[j] += value * row[j];
+      if (class_count_ > 0) half.classes[static_cast<size_t>(target_.classes[heavy.row]) * lanes + lane % lanes] += change;
+      moments.second += change * half_square;
+      old_fourth += before * half_square * before * half_square;
+      sums.gap += value * (sums.max - logit) - before * (sums.max - heavy.logit);
+      if (heavy.row == sums.index) {
+        largest_is_heavy = true;
+        of_largest = value;
+      } else {
+        gain += change;
+        squares += value * value;
+        old_squares += before * before;
+      }
+      if (logit > best) {
+        best = logit;
+        best_row = heavy.row;
+      }
     }
-    moments.squares = sums.squares + rounding;
-    moments.fourth = std::max(group.fourth[lane] - half_square * half_square, 0.0) + rounding * half_square * half_square;
+    const double others = std::max(sums.squares - old_squares, 0.0);
+    moments.squares = others + (largest_is_heavy ? 0 : 1) + rounding * (1 + old_squares);
+    moments.fourth = std::max(moments.fourth - old_fourth, 0.0) + rounding * old_fourth;
+    sums.rest += gain;
+    sums.squares = others + squares;
+    if (!largest_is_heavy) return;
 
-    const double logit = kappa_ * (product - request_.a * half_square) + target_.log_weight(sums.index);
-    const double shift = logit - sums.max, gain = std::expm1(shift), shrink = 1 / (1 + gain);
-    for (size_t j = 0; j < denoised.size(); ++j) denoised[j] = (denoised[j] + gain * row[j]) * shrink;
-    if (class_count_ > 0) half.classes[static_cast<size_t>(target_.classes[sums.index]) * lanes + lane % lanes] += gain;
-    moments.second = (moments.second + gain * half_square) * shrink;
-    moments.fourth *= shrink * shrink;
-    sums.max = logit;
-    sums.gap = (sums.gap + shift * sums.rest) * shrink;
+    // The new maximum becomes what everything is relative to.
+    const double shift = best - sums.max, shrink = std::exp(-shift);
+    if (best_row != sums.index) {
+      sums.rest += of_largest - 1 / shrink;
+      sums.squares = std::max(sums.squares + of_largest * of_largest - 1 / (shrink * shrink), 0.0);
+      of_largest = 1 / shrink;
+    }
+    sums.index = best_row;
+    sums.max = best;
+    sums.gap = (sums.gap + shift * (of_largest + sums.rest)) * shrink;
     sums.rest *= shrink;
     sums.squares *= shrink * shrink;
+    for (double& mean : denoised) mean *= shrink;
+    moments.second *= shrink;
+    moments.squares *= shrink * shrink;
+    moments.fourth *= shrink * shrink;
+    moments.lost *= shrink;
+    moments.variance *= shrink * shrink;
+    moments.step *= shrink;
   }
 
   std::vector<uint8_t>& answered_;
@@ -133,8 +189,8 @@ bool dense_applies(const Target& target, const PosteriorRequest& request) {
          target.layouts->digits.rows != nullptr;
 }
 
-bool dense_exact_applies(const Instructions& set, const Target& target) {
-  return target.layouts->digits.lossless && !set.digits->faster_than_floats;
+bool dense_exact_applies(const Instructions& set, const Target& target, bool denoised) {
+  return target.layouts->digits.lossless ? !set.digits->faster_than_floats : denoised && dense_words_apply(set, target);
 }
 
 Status posterior_dense(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,

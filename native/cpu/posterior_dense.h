@@ -3,8 +3,10 @@
 //   integers  (bytes) x' is rounded to fixed point, x_q = x' - e, and the products with the bytes are exact: the logits are those of
 //             x_q. Where integer products are fast, the weights are rounded to fixed point too, relative to the largest of a block of
 //             rows, and their products with the bytes are exact again.
-//   float32   fused multiply-adds in short chains over centred rows, the chains added in float64. The heaviest component's logit is
-//             computed again in float64, and the sums moved accordingly.
+//   float32   fused multiply-adds in short chains over centred rows, the chains added in float64. Heavy components (above a share of the
+//             sum of weights that follows from the contract) leave the second product: their logits are computed again in float64, the sums
+//             moved accordingly. Where 16-bit products are fast (words.h), the second product of the others is one of integers: weights
+//             relative to the largest of a block, rows in units of their columns, both rounded up or down at random (dense_words.h).
 // The second product leaves out weights that are together less than a fiftieth of what the contract of the score allows. Where a group
 // of queries has weight in few rows of a block it runs over those rows alone, and few queries meet the rows one by one in both:
 // the same integers, and the same chains of float32, so that no bit depends on it.
@@ -19,6 +21,8 @@
 //                  of such errors exceeds `deviations` times the root of its summed squares with probability 2 exp(-deviations^2 / 2),
 //                  in any dimension (Pinelis 1994). Everything else is deterministic.
 //   of such errors D moves by sum w_i delta_i (y_i - D), whose summed squares are at most max(w_i delta_i^2) T
+//   16 bits        D moves by sum (W_i - w_i) y'_i and sum w_i (Y_i - y'_i), independent, of mean zero and of known variance by
+//                  construction, whatever the data: Bernstein's inequality at `deviations`, over the components that are not heavy
 // A query whose bound exceeds the contract of precision "exact" is left to the others.
 #pragma once
 
@@ -31,11 +35,12 @@ namespace regimes {
 // True for requests that this path can answer: no second moments, no list of the heaviest components.
 bool dense_applies(const Target& target, const PosteriorRequest& request);
 
-// fast: what is fastest on this machine; exact: integers for the first product, where the data are bytes and `fast` does not use them.
+// fast: what is fastest on this machine; exact: where the data are bytes, integers for the first product; else float32 for the second,
+// where `fast` rounds to 16 bits.
 enum class DenseProducts { fast, exact };
 
-// Whether `exact` differs from `fast`: then it answers queries that `fast` leaves.
-bool dense_exact_applies(const Instructions& set, const Target& target);
+// Whether `exact` differs from `fast`: then it answers queries that `fast` leaves. `denoised`: with a second product.
+bool dense_exact_applies(const Instructions& set, const Target& target, bool denoised);
 
 // Answers the queries that it can within the contract and marks them in `answered` [batch], zero at the start; what it has written of
 // the others is to be overwritten. Work areas of at most about 300 MB.

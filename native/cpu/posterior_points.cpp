@@ -10,6 +10,7 @@
 #include "posterior_dense.h"
 #include "posterior_refined.h"
 #include "posterior_small.h"
+#include "readings.h"
 
 namespace regimes {
 namespace {
@@ -26,7 +27,7 @@ Status diffuse(const Instructions& set, const Target& target, const PosteriorReq
   std::vector<uint8_t> answered(static_cast<size_t>(request.x.rows), 0);
   const Status status = posterior_dense(set, target, request, stage(execution, 0, 0.5), products, answered);
   if (!status.ok()) return status;
-  const bool again = products == DenseProducts::fast && dense_exact_applies(set, target);
+  const bool again = products == DenseProducts::fast && dense_exact_applies(set, target, wants_denoised(request));
   return answer_rest(request, target, execution, answered, [&](const PosteriorRequest& rest, const Execution& second) {
     return again ? diffuse(set, target, rest, second, DenseProducts::exact) : float64(set, target, rest, second);
   });

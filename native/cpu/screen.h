@@ -29,6 +29,9 @@ struct ScreenKernels {
   void (*digit_reach)(const double* products, int count, const double* bias, const double* factor, const double* threshold, uint16_t* masks,
                       int64_t mask_stride);
 
+  // largest[16] = the maxima of products[r][lane] * factor[lane] + bias[r].
+  void (*digit_maxima)(const double* products, int count, const double* bias, const double* factor, double* largest);
+
   // out[i] = |x - a y|^2 for the rows y = index[i]: each difference rounded once, sums in blocks of 1024 coordinates.
   void (*row_distances)(const DataView& data, const int32_t* index, int64_t count, const double* x, double a, double* out);
 
@@ -38,6 +41,10 @@ struct ScreenKernels {
 
   // sums[j] += sum_i weights[i] y_{index[i] j}, in the order of i.
   void (*add_listed_rows)(const DataView& data, const int32_t* index, const double* weights, int64_t count, double* sums);
+
+  // values[j] = y_j - origin_j of a row, and <x, values> and 1/2 |values|^2; `next` is a row that is read soon.
+  void (*row_products)(const DataView& data, int64_t row, int64_t next, const double* origin, const double* x, double* values,
+                       double* product, double* half_square);
 
   // exponentials[i] = exp(logits[i] - max) for a list padded to a multiple of 8 with logits of -1e308; `top` is the place of the
   // maximum, left out of rest and squares.

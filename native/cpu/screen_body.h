@@ -81,6 +81,18 @@ void digit_reach(const double* products, int count, const double* bias, const do
   }
 }
 
+void digit_maxima(const double* products, int count, const double* bias, const double* factor, double* largest) {
+  const Lanes factor_low = load(factor), factor_high = load(factor + 8);
+  Lanes most_low = broadcast(-1.7e308), most_high = most_low;
+  for (int r = 0; r < count; ++r) {
+    const Lanes offset = broadcast(bias[r]);
+    most_low = max(most_low, load(products + r * 16) * factor_low + offset);
+    most_high = max(most_high, load(products + r * 16 + 8) * factor_high + offset);
+  }
+  store(largest, most_low);
+  store(largest + 8, most_high);
+}
+
 // Values that are stored as they are: float64 with scale 1 and shift 0.
 struct Plain {
   double value;
@@ -264,6 +276,36 @@ void add_listed_rows(const DataView& data, const int32_t* index, const double* w
   });
 }
 
+template <class Stored>
+void centre_row(const Stored* row, int64_t d, double scale, double shift, const double* origin, const double* x, double* values,
+                double* product, double* half_square) {
+  const Lanes scales = broadcast(scale), shifts = broadcast(shift);
+  Lanes products = broadcast(0), squares = broadcast(0);
+  int64_t k = 0;
+  for (; k + 8 <= d; k += 8) {
+    const Lanes value = values_at(row, k, scales, shifts) - load(origin + k);
+    store(values + k, value);
+    products = multiply_add(load(x + k), value, products);
+    squares = multiply_add(value, value, squares);
+  }
+  double along = 0, square = 0;
+  for (; k < d; ++k) {
+    values[k] = static_cast<double>(row[k]) * scale + shift - origin[k];
+    along += x[k] * values[k];
+    square += values[k] * values[k];
+  }
+  *product = lane_total(products) + along;
+  *half_square = (lane_total(squares) + square) / 2;
+}
+
+void row_products(const DataView& data, int64_t row, int64_t next, const double* origin, const double* x, double* values, double* product,
+                  double* half_square) {
+  with_stored(data, [&](auto* stored) {
+    prefetch_row(stored + next * data.columns, data.columns);
+    centre_row(stored + row * data.columns, data.columns, data.scale, data.shift, origin, x, values, product, half_square);
+  });
+}
+
 void list_sums(const double* logits, int64_t padded, double maximum, int64_t top, double* exponentials, ListSums* sums) {
   const Lanes most = broadcast(maximum), zero = broadcast(0);
   Lanes rest = zero, gap = zero, gap_squared = zero, squares = zero;
@@ -296,7 +338,7 @@ void list_sums(const double* logits, int64_t padded, double maximum, int64_t top
   *sums = {lane_total(rest), lane_total(gap), lane_total(gap_squared), lane_total(squares)};
 }
 
-constexpr regimes::ScreenKernels screen_table{prefix_values,          maxima,          reach,    digit_reach, row_distances,
-                                              row_distances_extended, add_listed_rows, list_sums};
+constexpr regimes::ScreenKernels screen_table{prefix_values, maxima, reach, digit_reach, digit_maxima, row_distances,
+                                              row_distances_extended, add_listed_rows, row_products, list_sums};
 
 }  // namespace

@@ -10,8 +10,6 @@
 namespace regimes {
 namespace {
 
-constexpr int digit_tile_rows = 64;
-constexpr int64_t few_queries = 3;
 constexpr int64_t seeds = 16;             // rows whose logit is computed to find the scale of the largest
 
 double largest_log_weight(const Target& target) {
@@ -27,13 +25,19 @@ double smallest_log_weight(const Target& target) {
   return least;
 }
 
+// Without a prefix the largest logit is known exactly before the rows that stay are counted.
+double share_of(const ScreeningScope& scope, const Target& target) {
+  if (scope.share > 0) return scope.share;
+  return target.layouts->prefix.rows.empty() ? 1.5 * static_cast<double>(scope.most) / static_cast<double>(target.n) : 0.1;
+}
+
 }  // namespace
 
 Screening::Screening(const Instructions& set, const Target& target, double a, double b, const ScreeningScope& scope,
                      ThreadPool& pool, const Execution& execution)
     : set_(set), target_(target), digits_(target.layouts->digits), prefix_(target.layouts->prefix), a_(a), b_(b), pool_(pool),
       execution_(execution), n_(target.n), d_(target.d), chunks_(chunk_count(target.n)), block_(screened_queries(target.n, scope.most)), most_(scope.most),
-      reach_(scope.reach), share_(scope.share > 0 ? scope.share : target.layouts->prefix.rows.empty() ? 0.2 : 0.1),
+      reach_(scope.reach), share_(share_of(scope, target)),
       largest_log_weight_(largest_log_weight(target)), smallest_log_weight_(smallest_log_weight(target)),
       with_prefix_(!prefix_.rows.empty()), with_digits_(digits_.rows != nullptr),
       levels_(digits_.centre.begin(), digits_.centre.end()), queries_(static_cast<size_t>(block_)),
@@ -106,8 +110,9 @@ void Screening::run(const double* x, int64_t count) {
     pool_.run(chunks_, [&](int64_t chunk, int worker) { pass_over_prefix(chunk, worker); });
   }
   if (execution_.cancelled()) return;
-  pool_.run(count_, [&](int64_t q, int) { seed(q); });
+  if (!with_prefix_) find_by_tiles();
   if (with_prefix_) {
+    pool_.run(count_, [&](int64_t q, int) { seed(q); });
     pool_.run(groups_, [&](int64_t group, int) { try_prefix_on_sample(group); });
     pool_.run(chunks_, [&](int64_t chunk, int worker) { list_by_prefix(chunk, worker); });
   }
@@ -128,16 +133,7 @@ void Screening::run(const double* x, int64_t count) {
   if (!members.empty() && static_cast<int64_t>(members.size()) <= few_queries) {
     pool_.run(chunks_, [&](int64_t chunk, int worker) { list_singly(chunk, worker, members); });
   } else if (!members.empty()) {
-    const int64_t groups = (static_cast<int64_t>(members.size()) + digit_lanes - 1) / digit_lanes, bytes = set_.digits->group_bytes(d_, 1);
-    std::vector<DigitLine> packed(static_cast<size_t>(groups * bytes) / sizeof(DigitLine));
-    std::vector<int32_t> lanes_of(static_cast<size_t>(digit_lanes * d_));
-    for (int64_t g = 0; g < groups; ++g) {
-      for (int64_t lane = 0; lane < digit_lanes; ++lane) {
-        const size_t member = std::min(static_cast<size_t>(g * digit_lanes + lane), members.size() - 1);
-        std::copy_n(queries_[members[member]].fixed.data(), d_, lanes_of.data() + lane * d_);
-      }
-      set_.digits->pack_group(lanes_of.data(), d_, 1, packed.data() + g * bytes / static_cast<int64_t>(sizeof(DigitLine)));
-    }
+    const std::vector<DigitLine> packed = pack_members(members);
     pool_.run(chunks_, [&](int64_t chunk, int worker) { list_by_digits(chunk, worker, members, packed.data()); });
   }
   if (execution_.cancelled()) return;
@@ -208,7 +204,11 @@ void Screening::try_sample(int64_t q) {
                                query.sample.data());
   for (size_t k = 0; k < size; ++k) query.sample[k] = query.sample[k] * query.step + digit_bias(sample_[k]);
   improve_best(query, &sample_[std::max_element(query.sample.begin(), query.sample.end()) - query.sample.begin()], 1);
+  // Without a prefix the sample says nothing of the largest logit: a query drawn forward lies about b sqrt(d) from a row.
+  const double known = query.best, typical = -0.5 * static_cast<double>(d_) - std::log(static_cast<double>(n_));
+  if (!with_prefix_) query.best = std::max(known, typical);
   if (static_cast<double>(staying(q)) > std::max(0.5, 1.5 * share_) * static_cast<double>(size)) query.open = false;
+  query.best = known;
 }
 
 // Rows of the sample that reach the threshold of the best logit known by now.
@@ -219,7 +219,7 @@ int64_t Screening::staying(int64_t q) const {
 }
 
 // Finds the scale of the largest logit from the most promising row of every chunk; closes queries whose sample
-// says that a large part of all rows would stay; without a prefix the largest logit is hardly known by now.
+// says that a large part of all rows would stay.
 void Screening::seed(int64_t q) {
   Query& query = queries_[q];
   if (!query.open) return;

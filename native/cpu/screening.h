@@ -23,7 +23,7 @@ namespace regimes {
 struct ScreeningScope {
   int64_t most;
   double reach;
-  double share = 0;  // of a sample of the rows, once the largest logit is known; 0: a tenth, or a fifth without a prefix
+  double share = 0;  // of a sample of the rows, once the largest logit is known; 0: a tenth, or without a prefix half more than `most`
 };
 
 // Queries handled together, a multiple of digit_lanes: many, so that rows are read from memory once for all of them; fewer for very
@@ -34,6 +34,8 @@ inline int64_t screened_queries(int64_t n, int64_t most) {
 
 inline constexpr int64_t screening_sample = 512;  // rows that tell how many will stay
 inline constexpr int64_t prefix_tile_rows = 32;   // rows whose largest bound is remembered
+inline constexpr int digit_tile_rows = 64;        // the same of the digits, without a prefix
+inline constexpr int64_t few_queries = 3;         // so few see the rows one by one
 
 // Rows of one chunk that stay for one query, ascending, and a number for each: the digit product, then the logit.
 struct Candidates {
@@ -67,7 +69,7 @@ class Screening {
   struct Query {
     const double* x = nullptr;
     bool open = true;
-    bool listed = false;        // has candidates from the prefix
+    bool listed = false;        // has candidates from the prefix, or from tiles
     double best = 0;            // largest logit known
     double centred_square = 0;  // |x'|^2, x' = x - a c of the prefix
     double fixed_square = 0;    // |x'_q|^2 of the digits
@@ -96,6 +98,12 @@ class Screening {
   void seed(int64_t q);
   void try_prefix_on_sample(int64_t group);
   void list_by_prefix(int64_t chunk, int worker);
+  void find_by_tiles();
+  void pass_over_tiles(int64_t chunk, int worker, const std::vector<int64_t>& members, const void* packed);
+  void tile_values(int64_t row, int count, const Query& query, double* values) const;
+  void seed_from_tiles(int64_t q);
+  void list_by_tiles(int64_t q);
+  std::vector<DigitLine> pack_members(const std::vector<int64_t>& members) const;
   void list_by_digits(int64_t chunk, int worker, const std::vector<int64_t>& members, const void* packed);
   void list_singly(int64_t chunk, int worker, const std::vector<int64_t>& members);
   void list_masks(int64_t chunk, int64_t first, int count, const uint16_t* masks, const std::vector<int64_t>& members);
@@ -133,6 +141,7 @@ class Screening {
   std::vector<Query> queries_;
   std::vector<float> prefix_queries_;  // [groups][prefix_width][16]
   std::vector<float> tile_largest_;    // [tiles][block]
+  std::vector<double> tile_most_;      // [tiles][block] of the digits
   std::vector<float> chunk_best_;      // [chunks][block]
   std::vector<int32_t> chunk_where_;   // [chunks][block]
   std::vector<Candidates> lists_;      // [chunks][block]

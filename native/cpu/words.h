@@ -5,9 +5,16 @@
 
 #include <cstdint>
 
-#include "digits.h"
+#include "dense.h"
 
 namespace regimes {
+
+// Steps that count for one lane, ascending, and its words.
+struct ListedWords {
+  const int32_t* steps;
+  const int32_t* words;
+  int count;
+};
 
 struct WordKernels {
   // out[g][r][16] = sum of round(P / 2^shift) over chains of `chain` steps, P = the sum of the products of both halves of
@@ -25,6 +32,26 @@ struct WordKernels {
   // step 0 where all are zero.
   void (*pack_scaled)(const float* weights, int rows, const float* factor, const float* dither, int chain, float norm_limit, int32_t* words,
                       double* step);
+  // The same for rows that are columns (row_stride 1), added to sums: of group g, sums[j][16] = sums[j] keep[16] + out[g][j] factor[16].
+  void (*fold_columns)(const int32_t* rows, int64_t step_stride, int columns, int64_t steps, int64_t chain, int shift, const int32_t* lanes,
+                       int groups, const DenseFold* folds);
+
+  // What `products` gives lane after lane of one group for rows that are columns (row_stride 1) and a list of the steps whose words in the
+  // lane are not zero: out[j * 16], j < columns. Readable: 15 words after the last row.
+  void (*listed_products)(const int32_t* rows, int64_t step_stride, int64_t columns, const ListedWords& list, int64_t steps, int64_t chain,
+                          int shift, double* out);
+
+  // words[i][stride]: rows 2 i and 2 i + 1 of values [rows][columns], Y = floor(value / unit[column] + dither) with a dither in [0, 1) that
+  // looks random: hashed bits of the row's index first_row + r, combined with those given for the column; a last row alone beside zeros.
+  // Every |value| <= 32766 unit; inverse = 1 / unit. Returns the largest variance of a row, sum_j unit_j^2 f (1 - f), f the fraction of value / unit.
+  double (*pack_rows)(const float* values, int64_t first_row, int rows, int64_t columns, const float* unit, const float* inverse,
+                      const int32_t* bits, int32_t* words, int64_t stride);
+
+  // words[i][16] of weights [rows][16] in [0, 1], W = floor(weight * factor[lane] + dither[row]), dither in [0, 1); factor is the largest
+  // with W <= 32767 and sums of W over chains of 2 * chain rows <= 65535. variance[16] = sum 2 half_square f (1 - f), f the fraction of
+  // weight * factor.
+  void (*pack_weights)(const float* weights, int rows, int64_t chain, const float* dither, const float* half_square, int32_t* words,
+                       double* factor, double* variance);
 };
 
 inline constexpr int32_t word_limit = 32512;  // 127 * 256: a word rounded to its high byte stays within a signed byte

@@ -1,5 +1,6 @@
-// 16-bit products: the table of this machine equals plain 64-bit integer loops exactly.
+// 16-bit products: the table of this machine equals plain 64-bit integer loops exactly; rows and weights are rounded as it says.
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <vector>
 
@@ -59,6 +60,105 @@ void compare(const WordKernels& table, int count, int64_t steps, int groups, int
   }
 }
 
+// Lanes one by one over the steps that are not zero give the same integers.
+void compare_lists(const WordKernels& table, int64_t columns, int64_t steps, int64_t chain, int shift) {
+  uint64_t state = static_cast<uint64_t>(columns + steps);
+  const int64_t stride = columns + 16;
+  std::vector<int32_t> rows(static_cast<size_t>(steps * stride));
+  for (int32_t& w : rows) w = word(next_half(state, 3000), next_half(state, 3000));
+  LineBytes packed(steps * digit_lanes * 4);
+  auto* lanes = reinterpret_cast<int32_t*>(packed.data());
+  for (int64_t i = 0; i < steps * digit_lanes; ++i) lanes[i] = next_half(state, 4) > 2 ? word(next_half(state, 3000), next_half(state, 3000)) : 0;
+  std::vector<double> out(static_cast<size_t>(columns * digit_lanes)), listed(out.size());
+  table.products(rows.data(), 1, stride, static_cast<int>(columns), steps, chain, shift, lanes, 1, out.data(), columns);
+  for (int lane = 0; lane < digit_lanes; ++lane) {
+    std::vector<int32_t> at, words;
+    for (int64_t s = 0; s < steps; ++s) {
+      if (lanes[s * digit_lanes + lane] == 0) continue;
+      at.push_back(static_cast<int32_t>(s));
+      words.push_back(lanes[s * digit_lanes + lane]);
+    }
+    table.listed_products(rows.data(), stride, columns, {at.data(), words.data(), static_cast<int>(at.size())}, steps, chain, shift,
+                          listed.data() + lane);
+  }
+  CHECK(out == listed);
+  std::vector<double> sums(out.size(), 3.0), keep(digit_lanes, 0.5), factor(digit_lanes, 0.25);
+  const DenseFold into{sums.data(), keep.data(), factor.data()};
+  table.fold_columns(rows.data(), stride, static_cast<int>(columns), steps, chain, shift, lanes, 1, &into);
+  for (size_t i = 0; i < out.size(); ++i) CHECK(sums[i] == 1.5 + 0.25 * out[i]);
+}
+
+// Rounded to a neighbour each, up as often as the fraction says; a row depends on its index alone.
+void rows_are_rounded_at_random(const WordKernels& table) {
+  const int rows = 401;
+  uint64_t state = 11;
+  const int64_t columns = 37, stride = 53, steps = (rows + 1) / 2;
+  std::vector<float> values(static_cast<size_t>(rows * columns)), unit(static_cast<size_t>(columns)), inverse(unit.size());
+  for (int64_t j = 0; j < columns; ++j) {
+    unit[j] = 0.01f * static_cast<float>(j + 1);
+    inverse[j] = 1 / unit[j];
+  }
+  for (size_t i = 0; i < values.size(); ++i) values[i] = unit[i % 37] * (static_cast<float>(i % 37) - 18.75f);
+  std::vector<int32_t> words(static_cast<size_t>(steps * stride)), other(words.size()), bits(static_cast<size_t>(columns));
+  for (int32_t& each : bits) each = next_half(state, 1 << 30);
+  const double variance = table.pack_rows(values.data(), 1000, rows, columns, unit.data(), inverse.data(), bits.data(), words.data(), stride);
+  double squares = 0, up = 0;
+  for (int64_t j = 0; j < columns; ++j) squares += static_cast<double>(unit[j]) * static_cast<double>(unit[j]);
+  CHECK(std::abs(variance - squares * 0.1875) <= 1e-5 * squares);
+  for (int r = 0; r < rows; ++r) {
+    for (int64_t j = 0; j < columns; ++j) {
+      const int32_t w = words[r / 2 * stride + j];
+      const int64_t whole = r % 2 ? high(w) : low(w), floor = j - 19;
+      CHECK(whole == floor || whole == floor + 1);
+      up += static_cast<double>(whole - floor);
+    }
+  }
+  CHECK(std::abs(up / (rows * columns) - 0.25) < 0.02);
+  for (int64_t j = 0; j < columns; ++j) CHECK(high(words[(steps - 1) * stride + j]) == 0);
+  table.pack_rows(values.data() + 100 * columns, 1100, rows - 100, columns, unit.data(), inverse.data(), bits.data(), other.data(), stride);
+  for (int64_t s = 0; s < steps - 50; ++s) {
+    for (int64_t j = 0; j < columns; ++j) CHECK(other[s * stride + j] == words[(s + 50) * stride + j]);
+  }
+}
+
+// Whole numbers next to weight * factor, whose chains stay within 65535, as large as that allows; lanes without weight stay zero.
+void weights_are_rounded_at_random(const WordKernels& table, int rows, int64_t chain) {
+  uint64_t state = 7;
+  std::vector<float> weights(static_cast<size_t>(rows * digit_lanes)), dither(static_cast<size_t>(rows)), half_square(dither.size());
+  for (int r = 0; r < rows; ++r) {
+    half_square[r] = static_cast<float>(1 + r % 3);
+    dither[r] = static_cast<float>(next_half(state, 1000) + 1000) / 2001;
+    for (int lane = 0; lane < digit_lanes; ++lane) {
+      const float light = static_cast<float>(next_half(state, 1000) + 1000) * 1e-6f;
+      weights[r * digit_lanes + lane] = lane == 0 ? 0 : lane == 1 && r == rows / 2 ? 1 : lane < 8 ? light : 400 * light;
+    }
+  }
+  std::vector<int32_t> words(static_cast<size_t>((rows + 1) / 2 * digit_lanes));
+  double factor[digit_lanes], variance[digit_lanes];
+  table.pack_weights(weights.data(), rows, chain, dither.data(), half_square.data(), words.data(), factor, variance);
+  for (int lane = 0; lane < digit_lanes; ++lane) {
+    int64_t most = 0, largest = 0;
+    double expected = 0;
+    for (int first = 0; first < rows; first += static_cast<int>(2 * chain)) {
+      int64_t sum = 0;
+      for (int r = first; r < std::min(rows, first + static_cast<int>(2 * chain)); ++r) {
+        const int32_t w = words[r / 2 * digit_lanes + lane];
+        const int64_t whole = r % 2 ? high(w) : low(w);
+        const float scaled = weights[r * digit_lanes + lane] * static_cast<float>(factor[lane]);
+        const float fraction = scaled - std::floor(scaled);
+        CHECK(whole == static_cast<int64_t>(scaled + dither[r]));
+        expected += static_cast<double>(2 * half_square[r] * fraction * (1 - fraction));
+        sum += whole;
+        largest = std::max(largest, whole);
+      }
+      most = std::max(most, sum);
+    }
+    CHECK(most <= 65535 && largest <= 32767);
+    CHECK(lane == 0 ? most == 0 && largest == 0 : most > 65000 || largest > 32700);
+    CHECK(std::abs(variance[lane] - expected) <= 1e-3 * expected);
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -74,5 +174,12 @@ int main() {
       }
     }
   }
+  for (const int64_t columns : {1, 16, 37, 128, 300}) {
+    compare_lists(*table, columns, 1, 32, 3);
+    compare_lists(*table, columns, 100, 32, 3);
+    compare_lists(*table, columns, 256, 32, 0);
+  }
+  rows_are_rounded_at_random(*table);
+  for (const int rows : {1, 63, 64, 65, 512}) weights_are_rounded_at_random(*table, rows, 32);
   return check::summary();
 }
