@@ -9,7 +9,7 @@ namespace regimes {
 namespace {
 
 constexpr int64_t chain_words = 64;       // of a row, at most
-constexpr int64_t chain_rows = 60;        // of a column: 30 words
+constexpr int64_t chain_rows = 48;        // of a column: 24 words
 constexpr int64_t block_values = int64_t{1} << 18;
 constexpr double up = 1 + 1e-5;           // covers sums of squares in float32
 
@@ -94,7 +94,7 @@ Status AlignedRows::build(const Instructions& set, const Target& target, const G
   byte_stride = (d + 63) / 64 * 64;
   column_chain = (steps + chains - 1) / chains;
   column_shift = shift_of(chains);
-  block = std::clamp<int64_t>(block_values / d / 12 * 12, 12, 4 * chain_rows);
+  block = std::clamp<int64_t>(block_values / d / 12 * 12, 12, 5 * chain_rows);
   blocks = (n + block - 1) / block;
   row_chain = std::min(block, chain_rows) / 2;
   row_shift = shift_of((block / 2 + row_chain - 1) / row_chain);

@@ -92,11 +92,24 @@ void AlignedWeights::combine(int64_t g, const Execution& execution) {
   for (int64_t q = first; q < end; ++q) total[q - first] = add_blocks(q, top_block[q - first]);
   find_heavy(g, total, top_block, heavies.data());
   for (int64_t q = first; q < end; ++q) {
-    if (queries_.each[q].attempted && !execution.cancelled()) combine_query(q, total[q - first], scratch, heavies[q - first]);
+    if (queries_.each[q].attempted && !execution.cancelled()) weigh_heavy(q, scratch, heavies[q - first]);
+  }
+  // Sums anew where a heavy one has left.
+  for (int64_t b = 0; b < rows_.blocks; ++b) {
+    bool marked[digit_lanes], any = false;
+    for (int lane = 0; lane < digit_lanes; ++lane) {
+      const std::vector<int64_t>& of_lane = heavies[lane].blocks;
+      marked[lane] = std::binary_search(of_lane.begin(), of_lane.end(), b);
+      any = any || marked[lane];
+    }
+    if (any) sum_light(g, b, marked);
+  }
+  for (int64_t q = first; q < end; ++q) {
+    if (queries_.each[q].attempted) add_light(q, total[q - first], heavies[q - first]);
   }
 }
 
-// Class masses of all components, relative to each query's largest logit; combine_query corrects them for the heavy ones.
+// Class masses of all components, relative to each query's largest logit; weigh_heavy corrects them for the heavy ones.
 void AlignedWeights::add_masses(int64_t g) {
   double most[digit_lanes];
   std::fill(most, most + digit_lanes, -INFINITY);
@@ -137,35 +150,30 @@ double AlignedWeights::add_blocks(int64_t q, int64_t& top_block) {
   return total;
 }
 
-void AlignedWeights::combine_query(int64_t q, double total, std::vector<double>& scratch, Heavies& heavies) {
-  AlignedSums& own = each_[q];
+// Exact weights and scores of the heavy ones in place of the approximate ones.
+void AlignedWeights::weigh_heavy(int64_t q, std::vector<double>& scratch, Heavies& heavies) {
+  const AlignedSums& own = each_[q];
   const int lane = static_cast<int>(q % digit_lanes);
   const int64_t g = q / digit_lanes;
-  double gap = 0, squares = 0;
-  heavies.blocks.clear();
   if (heavies.all) {
     for (int64_t b = 0; b < rows_.blocks; ++b) own_block(b, q).light[lane] = 0;
     for (int32_t c = 0; c < class_count_; ++c) masses_[(g * class_count_ + c) * digit_lanes + lane] = 0;
   }
-
-  // Exact weights and scores of the heavy ones in place of the approximate ones.
   const double ground = queries_.ground_form(q);
   const bool spherical = rows_.features == 1;
   double *f = scratch.data(), *precision = f + d_, *pull = scores_ ? heavy_scores_.data() + q * d_ : nullptr;
-  double top = -INFINITY, heavy_total = 0;
-  int64_t top_component = 0;
   for (size_t i = 0; i < heavies.each.size(); ++i) {
     Heavy& heavy = heavies.each[i];
     const int64_t k = heavy.component, b = k / rows_.block;
     if (i + 1 < heavies.each.size()) fetch(heavies.each[i + 1].component);
     heavy.logit = exact_logit(q, k, f, precision) + ground;
     const double weight = std::exp(heavy.logit - own.max);
-    if (heavy.logit > top) {
-      top = heavy.logit;
-      top_component = k;
+    if (heavy.logit > heavies.top) {
+      heavies.top = heavy.logit;
+      heavies.top_component = k;
     }
     if (scores_) set_.kernels->add_weighted(weight * (spherical ? precision[0] : 1), f, spherical ? nullptr : precision, d_, pull);
-    heavy_total += weight;
+    heavies.total += weight;
     const double before = heavies.all ? 0 : heavy.approximate;
     if (class_count_ > 0) masses_[(g * class_count_ + target_.classes[k]) * digit_lanes + lane] += weight - before;
     own_weights(g, k)[lane] = 0;
@@ -173,8 +181,14 @@ void AlignedWeights::combine_query(int64_t q, double total, std::vector<double>&
     own_block(b, q).gap[lane] += heavy.approximate * std::log(heavy.approximate);
     if (heavies.blocks.empty() || heavies.blocks.back() != b) heavies.blocks.push_back(b);
   }
-  // Sums anew where a heavy one has left.
-  for (const int64_t b : heavies.blocks) sum_light(q, b);
+}
+
+// The sums of a query: of the light ones block by block, and of the heavy ones.
+void AlignedWeights::add_light(int64_t q, double total, const Heavies& heavies) {
+  AlignedSums& own = each_[q];
+  const int lane = static_cast<int>(q % digit_lanes);
+  const double top = heavies.top, ground = queries_.ground_form(q);
+  double gap = 0, squares = 0;
   const double drop = aligned_left_out * total / static_cast<double>(rows_.blocks);
   for (int64_t b = 0; b < rows_.blocks; ++b) {
     AlignedBlockSums& sums = own_block(b, q);
@@ -185,11 +199,11 @@ void AlignedWeights::combine_query(int64_t q, double total, std::vector<double>&
     gap += std::max(sums.gap[lane], 0.0);
     squares += sums.squares[lane];
   }
-  own.whole = own.light + heavy_total;
+  own.whole = own.light + heavies.total;
   // Relative to the heaviest.
   const double shift = top - own.max, scale = std::exp(-shift);
   own.sums.max = top - ground;
-  own.sums.index = top_component;
+  own.sums.index = heavies.top_component;
   own.sums.rest = own.light * scale;
   own.sums.gap = std::max(gap + shift * own.light, 0.0) * scale;
   own.sums.squares = squares * scale * scale;
@@ -197,7 +211,7 @@ void AlignedWeights::combine_query(int64_t q, double total, std::vector<double>&
   for (const Heavy& heavy : heavies.each) {
     const double below = top - heavy.logit;
     if (heavies.all && below <= canonical_reach(n_)) ++own.survivors;
-    if (heavy.component == top_component) continue;
+    if (heavy.component == heavies.top_component) continue;
     const double weight = std::exp(-below);
     own.sums.rest += weight;
     own.sums.gap += weight * below;
@@ -206,21 +220,34 @@ void AlignedWeights::combine_query(int64_t q, double total, std::vector<double>&
   }
 }
 
-// The light components of a block, from their weights.
-void AlignedWeights::sum_light(int64_t q, int64_t b) {
-  const int lane = static_cast<int>(q % digit_lanes);
-  double light = 0, squares = 0, excess = 0;
-  for (int64_t k = b * rows_.block; k < std::min(n_, (b + 1) * rows_.block); ++k) {
-    const double weight = static_cast<double>(weights(q / digit_lanes, k)[lane]);
-    light += weight;
-    squares += weight * weight;
-    excess += weight * static_cast<double>(rows_.excess[k]);
+// The light components of a block, from the weights of the lanes that are `marked`: in chains in float32, as those of all components.
+void AlignedWeights::sum_light(int64_t g, int64_t b, const bool* marked) {
+  double light[digit_lanes] = {}, squares[digit_lanes] = {}, excess[digit_lanes] = {};
+  const int64_t end = std::min(n_, (b + 1) * rows_.block);
+  for (int64_t first = b * rows_.block; first < end; first += strip_rows) {
+    float sum[digit_lanes] = {}, square[digit_lanes] = {}, moved[digit_lanes] = {};
+    for (int64_t k = first; k < std::min(end, first + strip_rows); ++k) {
+      const float *weight = weights(g, k), factor = rows_.excess[k];
+      for (int lane = 0; lane < digit_lanes; ++lane) {
+        sum[lane] += weight[lane];
+        square[lane] += weight[lane] * weight[lane];
+        moved[lane] += weight[lane] * factor;
+      }
+    }
+    for (int lane = 0; lane < digit_lanes; ++lane) {
+      light[lane] += static_cast<double>(sum[lane]);
+      squares[lane] += static_cast<double>(square[lane]);
+      excess[lane] += static_cast<double>(moved[lane]);
+    }
   }
-  AlignedBlockSums& sums = own_block(b, q);
-  const double factor = scale(b, q);
-  sums.light[lane] = factor * light;
-  sums.squares[lane] = factor * factor * squares;
-  sums.excess[lane] = factor * excess;
+  for (int lane = 0; lane < digit_lanes; ++lane) {
+    if (!marked[lane]) continue;
+    AlignedBlockSums& sums = own_block(b, g * digit_lanes + lane);
+    const double factor = scale(b, g * digit_lanes + lane);
+    sums.light[lane] = factor * light[lane];
+    sums.squares[lane] = factor * factor * squares[lane];
+    sums.excess[lane] = factor * excess[lane];
+  }
 }
 
 // What exact_logit will read: rows lie far apart.
@@ -228,8 +255,8 @@ void AlignedWeights::fetch(int64_t k) const {
   const double* mean = target_.means.row(k);
   const double* values = target_.covariances->values.data() + k * d_;
   for (int64_t j = 0; j < d_; j += 8) {
-    __builtin_prefetch(mean + j);
-    if (rows_.features > 1) __builtin_prefetch(values + j);
+    __builtin_prefetch(mean + j, 0, 2);
+    if (rows_.features > 1) __builtin_prefetch(values + j, 0, 2);
   }
 }
 

@@ -61,14 +61,17 @@ class AlignedWeights {
     std::vector<Heavy> each;
     std::vector<int64_t> blocks;  // that hold them, ascending
     bool all = false;             // whether these are all that count
+    double top = -INFINITY, total = 0;  // largest logit, sum of exp(l - max)
+    int64_t top_component = 0;
   };
 
   void weigh(int64_t b, int64_t group, std::vector<double>& scratch);
   void combine(int64_t group, const Execution& execution);
   void add_masses(int64_t group);
   double add_blocks(int64_t q, int64_t& top_block);
-  void combine_query(int64_t q, double total, std::vector<double>& scratch, Heavies& heavies);
-  void sum_light(int64_t q, int64_t b);
+  void weigh_heavy(int64_t q, std::vector<double>& scratch, Heavies& heavies);
+  void sum_light(int64_t group, int64_t b, const bool* marked);
+  void add_light(int64_t q, double total, const Heavies& heavies);
   void fetch(int64_t k) const;
   double exact_logit(int64_t q, int64_t k, double* f, double* precision) const;
   double heavy_share(int64_t q) const;
