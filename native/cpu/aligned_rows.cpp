@@ -11,6 +11,7 @@ namespace {
 constexpr int64_t chain_words = 64;       // of a row, at most
 constexpr int64_t chain_rows = 48;        // of a column: 24 words
 constexpr int64_t block_values = int64_t{1} << 18;
+constexpr int64_t most_bytes = int64_t{1} << 30;
 constexpr double up = 1 + 1e-5;           // covers sums of squares in float32
 
 int shift_of(int64_t chains) {
@@ -31,7 +32,9 @@ struct AlignedRows::Worker {
 
 bool AlignedRows::applies(const Target& target) {
   const Covariances::Type type = target.covariances->type;
-  return (type == Covariances::Type::spherical || type == Covariances::Type::diagonal) && target.n >= 64 && target.d >= 32;
+  const bool spherical = type == Covariances::Type::spherical;
+  if (!(spherical || type == Covariances::Type::diagonal) || target.n < 64 || target.d < 32) return false;
+  return target.n * target.d * (spherical ? 3 : 6) <= most_bytes;
 }
 
 int64_t AlignedRows::bytes() const {

@@ -46,7 +46,7 @@ struct AlignedBlock {
 struct AlignedRows {
   static constexpr int most_features = 2;
 
-  // Whether the type and size of a mixture suit; n and d large enough that products pay.
+  // Whether the type and size of a mixture suit: n and d large enough that products pay, rows of at most 1 GiB.
   static bool applies(const Target& target);
 
   // Code::cancelled. A few passes over the parameters; the bits do not depend on the threads. The matrix of spherical components is the
