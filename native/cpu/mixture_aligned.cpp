@@ -15,7 +15,6 @@ constexpr int groups_at_once = 4;                        // through one product
 constexpr int64_t most_groups = 16;
 constexpr int64_t weight_bytes = int64_t{1} << 26;       // of a block of queries
 constexpr int64_t most_columns = 198;                    // of a slice of the sums
-constexpr double least_signal = 0.1;                     // D = (x + b^2 score) / a loses precision below
 constexpr double deviations = 6, unit = 0x1p-24, small = 0x1p-53;
 
 class AlignedPass {

@@ -16,7 +16,6 @@ constexpr int64_t rows_at_once = 512;                       // of all components
 constexpr int64_t columns_at_once = 384;
 constexpr int64_t block_bytes = int64_t{1} << 26;           // h of the queries at hand
 constexpr double unit = 0x1p-24, deviations = 6, small = 0x1p-53;
-constexpr double least_signal = 0.1;     // D = (x + b^2 score) / a loses precision below
 constexpr double most_moved = 5e-5;      // errors of weights that need no refinement
 constexpr double most_unsure = 1e-9;     // weight of components whose logits are not known to entry_error
 constexpr double least_weight = 1e-9;    // over n: components below take no part in the score

@@ -17,6 +17,9 @@ inline bool wants_denoised(const PosteriorRequest& r) {
   return r.denoised || r.score || r.covariance_trace || r.covariance_products || r.jacobian_products || r.divergence || r.error_score;
 }
 
+// The least a at which D = (x + b^2 score) / a keeps the precision of a score from float32.
+inline constexpr double least_signal = 0.1;
+
 inline bool wants_second_moments(const PosteriorRequest& r) {
   return r.covariance_trace || r.covariance_products || r.jacobian_products || r.divergence;
 }
