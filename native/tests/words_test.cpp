@@ -14,7 +14,7 @@ namespace {
 
 int32_t next_half(uint64_t& state, int32_t limit) {
   state = state * 6364136223846793005u + 1442695040888963407u;
-  return static_cast<int32_t>((state >> 33) % static_cast<uint64_t>(2 * limit + 1)) - limit;
+  return static_cast<int32_t>((state >> 33) % (2 * static_cast<uint64_t>(limit) + 1)) - limit;
 }
 
 int32_t word(int32_t low, int32_t high) { return static_cast<int32_t>((static_cast<uint32_t>(high) << 16) | (static_cast<uint32_t>(low) & 0xffff)); }
