@@ -62,7 +62,8 @@ class AlignedPass {
       if (!execution_.cancelled()) pack_weights(item / queries_.groups, item % queries_.groups, block_words);
     });
     // As many slices for every worker; six columns make a tile.
-    const int64_t least = (d_ + most_columns - 1) / most_columns, workers = pool_.size(), slices = (least + workers - 1) / workers * workers;
+    const int64_t least = (d_ + most_columns - 1) / most_columns, workers = pool_.size();
+    const int64_t slices = (least + workers - 1) / workers * workers;
     const int64_t columns = ((d_ + slices - 1) / slices + 5) / 6 * 6;
     pool_.run((d_ + columns - 1) / columns, [&](int64_t slice, int) {
       sum_columns(slice * columns, std::min(columns, d_ - slice * columns), block_words);
