@@ -177,8 +177,16 @@ describe("examples", () => {
     expect(Math.max(...distances.map(Math.abs))).toBeLessThan(4);
   });
 
+  it("cloning-experiment simulates phi_C of data", () => {
+    const out = run(process.execPath, [join(compiled, "cloning-experiment.js"), "digits", "400", "60"]);
+    expect(out).toMatch(/^sde-dpm-solver\+\+2m, 60 steps, 400 pairs/);
+    const distances = [...out.matchAll(/ (-?\d+\.\d\d)$/gm)].map((match) => Number(match[1]));
+    expect(distances).toHaveLength(6);
+    expect(Math.max(...distances.map(Math.abs))).toBeLessThan(4);
+  });
+
   it("cloning-experiment tells the errors of finite steps on data", () => {
-    const out = run(process.execPath, [join(compiled, "cloning-experiment.js"), "digits", "100", "20", "sde-dpm-solver++2m"]);
+    const out = run(process.execPath, [join(compiled, "cloning-experiment.js"), "digits", "100", "20", "sde-dpm-solver++2m", "--errors"]);
     expect(out).toMatch(/^sde-dpm-solver\+\+2m, 20 steps, 100 trunks from OU time 5/);
     expect(out.match(/^0\.\d\d +0\.\d{4} \+- 0\.\d{4} +-?0\.\d{4} \+- 0\.\d{4} +-?0\.\d{4} \+- 0\.\d{4}$/gm)).toHaveLength(6);
   });
