@@ -545,7 +545,7 @@ void test_simulations() {
                      carried.nearest == plain.nearest && carried.nearest_weight == plain.nearest_weight, name + ": same observations");
           expect(*std::min_element(carried.carried.begin(), carried.carried.end()) >= 50, name + ": evaluations come from lists");
           expect(*std::max_element(carried.refreshes.begin(), carried.refreshes.end()) == 0, name + ": no list is renewed");
-          test_scores(name, data, program, carried, records, count);
+          if (!check::sanitized) test_scores(name, data, program, carried, records, count);
         }
         // Any batch, any threads, any neighbours.
         const Run whole(backends.back(), data, program, records, 0, count, true);
