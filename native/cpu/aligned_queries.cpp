@@ -23,8 +23,8 @@ void AlignedQueries::prepare(const MatrixView& x, int64_t first, int64_t queries
   centred.assign(static_cast<size_t>(count * d_), 0.0);
   for (int f = 0; f < rows_.features; ++f) {
     PackedForms& out = packed[f];
-    out.words = LineBytes(groups * (rows_.in_words ? steps_ : d_) * digit_lanes * 4);
-    if (rows_.in_words) out.digits = LineBytes(groups * set_.digits->group_bytes(d_, 1));
+    out.words.resize(groups * group_words() * 4);
+    if (rows_.in_words) out.digits.resize(groups * set_.digits->group_bytes(d_, 1));
     for (auto* v : {&out.step, &out.rest_step, &out.rest_offset}) v->assign(size, 0.0);
   }
   pool.run(groups, [&](int64_t group, int) { pack(x, first, group); });
@@ -36,6 +36,8 @@ void AlignedQueries::pack(const MatrixView& x, int64_t first, int64_t group) {
   const int64_t begin = group * digit_lanes, end = std::min(count, begin + digit_lanes);
   for (int f = 0; f < rows_.features; ++f) {
     std::fill(rest.begin(), rest.end(), 0);
+    auto* words = reinterpret_cast<int32_t*>(packed[f].words.data()) + group * group_words();
+    if (end < begin + digit_lanes) std::fill(words, words + group_words(), 0);
     for (int64_t q = begin; q < end; ++q) {
       if (f == 0) centre(x.row(first + q), q);
       const double* own = centred.data() + q * d_;

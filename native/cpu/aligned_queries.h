@@ -51,6 +51,7 @@ class AlignedQueries {
   PackedForms packed[AlignedRows::most_features];
 
  private:
+  int64_t group_words() const { return (rows_.in_words ? steps_ : d_) * digit_lanes; }
   void pack(const MatrixView& x, int64_t first, int64_t group);
   void centre(const double* x, int64_t q);
   void pack_words(int f, int64_t q, std::vector<double>& z, int32_t* whole, int32_t* rest);

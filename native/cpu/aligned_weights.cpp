@@ -12,6 +12,9 @@ constexpr int groups_at_once = 4;                        // through one product
 constexpr double heaviest_share = 1.0 / 512, lightest_share = 1.0 / 4096;
 constexpr double logit_budget = 2e-6;                    // of the score's contract
 constexpr int64_t most_heavy = 128;                      // so few that count are all formed in float64
+constexpr int64_t alone_of = 64;                         // beside this part of all, or fewer, the score leaves out the others if it may
+constexpr double left_out_budget = 5e-7, most_left_out = 1e-6;  // of the score's size, and in share
+constexpr double least_alone = 1.0 / 64;                        // of that share, in one component
 constexpr double margin = 0.05;                          // more than a logit of the products is off by
 
 }  // namespace
@@ -21,10 +24,10 @@ void AlignedWeights::find(const double* x, int64_t count, ThreadPool& pool, cons
   each_.assign(static_cast<size_t>(count), {});
   const int64_t groups = queries_.groups;
   const int64_t size = groups * n_ * digit_lanes;
-  if (size > weights_size_) weights_ = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(size));
-  weights_size_ = std::max(size, weights_size_);
-  blocks_.resize(static_cast<size_t>(rows_.blocks * groups));
-  heavy_scores_.assign(scores_ ? static_cast<size_t>(count * d_) : 0, 0.0);
+  if (size > areas.size) areas.weights = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(size));
+  areas.size = std::max(size, areas.size);
+  areas.blocks.resize(static_cast<size_t>(rows_.blocks * groups));
+  areas.heavy_scores.assign(scores_ ? static_cast<size_t>(count * d_) : 0, 0.0);
   masses_.assign(static_cast<size_t>(groups * class_count_ * digit_lanes), 0.0);
   const int64_t quads = (groups + groups_at_once - 1) / groups_at_once;
   std::vector<std::vector<double>> scratch(static_cast<size_t>(pool.size()));
@@ -78,7 +81,7 @@ void AlignedWeights::weigh(int64_t b, int64_t group, std::vector<double>& scratc
     set_.kernels->sum_terms(terms, term, count, rows_.bias.data() + first, rows_.gain.data() + first, queries_.square.data() + at, logits,
                             max);
     set_.dense->weights(logits, count, max, least, rows_.excess.data() + first, 0, own_weights(group + g, first), nullptr,
-                        digit_lanes, &blocks_[b * queries_.groups + group + g].dense);
+                        digit_lanes, &areas.blocks[b * queries_.groups + group + g].dense);
   }
 }
 
@@ -93,16 +96,6 @@ void AlignedWeights::combine(int64_t g, const Execution& execution) {
   find_heavy(g, total, top_block, heavies.data());
   for (int64_t q = first; q < end; ++q) {
     if (queries_.each[q].attempted && !execution.cancelled()) weigh_heavy(q, scratch, heavies[q - first]);
-  }
-  // Sums anew where a heavy one has left.
-  for (int64_t b = 0; b < rows_.blocks; ++b) {
-    bool marked[digit_lanes], any = false;
-    for (int lane = 0; lane < digit_lanes; ++lane) {
-      const std::vector<int64_t>& of_lane = heavies[lane].blocks;
-      marked[lane] = std::binary_search(of_lane.begin(), of_lane.end(), b);
-      any = any || marked[lane];
-    }
-    if (any) sum_light(g, b, marked);
   }
   for (int64_t q = first; q < end; ++q) {
     if (queries_.each[q].attempted) add_light(q, total[q - first], heavies[q - first]);
@@ -161,7 +154,7 @@ void AlignedWeights::weigh_heavy(int64_t q, std::vector<double>& scratch, Heavie
   }
   const double ground = queries_.ground_form(q);
   const bool spherical = rows_.features == 1;
-  double *f = scratch.data(), *precision = f + d_, *pull = scores_ ? heavy_scores_.data() + q * d_ : nullptr;
+  double *f = scratch.data(), *precision = f + d_, *pull = scores_ ? areas.heavy_scores.data() + q * d_ : nullptr;
   for (size_t i = 0; i < heavies.each.size(); ++i) {
     Heavy& heavy = heavies.each[i];
     const int64_t k = heavy.component, b = k / rows_.block;
@@ -176,10 +169,7 @@ void AlignedWeights::weigh_heavy(int64_t q, std::vector<double>& scratch, Heavie
     heavies.total += weight;
     const double before = heavies.all ? 0 : heavy.approximate;
     if (class_count_ > 0) masses_[(g * class_count_ + target_.classes[k]) * digit_lanes + lane] += weight - before;
-    own_weights(g, k)[lane] = 0;
-    if (heavies.all) continue;
-    own_block(b, q).gap[lane] += heavy.approximate * std::log(heavy.approximate);
-    if (heavies.blocks.empty() || heavies.blocks.back() != b) heavies.blocks.push_back(b);
+    if (!heavies.all) own_block(b, q).gap[lane] += heavy.approximate * std::log(heavy.approximate);
   }
 }
 
@@ -189,16 +179,23 @@ void AlignedWeights::add_light(int64_t q, double total, const Heavies& heavies) 
   const int lane = static_cast<int>(q % digit_lanes);
   const double top = heavies.top, ground = queries_.ground_form(q);
   double gap = 0, squares = 0;
-  const double drop = aligned_left_out * total / static_cast<double>(rows_.blocks);
+  const double drop = left_out_share(q) * total / static_cast<double>(rows_.blocks);
   for (int64_t b = 0; b < rows_.blocks; ++b) {
     AlignedBlockSums& sums = own_block(b, q);
-    if (!(sums.light[lane] > drop)) sums.light[lane] = 0;
     if (sums.light[lane] == 0) continue;
     own.light += sums.light[lane];
-    own.excess += sums.excess[lane];
     gap += std::max(sums.gap[lane], 0.0);
     squares += sums.squares[lane];
+    if (!heavies.alone && sums.light[lane] > drop) {
+      own.excess += sums.excess[lane];
+      continue;
+    }
+    own.left_out += sums.light[lane];
+    sums.light[lane] = 0;
   }
+  own.light += heavies.trimmed;
+  own.left_out += heavies.trimmed;
+  squares += heavies.trimmed_squares;
   own.whole = own.light + heavies.total;
   // Relative to the heaviest.
   const double shift = top - own.max, scale = std::exp(-shift);
@@ -281,30 +278,84 @@ double AlignedWeights::heavy_share(int64_t q) const {
   return std::clamp(root * root, lightest_share, heaviest_share);
 }
 
-// Of 16 queries: all within the canonical reach of the largest where they are few, else those of at least heavy_share; the largest
-// always, the first of its block whose weight is 1 there.
-void AlignedWeights::find_heavy(int64_t g, const double* total, const int64_t* top_block, Heavies* out) const {
-  double least[digit_lanes];
-  bool wanted[digit_lanes] = {};
-  for (int lane = 0; lane < digit_lanes; ++lane) {
-    wanted[lane] = g * digit_lanes + lane < queries_.count && queries_.each[g * digit_lanes + lane].attempted;
-    least[lane] = std::exp(-canonical_reach(n_) - margin);
-    out[lane].all = wanted[lane];
-  }
-  collect(g, least, top_block, wanted, most_heavy, out);
-  for (int lane = 0; lane < digit_lanes; ++lane) {
-    wanted[lane] = wanted[lane] && !out[lane].all;
-    if (wanted[lane]) least[lane] = heavy_share(g * digit_lanes + lane) * total[lane];
-  }
-  collect(g, least, top_block, wanted, n_, out);
+// The share that the score may leave out: what moves it by left_out_budget at most.
+double AlignedWeights::left_out_share(int64_t q) const {
+  double farthest = 0, ground = 0;
+  for (int64_t b = 0; b < rows_.blocks; ++b) farthest = std::max(farthest, queries_.farthest(q, b));
+  for (int64_t j = 0; j < d_; ++j) ground = std::max(ground, rows_.ground[j]);
+  return std::min(left_out_budget * ground * queries_.each[q].norm / std::max(farthest, 1e-300), most_left_out);
 }
 
-// The components of weight `least` and more of the wanted lanes; a lane that has more than `most` is given up: `all` becomes false.
-void AlignedWeights::collect(int64_t g, const double* least, const int64_t* top_block, const bool* wanted, int64_t most,
-                             Heavies* out) const {
-  bool open[digit_lanes], found[digit_lanes] = {};
+// Of 16 queries, and taken out of the weights: all within the canonical reach of the largest where they are few; else so few that the
+// score may leave out all others; else those of at least heavy_share. The largest always, the first of its block whose weight is 1 there.
+void AlignedWeights::find_heavy(int64_t g, const double* total, const int64_t* top_block, Heavies* out) {
+  double least[digit_lanes];
+  bool open[digit_lanes] = {}, few[digit_lanes], many[digit_lanes] = {};
   for (int lane = 0; lane < digit_lanes; ++lane) {
-    open[lane] = wanted[lane];
+    few[lane] = open[lane] = g * digit_lanes + lane < queries_.count && queries_.each[g * digit_lanes + lane].attempted;
+    least[lane] = std::exp(-canonical_reach(n_) - margin);
+  }
+  collect(g, least, top_block, few, most_heavy, out);
+  for (int lane = 0; lane < digit_lanes; ++lane) {
+    out[lane].all = few[lane];
+    few[lane] = open[lane] = open[lane] && !few[lane];
+    if (few[lane]) least[lane] = least_alone * left_out_share(g * digit_lanes + lane) * total[lane];
+  }
+  collect(g, least, top_block, few, n_ / alone_of, out);
+  move(g, out, few, false);
+  for (int lane = 0; lane < digit_lanes; ++lane) {
+    const int64_t q = g * digit_lanes + lane;
+    out[lane].alone = few[lane] && trim(q, total[lane], out[lane]);
+    few[lane] = few[lane] && !out[lane].alone;
+    many[lane] = open[lane] && !out[lane].alone;
+    if (many[lane]) least[lane] = heavy_share(q) * total[lane];
+  }
+  move(g, out, few, true);
+  collect(g, least, top_block, many, n_, out);
+  move(g, out, many, false);
+}
+
+// Whether the score may leave out all but the listed ones; if so, the lightest of these become light ones while that stays so.
+bool AlignedWeights::trim(int64_t q, double total, Heavies& heavies) const {
+  const double most = left_out_share(q) * total;
+  double left_out = 0;
+  for (int64_t b = 0; b < rows_.blocks; ++b) left_out += block(b, q / digit_lanes).light[q % digit_lanes];
+  if (left_out > most) return false;
+  std::vector<double> weights;
+  for (const Heavy& heavy : heavies.each) weights.push_back(heavy.approximate);
+  std::sort(weights.begin(), weights.end());
+  size_t kept = 0;
+  while (kept + 1 < weights.size() && left_out + weights[kept] <= most) left_out += weights[kept++];
+  std::erase_if(heavies.each, [&](const Heavy& heavy) {
+    if (heavy.approximate >= weights[kept]) return false;
+    heavies.trimmed += heavy.approximate;
+    heavies.trimmed_squares += heavy.approximate * heavy.approximate;
+    return true;
+  });
+  return true;
+}
+
+// The heavy ones of the wanted lanes leave the weights and the sums of the light ones, or come back.
+void AlignedWeights::move(int64_t g, const Heavies* heavies, const bool* wanted, bool back) {
+  std::vector<uint8_t> touched(static_cast<size_t>(rows_.blocks * digit_lanes));
+  for (int lane = 0; lane < digit_lanes; ++lane) {
+    if (!wanted[lane]) continue;
+    for (const Heavy& heavy : heavies[lane].each) {
+      own_weights(g, heavy.component)[lane] = back ? heavy.stored : 0;
+      touched[heavy.component / rows_.block * digit_lanes + lane] = 1;
+    }
+  }
+  for (int64_t b = 0; b < rows_.blocks; ++b) {
+    bool marked[digit_lanes], any = false;
+    for (int lane = 0; lane < digit_lanes; ++lane) any |= marked[lane] = touched[b * digit_lanes + lane] != 0;
+    if (any) sum_light(g, b, marked);
+  }
+}
+
+// The components of weight `least` and more of the open lanes; a lane that has more than `most` is closed.
+void AlignedWeights::collect(int64_t g, const double* least, const int64_t* top_block, bool* open, int64_t most, Heavies* out) const {
+  bool found[digit_lanes] = {};
+  for (int lane = 0; lane < digit_lanes; ++lane) {
     if (open[lane]) out[lane].each.clear();
   }
   for (int64_t b = 0; b < rows_.blocks; ++b) {
@@ -332,11 +383,11 @@ void AlignedWeights::collect(int64_t g, const double* least, const int64_t* top_
         found[lane] = found[lane] || top;
         if (!(value > 0) || (value < least[lane] && !top)) continue;
         if (static_cast<int64_t>(out[lane].each.size()) == most) {
-          open[lane] = out[lane].all = false;
+          open[lane] = false;
           floor[lane] = INFINITY;
           continue;
         }
-        out[lane].each.push_back({static_cast<int32_t>(k), value, 0});
+        out[lane].each.push_back({static_cast<int32_t>(k), value, weight[lane], 0});
       }
     }
   }

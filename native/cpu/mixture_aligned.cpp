@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "../core/kept_preparation.h"
 #include "aligned_weights.h"
 #include "dense_queries.h"
 #include "readings.h"
@@ -17,6 +18,20 @@ constexpr int64_t weight_bytes = int64_t{1} << 26;       // of a block of querie
 constexpr int64_t most_columns = 198;                    // of a slice of the sums
 constexpr double deviations = 6, unit = 0x1p-24, small = 0x1p-53;
 
+// Work areas that may serve the next call.
+struct AlignedWork : KeptPreparation::Work {
+  std::vector<double> centred, sums, score;
+  PackedForms packed[AlignedRows::most_features];
+  AlignedWeightAreas weights;
+  LineBytes packed_weights;
+
+  int64_t bytes() const {
+    int64_t total = static_cast<int64_t>((centred.capacity() + sums.capacity() + score.capacity()) * sizeof(double));
+    for (const PackedForms& f : packed) total += f.words.capacity() + f.digits.capacity();
+    return total + weights.bytes() + packed_weights.capacity();
+  }
+};
+
 class AlignedPass {
  public:
   AlignedPass(const Instructions& set, const Target& target, const GaussiansAt& at, const AlignedRows& rows,
@@ -25,6 +40,16 @@ class AlignedPass {
         wants_score_(request.score || request.denoised || request.error_score),
         class_count_(request.class_weights ? target.class_count : 0),
         queries_(set, rows), weights_(set, target, at, rows, queries_, wants_score_, class_count_) {}
+
+  // Before and after `run`.
+  void exchange(AlignedWork& work) {
+    queries_.centred.swap(work.centred);
+    std::swap(queries_.packed, work.packed);
+    std::swap(weights_.areas, work.weights);
+    std::swap(packed_weights_, work.packed_weights);
+    sums_.swap(work.sums);
+    score_.swap(work.score);
+  }
 
   Status run(std::vector<uint8_t>& answered) {
     const int64_t queries = request_.x.rows;
@@ -50,16 +75,27 @@ class AlignedPass {
     pool_.run(count_, [&](int64_t q, int) { answered[q] = queries_.each[q].attempted && answer(q) ? 1 : 0; });
   }
 
-  // A and B of all queries: the weights of every block of components, then column by column.
+  // A and B of all queries with light weights, side by side: the weights of every block of components, then column by column.
   void sum_scores() {
+    summed_.clear();
+    slot_.assign(static_cast<size_t>(count_), -1);
+    for (int64_t q = 0; q < count_; ++q) {
+      bool any = false;
+      for (int64_t b = 0; b < rows_.blocks && !any; ++b) any = live(b, q);
+      if (!any) continue;
+      slot_[q] = static_cast<int64_t>(summed_.size());
+      summed_.push_back(q);
+    }
+    if (summed_.empty()) return;
+    groups_ = (static_cast<int64_t>(summed_.size()) + group_lanes - 1) / group_lanes;
     const int64_t features = rows_.features;
     const int64_t block_words = (rows_.in_words ? (rows_.block + 1) / 2 : rows_.block) * group_lanes;
-    packed_weights_ = LineBytes(features * rows_.blocks * queries_.groups * block_words * 4);
-    weight_step_.assign(static_cast<size_t>(features * rows_.blocks * queries_.groups * group_lanes), 0.0);
-    sums_.assign(static_cast<size_t>(features * queries_.groups * d_ * group_lanes), 0.0);
-    live_.assign(static_cast<size_t>(rows_.blocks * queries_.groups), 0);
-    pool_.run(rows_.blocks * queries_.groups, [&](int64_t item, int) {
-      if (!execution_.cancelled()) pack_weights(item / queries_.groups, item % queries_.groups, block_words);
+    packed_weights_.resize(features * rows_.blocks * groups_ * block_words * 4);
+    weight_step_.assign(static_cast<size_t>(features * rows_.blocks * groups_ * group_lanes), 0.0);
+    sums_.assign(static_cast<size_t>(features * groups_ * d_ * group_lanes), 0.0);
+    live_.assign(static_cast<size_t>(rows_.blocks * groups_), 0);
+    pool_.run(rows_.blocks * groups_, [&](int64_t item, int) {
+      if (!execution_.cancelled()) pack_weights(item / groups_, item % groups_, block_words);
     });
     // As many slices for every worker; six columns make a tile.
     const int64_t least = (d_ + most_columns - 1) / most_columns, workers = pool_.size();
@@ -73,21 +109,36 @@ class AlignedPass {
   // Weights of feature f lie [block][group], a block of `rows` components and `groups` groups without gaps.
   int64_t packed_at(int f, int64_t b, int64_t group, int rows, int64_t block_words) const {
     const int64_t own = (rows_.in_words ? (rows + 1) / 2 : rows) * group_lanes;
-    return (f * rows_.blocks + b) * queries_.groups * block_words + group * own;
+    return (f * rows_.blocks + b) * groups_ * block_words + group * own;
   }
 
   void pack_weights(int64_t b, int64_t group, int64_t block_words) {
     const int64_t first = b * rows_.block;
     const int rows = static_cast<int>(std::min(rows_.block, n_ - first));
-    const AlignedBlockSums& sums = weights_.block(b, group);
-    bool any = false;
-    for (int lane = 0; lane < group_lanes; ++lane) any = any || live(sums, group * group_lanes + lane);
-    live_[b * queries_.groups + group] = any ? 1 : 0;
+    const int64_t* queries = summed_.data() + group * group_lanes;
+    const int64_t count = std::min<int64_t>(static_cast<int64_t>(summed_.size()) - group * group_lanes, group_lanes);
+    if (std::none_of(queries, queries + count, [&](int64_t q) { return live(b, q); })) {
+      for (int f = 0; f < rows_.features; ++f) {
+        char* to = packed_weights_.data() + packed_at(f, b, group, rows, block_words) * 4;
+        std::fill(to, to + (rows_.in_words ? (rows + 1) / 2 : rows) * group_lanes * 4, static_cast<char>(0));
+      }
+      return;
+    }
+    live_[b * groups_ + group] = 1;
+    // Where they are neighbours still, the weights lie as they are wanted.
+    const bool together = count == group_lanes && queries[0] % group_lanes == 0 && queries[count - 1] == queries[0] + count - 1;
+    const float* weight = weights_.weights(queries[0] / group_lanes, first);
+    std::vector<float> moved(together ? 0 : static_cast<size_t>(rows * group_lanes));
+    for (int64_t lane = 0; !together && lane < count; ++lane) {
+      const float* from = weights_.weights(queries[lane] / group_lanes, first) + queries[lane] % group_lanes;
+      for (int r = 0; r < rows; ++r) moved[r * group_lanes + lane] = from[r * group_lanes];
+    }
+    if (!together) weight = moved.data();
     for (int f = 0; f < rows_.features; ++f) {
       const AlignedFeature& own = rows_.feature[f];
       char* to = packed_weights_.data() + packed_at(f, b, group, rows, block_words) * 4;
-      double* step = weight_step_.data() + ((f * rows_.blocks + b) * queries_.groups + group) * group_lanes;
-      const float *weight = weights_.weights(group, first), *factor = own.in_score.data() + first;
+      double* step = weight_step_.data() + ((f * rows_.blocks + b) * groups_ + group) * group_lanes;
+      const float* factor = own.in_score.data() + first;
       if (rows_.in_words) {
         const double limit = (0x1p31 - 0x1p20) / std::max(own.matrix->column_norm, 1.0);
         set_.words->pack_scaled(weight, rows, factor, rows_.row_dither.data() + first, static_cast<int>(2 * rows_.row_chain),
@@ -102,8 +153,9 @@ class AlignedPass {
     }
   }
 
-  bool live(const AlignedBlockSums& sums, int64_t q) const {
-    return q < count_ && queries_.each[q].attempted && sums.light[q % group_lanes] > 0;
+  // Whether the score of a query counts light components of a block.
+  bool live(int64_t b, int64_t q) const {
+    return queries_.each[q].attempted && weights_.block(b, q / group_lanes).light[q % group_lanes] > 0;
   }
 
   void sum_columns(int64_t column, int64_t columns, int64_t block_words) {
@@ -113,8 +165,8 @@ class AlignedPass {
     std::fill(keep, keep + group_lanes, 1.0);
     for (int64_t b = 0; b < rows_.blocks; ++b) {
       if (execution_.cancelled()) return;
-      const auto live_groups = live_.begin() + b * queries_.groups;
-      if (std::none_of(live_groups, live_groups + queries_.groups, [](uint8_t any) { return any != 0; })) continue;
+      const auto live_groups = live_.begin() + b * groups_;
+      if (std::none_of(live_groups, live_groups + groups_, [](uint8_t any) { return any != 0; })) continue;
       const int64_t first = b * rows_.block;
       const int rows = static_cast<int>(std::min(rows_.block, n_ - first));
       for (int f = 0; f < rows_.features; ++f) {
@@ -123,9 +175,9 @@ class AlignedPass {
           const int16_t* words = own.matrix->words.data() + first * rows_.stride + column;
           set_.words->interleave(words, rows_.stride, rows, columns, pairs.data(), columns + 16);
         }
-        for (int64_t group = 0; group < queries_.groups; group += groups_at_once) {
-          const int groups = static_cast<int>(std::min<int64_t>(groups_at_once, queries_.groups - group));
-          const uint8_t* any = live_.data() + b * queries_.groups + group;
+        for (int64_t group = 0; group < groups_; group += groups_at_once) {
+          const int groups = static_cast<int>(std::min<int64_t>(groups_at_once, groups_ - group));
+          const uint8_t* any = live_.data() + b * groups_ + group;
           if (std::none_of(any, any + groups, [](uint8_t one) { return one != 0; })) continue;
           const char* packed = packed_weights_.data() + packed_at(f, b, group, rows, block_words) * 4;
           if (rows_.in_words) {
@@ -138,7 +190,7 @@ class AlignedPass {
           for (int g = 0; g < groups; ++g) {
             double factor[group_lanes];
             for (int lane = 0; lane < group_lanes; ++lane) factor[lane] = weight_factor(f, b, (group + g) * group_lanes + lane);
-            set_.dense->accumulate(sums_.data() + ((f * queries_.groups + group + g) * d_ + column) * group_lanes,
+            set_.dense->accumulate(sums_.data() + ((f * groups_ + group + g) * d_ + column) * group_lanes,
                                    product.data() + g * columns * group_lanes, columns, keep, factor, none, nullptr);
           }
         }
@@ -146,14 +198,12 @@ class AlignedPass {
     }
   }
 
-  // What a unit of the products of a block counts in the sums of a query.
-  double weight_factor(int f, int64_t b, int64_t q) const {
-    const AlignedBlockSums& sums = weights_.block(b, q / group_lanes);
-    if (!live(sums, q)) return 0;
-    const int lane = static_cast<int>(q % group_lanes);
-    const double step = weight_step_[((f * rows_.blocks + b) * queries_.groups + q / group_lanes) * group_lanes + lane];
+  // What a unit of the products of a block counts in the sums of a query, by its place among those with light weights.
+  double weight_factor(int f, int64_t b, int64_t slot) const {
+    if (slot >= static_cast<int64_t>(summed_.size()) || !live(b, summed_[slot])) return 0;
+    const double step = weight_step_[((f * rows_.blocks + b) * groups_ + slot / group_lanes) * group_lanes + slot % group_lanes];
     const double shift = rows_.in_words ? static_cast<double>(int64_t{1} << rows_.row_shift) : 1;
-    return step * shift * weights_.scale(b, q);
+    return step * shift * weights_.scale(b, summed_[slot]);
   }
 
   // Readings and bounds of a query; false when a bound exceeds the contract.
@@ -164,13 +214,17 @@ class AlignedPass {
     const int64_t at = first_ + q, group = q / group_lanes;
     const double *centred = queries_.centred.data() + q * d_, *heavy = wants_score_ ? weights_.heavy_score(q) : nullptr, whole = own.whole;
     double *score = wants_score_ ? score_.data() + q * d_ : nullptr, square = 0, average = 0;
+    const int64_t slot = wants_score_ ? slot_[q] : -1, own_sums = (slot / group_lanes * d_) * group_lanes + slot % group_lanes;
+    const double kept = own.light - own.left_out;
     for (int64_t j = 0; wants_score_ && j < d_; ++j) {
-      const int64_t from = (group * d_ + j) * group_lanes + lane;
-      const double own_sum = sums_[from];
-      const double excess = rows_.features == 1 ? own.excess : sums_[from + queries_.groups * d_ * group_lanes];
-      // The heavy ones, then the light: P x' + (P_k - P) x' - F_1.
-      const double light = centred[j] * (own.light * rows_.ground[j] + excess) - own_sum;
-      score[j] = -(heavy[j] + light) / whole;
+      double light = 0;
+      if (slot >= 0) {
+        const int64_t from = own_sums + j * group_lanes;
+        const double excess = rows_.features == 1 ? own.excess : sums_[from + groups_ * d_ * group_lanes];
+        // P x' + (P_k - P) x' - F_1.
+        light = centred[j] * (kept * rows_.ground[j] + excess) - sums_[from];
+      }
+      score[j] = -(heavy[j] + light) / (whole - own.left_out);
       square += score[j] * score[j];
       const double relative = score[j] + rows_.ground[j] * centred[j];
       average += relative * relative;
@@ -199,7 +253,7 @@ class AlignedPass {
         const double length = f == 0 ? std::sqrt(static_cast<double>(d_)) : query.norm;
         if (rows_.in_words) {
           const double rounded = size_of.in_score[f] * length, rows = static_cast<double>(std::min(rows_.block, n_ - b * rows_.block));
-          const double step = weight_factor(f, b, q) / (whole * static_cast<double>(int64_t{1} << rows_.row_shift));
+          const double step = weight_factor(f, b, slot) / (whole * static_cast<double>(int64_t{1} << rows_.row_shift));
           const double stepped = step * (f == 0 ? size_of.norm[f] : word_limit * query.norm);
           of_rows += squares * rounded * rounded / 4;
           of_weights += 1.01 * rows * stepped * stepped / 4;
@@ -216,7 +270,7 @@ class AlignedPass {
     const double gap = own.sums.gap / (1 + own.sums.rest), light = own.light / whole;
     // What moves every light weight: second order, the query's own rounding, exponentials and sums in float32.
     const double shared = deviations * deviations * largest_variance + deviations * coherent + 2 * certain + (100 + gap) * unit;
-    const double moved = own.survivors > 0 ? 0 : light * shared + 2 * aligned_left_out;
+    const double moved = own.survivors > 0 ? 0 : light * shared + 2 * own.left_out / whole;
     LaneAccumulators totals(class_count_);
     totals.sums[0] = own.sums;
     for (int32_t c = 0; c < class_count_; ++c) totals.classes[c * lanes] = std::max(weights_.class_mass(q, c), 0.0);
@@ -277,6 +331,8 @@ class AlignedPass {
   AlignedQueries queries_;
   AlignedWeights weights_;
   LineBytes packed_weights_;
+  std::vector<int64_t> summed_, slot_;  // queries whose score counts light components, [count] their places there or -1
+  int64_t groups_ = 0;                  // of them
   std::vector<double> weight_step_;  // [features][blocks][groups][16]
   std::vector<uint8_t> live_;        // [blocks][groups] whether any query has light weight there
   std::vector<double> sums_;         // [features][groups][d][16] sums over the light ones
@@ -292,7 +348,17 @@ bool aligned_applies(const Target& target, const PosteriorRequest& request) {
 
 Status posterior_aligned(const Instructions& set, const Target& target, const GaussiansAt& at, const AlignedRows& rows,
                          const PosteriorRequest& request, ThreadPool& pool, const Execution& execution, std::vector<uint8_t>& answered) {
-  return AlignedPass(set, target, at, rows, request, pool, execution).run(answered);
+  AlignedPass pass(set, target, at, rows, request, pool, execution);
+  if (target.kept == nullptr) return pass.run(answered);
+  const auto left = target.kept->take_work();
+  auto work = std::make_unique<AlignedWork>();
+  if (left) *work = std::move(static_cast<AlignedWork&>(*left));
+  pass.exchange(*work);
+  const Status status = pass.run(answered);
+  pass.exchange(*work);
+  const int64_t bytes = work->bytes();
+  target.kept->leave_work(std::move(work), bytes);
+  return status;
 }
 
 }  // namespace regimes
