@@ -255,7 +255,8 @@ bool MixtureDense::weigh(int64_t q, std::vector<int32_t>& wanted) {
     total += weight_[at];
   }
   const double least = least_weight / static_cast<double>(n_);
-  double random = 0, heaviest = 0, certain = 0, certain_square = 0, square = 0, second = 0, speed = 0, scale = 0, rough = 0, dropped = 0, unsure = 0;
+  double random = 0, heaviest = 0, certain = 0, certain_square = 0, square = 0, rest = 0;
+  double second = 0, speed = 0, scale = 0, rough = 0, dropped = 0, unsure = 0;
   int32_t first[refined_at_once] = {};
   double most[refined_at_once] = {};
   for (int64_t k = 0; k < n_; ++k) {
@@ -275,16 +276,22 @@ bool MixtureDense::weigh(int64_t q, std::vector<int32_t>& wanted) {
     const double form = 2 * std::max(0.0, target_.log_weight(k) - at_.half_log_det(k) - logit_[at]);
     if (mass > 0) dropped += mass * std::sqrt(c.most * (form + 2 * error));
     second += weight * weight * norm * norm;
-    speed += weight * c.most * form;
+    // |S^-1 f|^2 <= most form; where B is orthonormal it is p (2 form - ground) + H^2.
+    const double load = std::max(0.0, norm * norm - c.load * c.load);
+    const double pull = c.scale * (2 * form - ground) + load + (4 * c.scale + 2 * c.norm) * error + 1e-6 * (c.scale * ground + norm * norm);
+    speed += weight * (full_ ? std::clamp(pull, 0.0, c.most * form) : c.most * form);
     rough += weight * (std::sqrt(c.most * ground) + norm * static_cast<double>(rows_.size(k) + 1));
     // At least, whatever the errors: form is a difference of logits.
     const double sure_form = form - 2 * error - 8 * small * (std::abs(logit_[at]) + form);
     if (ground > 0 && sure_form > 0) scale += weight * sure_form * std::sqrt(c.least / ground);
     if (weight < least) dropped += weight * std::sqrt(c.most * (form + 2 * error));
     random += weight * weight * shaken * shaken;
-    heaviest = std::max(heaviest, weight * shaken * shaken);
     certain += weight * sure;
-    certain_square += weight * sure * sure;
+    if (k != heaviest_of) {
+      rest += weight;
+      heaviest = std::max(heaviest, weight * shaken * shaken);
+      certain_square += weight * sure * sure;
+    }
     square += weight * error * error;
     if (refined_[at]) continue;
     mass = std::max(mass, weight * error);
@@ -296,7 +303,9 @@ bool MixtureDense::weigh(int64_t q, std::vector<int32_t>& wanted) {
     }
   }
   error_log_density_[q] = std::sqrt(random) + certain + square;
-  moved_weights_[q] = std::sqrt(heaviest) + std::sqrt(certain_square) + square;
+  // An error d of the heaviest moves the score as -d of all others would: by the lesser of both weights.
+  const double share = std::sqrt(std::min(rest, weight_[peak]));
+  moved_weights_[q] = std::sqrt(heaviest) + std::sqrt(certain_square) + share * static_cast<double>(shaken_[peak] + certain_[peak]) + square;
   second_[q] = std::sqrt(second);
   speed_[q] = speed;
   scale_[q] = scale;
@@ -318,6 +327,7 @@ void MixtureDense::refine(const double* x, const int32_t* queries, std::vector<E
     const double bias = target_.log_weight(k) - at_.half_log_det(k);
     logit_[to] = bias - 0.5 * exact.form;
     ground_[to] = static_cast<float>(exact.ground);
+    if (full_) spread_[to] = static_cast<float>(1.001 * std::hypot(exact.norm, rows_.component(k).load));
     shaken_[to] = 0;
     certain_[to] = static_cast<float>(1.001 * (rounding * (2 * exact.ground + exact.form) + 0.5 * rows_.component(k).shared_error * exact.ground +
                                                offset + small * std::abs(bias)));
