@@ -132,19 +132,23 @@ export function neighbours(stored, n, d, count) {
   });
 }
 
-/** The mixtures of the table: K components in d dimensions, and flop per query of the torch formulation (torch_mixtures.py). */
+/**
+ * The mixtures of the table: K components in d dimensions, and flop per query of the torch formulation (torch_mixtures.py). The covariances
+ * of "full" are 0.1 I + rank 8, whose equal axes ours uses; those of "full-generic" are W W^T with square W: all eigenvalues differ.
+ */
 export const mixtures = {
   spherical: { type: "spherical", k: 10_000, d: 784, flop: ({ k, d }) => 4 * k * d },
   diagonal: { type: "diagonal", k: 10_000, d: 784, flop: ({ k, d }) => 8 * k * d },
   "low-rank": { type: "low-rank", k: 100, d: 3072, rank: 16, flop: ({ k, d, rank }) => (8 + 4 * rank) * k * d },
   full: { type: "full", k: 10, d: 784, flop: ({ k, d }) => 4 * k * d * d },
+  "full-generic": { type: "full", k: 10, d: 784, generic: true, flop: ({ k, d }) => 4 * k * d * d },
 };
 
 /**
  * Parameters of a mixture, float32, and `spread(component, random)`: a draw from N(0, C). Means lie at distances of about 4, so that the
  * noise levels condensed, middle and diffuse are what they are called.
  */
-function mixtureParts({ type, k, d, rank }) {
+function mixtureParts({ type, k, d, rank, generic = false }) {
   const random = new Random(6);
   const means = normals(k * d, 5).map((value) => (2.8 / Math.sqrt(d)) * value);
   const variances = (count) => Float32Array.from({ length: count }, () => 0.05 + 0.1 * random.uniform());
@@ -168,7 +172,8 @@ function mixtureParts({ type, k, d, rank }) {
     const [diagonals, factors] = [variances(k * d), directions(rank, 0.05)];
     return { parts: { means, diagonals, factors }, spread: (c, draws) => factored(diagonals, factors, c, rank)(draws) };
   }
-  const [r, factors, ground] = [8, directions(8, 0.05), new Float32Array(k * d).fill(0.1)];
+  const r = generic ? d : 8;
+  const [factors, ground] = [directions(r, generic ? Math.sqrt(0.1 / d) : 0.05), new Float32Array(k * d).fill(generic ? 0 : 0.1)];
   return { parts: { means, matrices: correlated(factors, ground, k, d, r) }, spread: (c, draws) => factored(ground, factors, c, r)(draws) };
 }
 
@@ -178,8 +183,11 @@ function correlated(factors, diagonals, k, d, r) {
   for (let component = 0; component < k; component++) {
     const row = (j) => factors.subarray((component * d + j) * r, (component * d + j + 1) * r);
     for (let i = 0; i < d; i++) {
+      const own = row(i);
       for (let j = i; j < d; j++) {
-        const sum = row(i).reduce((total, value, q) => total + value * row(j)[q], i === j ? diagonals[component * d + j] : 0);
+        const other = row(j);
+        let sum = i === j ? diagonals[component * d + j] : 0;
+        for (let q = 0; q < r; q++) sum += own[q] * other[q];
         matrices[(component * d + i) * d + j] = sum;
         matrices[(component * d + j) * d + i] = sum;
       }
