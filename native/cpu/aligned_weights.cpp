@@ -13,8 +13,9 @@ constexpr double heaviest_share = 1.0 / 512, lightest_share = 1.0 / 4096;
 constexpr double logit_budget = 2e-6;                    // of the score's contract
 constexpr int64_t most_heavy = 128;                      // so few that count are all formed in float64
 constexpr int64_t alone_of = 64;                         // beside this part of all, or fewer, the score leaves out the others if it may
-constexpr double left_out_budget = 5e-7, most_left_out = 1e-6;  // of the score's size, and in share
-constexpr double least_alone = 1.0 / 64;                        // of that share, in one component
+constexpr double left_out_budget = 5e-7;                 // of the score's size
+constexpr double most_left_out = 1e-6;                   // share of the weights
+constexpr double least_alone = 1.0 / 64;                 // part of what may be left out in one component
 constexpr double margin = 0.05;                          // more than a logit of the products is off by
 
 }  // namespace

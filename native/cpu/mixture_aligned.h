@@ -4,6 +4,8 @@
 // come from products of 16-bit integers, exact but for the rounding of the rows: the query is z = step X + e, e is formed to 8 bits more
 // against the high bytes of the rows. Elsewhere the products are float32. Components that weigh a 512th or more, or all that count where
 // they are few, are formed in float64, logits and scores; the others are "light".
+// Light components of a share of at most 1e-6 are left out of the score: in blocks where they weigh little, and all of them where the
+// heavy ones are enough; queries that have any left meet the rows of the second product side by side.
 //
 // Bounds, six standard deviations wide: roundings of rows, of weights and of float32 products count as independent errors of mean zero, as
 // in mixture_dense.h; those to integers are such, being at random (dither.h), with a variance of at most 1/4. With T the deviation of a

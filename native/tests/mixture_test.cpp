@@ -360,6 +360,11 @@ void test_kept(const Instructions& set, Mixture& m) {
     expect(same(Readings(set, keeping, m, a_of(b), b, Precision::exact), b), what + ": kept preparation changes no bit");
     expect(kept.bytes() > 0 && kept.bytes() <= KeptPreparation::most_bytes && kept.last()->a == a_of(b) && kept.last()->b == b, what + ": the last time is kept");
   }
+  const int64_t first = 5, count = 19;
+  const Readings part(set, keeping, m, a_of(0.6), 0.6, Precision::exact, 2, first, count);
+  bool equal = part.status.ok();
+  for (int64_t q = 0; q < count; ++q) equal = equal && same_bits(part.of(q), fresh.at(0.6).of(first + q));
+  expect(equal, what + ": what a larger call left changes no bit");
   for (const bool crowded : {true, false}) {
     for (const double b : {0.2, 0.6, 0.9}) {
       kept.crowded = crowded;
@@ -448,6 +453,16 @@ void test_set() {
     test_bits(set, dependent, b, false);
     test_bounds(set, dependent, b);
     if (set.dense) test_bytes(set, dependent, b);
+  }
+  // Queries whose scores leave out all but a few components, beside such that lie among many.
+  for (const Type type : {Type::spherical, Type::diagonal}) {
+    Mixture m;
+    make(m, type, {600, 32, 0, false, false, false, 1});
+    const int64_t before = dense_checked;
+    test_accuracy(set, m, 0.5, true, 3);
+    aligned_checked += dense_checked - before;
+    test_bits(set, m, 0.5, false);
+    test_kept(set, m);
   }
 }
 
