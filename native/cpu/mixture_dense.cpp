@@ -22,9 +22,15 @@ constexpr double least_weight = 1e-9;    // over n: components below take no par
 constexpr int refined_at_once = 2, most_rounds = 4;
 constexpr float entry_error = 0.25f;     // of a logit that counts as known
 
-double rounding_of(const ChainNorms& norms, int lane) {
-  return static_cast<double>(chain) * norms.chain[lane] + static_cast<double>(chains - 1) * norms.chains[lane] + 2 * norms.most[lane];
+// Of the sum of a row's products with x', over the squares of the row: (`deviations` times the deviation)^2.
+double product_error(const ChainNorms& x, int lane) {
+  const double size = 1.01 * deviations * unit;
+  return size * size * (static_cast<double>(chain) * x.chain[lane] + static_cast<double>(chains - 1) * x.chains[lane] + 2 * x.most[lane]);
 }
+
+// |sum of `rows` rows that follow each other|^2 is at most this times the sum of their squares: rows of B of a full covariance are
+// orthonormal, so that where components have as many, there are three orthogonal sets, one of them l.
+double overlap(bool full, int64_t least_size, int64_t rows) { return full && least_size >= rows ? 3 : static_cast<double>(rows); }
 
 }  // namespace
 
@@ -36,7 +42,8 @@ bool MixtureDense::applies(const Instructions& set, const Target& target, const 
 }
 
 MixtureDense::MixtureDense(const Instructions& set, const Target& target, const MixtureRows& rows)
-    : set_(set), target_(target), rows_(rows), at_(rows.at()), n_(target.n), d_(target.d), full_(rows.full()), sum_chain_(full_ ? 16 : chain) {
+    : set_(set), target_(target), rows_(rows), at_(rows.at()), n_(target.n), d_(target.d), full_(rows.full()), sum_chain_(full_ ? 16 : chain), least_size_(target.d) {
+  for (int64_t k = 0; k < n_; ++k) least_size_ = std::min(least_size_, rows_.size(k));
   for (int64_t tile = 0; tile < n_; tile += rows_.tile_components()) {
     const int64_t end = std::min(n_, tile + rows_.tile_components());
     for (int64_t k = tile; k < end;) {
@@ -81,7 +88,8 @@ Status MixtureDense::run(const double* x, const std::vector<int32_t>& queries, M
   refined_.assign(pairs, 0);
   answered_.assign(static_cast<size_t>(count), 0);
   limit_.assign(static_cast<size_t>(count), most_moved);
-  for (auto* v : {&error_score_, &error_log_density_, &scale_, &speed_, &moved_weights_, &second_, &rough_, &dropped_, &norm_}) {
+  for (auto* v : {&error_score_, &error_log_density_, &scale_, &speed_, &moved_weights_, &second_, &rough_, &dropped_, &norm_, &product_error_,
+                  &moved_}) {
     v->assign(static_cast<size_t>(count), 0.0);
   }
   score_.reset(new double[static_cast<size_t>(count * d_)]);
@@ -97,7 +105,11 @@ void MixtureDense::answer_block(const double* x, const int32_t* queries, int64_t
   Packed packed;
   pack(x, queries + first, count, pool, packed);
   for (int64_t i = 0; i < count; ++i) {
-    norm_[first + i] = std::sqrt(packed.norms[i / digit_lanes].weighted[i % digit_lanes] / rows_.least_common());
+    const CentredLanes& norms = packed.norms[i / digit_lanes];
+    const auto lane = static_cast<int>(i % digit_lanes);
+    norm_[first + i] = std::sqrt(norms.weighted[lane] / rows_.least_common());
+    product_error_[first + i] = product_error(norms.x, lane);
+    moved_[first + i] = moved_of(norms, lane);
   }
   const int64_t groups = packed.groups, blocks = (groups + groups_at_once - 1) / groups_at_once;
   h_.resize(static_cast<size_t>(groups * rows_.start(n_) * digit_lanes));
@@ -185,10 +197,9 @@ void MixtureDense::find_logits(const MixtureRows::Tile& tile, const Part& part, 
     const CentredLanes& norms = packed.norms[group + g];
     double random_x[digit_lanes], random_y[digit_lanes], moved[digit_lanes];
     for (int lane = 0; lane < digit_lanes; ++lane) {
-      const double size = 1.01 * deviations * unit;
-      random_x[lane] = size * size * rounding_of(norms.x, lane);
-      random_y[lane] = full_ ? 0 : 0.25 * size * size * rounding_of(norms.square, lane);
-      moved[lane] = 1.01 * std::sqrt(norms.moved[lane]) + lost(std::sqrt(norms.weighted[lane] / rows_.least_common()));
+      random_x[lane] = product_error(norms.x, lane);
+      random_y[lane] = full_ ? 0 : 0.25 * product_error(norms.square, lane);
+      moved[lane] = moved_of(norms, lane);
     }
     float* h = h_of(part, group + g, packed.groups);
     for (int64_t k = part.first; k < part.end; ++k) {
@@ -223,6 +234,10 @@ void MixtureDense::find_logits(const MixtureRows::Tile& tile, const Part& part, 
       }
     }
   }
+}
+
+double MixtureDense::moved_of(const CentredLanes& norms, int lane) const {
+  return 1.01 * std::sqrt(norms.moved[lane]) + lost(std::sqrt(norms.weighted[lane] / rows_.least_common()));
 }
 
 float MixtureDense::upper(int64_t k, int64_t i) const {
@@ -471,7 +486,16 @@ void MixtureDense::finish(int64_t q) {
     gained += weight * weight * rows_.component(k).largest * rows_.component(k).largest;
     ground += weight * rows_.component(k).scale;
   }
-  rounded += deviations * unit * std::sqrt(c * c + (m - 1) * m * c + 4) * (second_[q] + std::sqrt(gained) * norm_[q]);
+  const double sums = c * overlap(full_, least_size_, sum_chain_) + (m - 1) * overlap(full_, least_size_, sum_chain_ * chains) + 4;
+  rounded += deviations * unit * std::sqrt(sums) * second_[q];
+  rounded += deviations * unit * std::sqrt(c * c + (m - 1) * m * c + 4) * std::sqrt(gained) * norm_[q];
+  // Of h, through B^T M. Components alike may have the same errors.
+  for (int64_t k = 0; k < n_; ++k) {
+    const MixtureRows::Component& component = rows_.component(k);
+    const double in_sets = 1.01 * deviations * unit * std::sqrt(static_cast<double>(chain + chains + 1)) * norm_[q];
+    const double random = full_ ? component.norm * in_sets : std::sqrt(component.most * component.second_order * product_error_[q]);
+    rounded += weight_[k * stride_ + q] * (random + (full_ ? component.norm : component.most) * moved_[q]);
+  }
   rounded += 64 * small * (ground * rows_.most_common() + std::sqrt(gained)) * norm_[q];
   rounded += rows_.steepest() * lost(norm_[q]);
   double shared = 0;

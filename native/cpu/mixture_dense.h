@@ -9,7 +9,12 @@
 // the partial sum, which is at most the product of the norms of what entered it, so that with chains of c, m together,
 //   |dl_k|^2 <= deviations^2 u^2 (X^2 (H^2 + |l|^2) + Y^2 |D|^2 / 4),  H^2 = sum_i h_i^2 |B_i|^2,
 //   X^2 = c max |x'_chain|^2 + (m - 1) max |x'_chains|^2 + max x'_j^2, Y likewise of x'^2 - level,
-//   |d sum r (l + B^T h)|^2 <= deviations^2 u^2 (c^2 + (m - 1) m c + 4) sum r^2 (H^2 + |l|^2)
+//   |d sum r (l + B^T h)|^2 <= deviations^2 u^2 (c g_c + (m - 1) g_mc + 4) sum r^2 (H^2 + |l|^2)
+// where |sum of s rows|^2 <= g_s sum of their squares: g_s = s, or 3 where rows of B are orthonormal and s at a time. What the first
+// product rounds in h moves the score by sum r_k B_k^T M_k dt_k, and sum_i |P_i|^2 <= |x'_chain|^2 for partial sums P_i over a chain of
+// orthonormal rows, B^T M B <= G for any:
+//   full      |B^T M dt|^2 <= deviations^2 u^2 |M|^2 (c + m + 1) |x'|^2
+//   low rank  |B^T M dt|^2 <= deviations^2 |B^T M|^2 sum_i |dt_i|^2 <= deviations^2 u^2 max G |M| X^2 sum_i |B_i|^2
 // The errors of logits move log p by their average, the score by sum r_k d_k (S_k^-1 f_k - average). All else is deterministic.
 #pragma once
 
@@ -71,6 +76,7 @@ class MixtureDense {
   void sum_products(const double* x, const int32_t* queries, std::vector<int32_t>& wide, int64_t first, int64_t groups, ThreadPool& pool,
                     const Execution& execution);
   void finish(int64_t query);
+  double moved_of(const CentredLanes& norms, int lane) const;
   // Of x', for |x'|: roundings in float64 beside those relative to f.
   double lost(double norm) const { return 0x1p-50 * (norm + rows_.farthest()); }
 
@@ -81,6 +87,7 @@ class MixtureDense {
   const int64_t n_, d_;
   const bool full_;
   const int64_t sum_chain_;                    // of the products that give scores
+  int64_t least_size_;                         // of a component's rows of B
   MixtureRows::Tile tile_;                     // where not all rows are at hand
   std::vector<Part> parts_;
 
@@ -93,6 +100,7 @@ class MixtureDense {
   std::vector<uint8_t> refined_;               // [n][stride]
   std::vector<uint8_t> answered_;
   std::vector<double> error_score_, error_log_density_, scale_, speed_, moved_weights_, second_, rough_, dropped_, norm_;
+  std::vector<double> product_error_, moved_;  // of x': of products with it, and as it is rounded
   std::vector<double> limit_;                  // of moved_weights_
   std::unique_ptr<double[]> score_;            // [queries][d]
 
