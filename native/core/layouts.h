@@ -28,6 +28,7 @@ struct DigitRows {
   std::vector<float> residual;        // [n] rounded up; covers the roundings of stored * scale + shift when lossless
   double largest_residual = 0;
   double largest_norm = 0;            // max_i |image_i - c|, rounded up
+  int64_t most_repeated = 1;          // how many rows share an image, at most
 };
 
 inline constexpr int64_t digit_padding = 64;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ordered_sum.h"
+#include "row_hash.h"
 #include "thread_pool.h"
 
 namespace regimes {
@@ -37,12 +38,6 @@ void each_value(const DataView& view, int64_t begin, int64_t end, Visit visit) {
   }
 }
 
-// Eight bytes of a row: multiply and fold, as in the finalisers of MurmurHash.
-uint64_t mix(uint64_t hash, uint64_t word) {
-  hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
-  return hash ^ (hash >> 29);
-}
-
 // Two float32 at a time; -0 becomes 0.
 template <class Stored>
 uint64_t hash_floats(const Stored* stored, int64_t d, uint64_t hash) {
@@ -58,7 +53,7 @@ uint64_t hash_floats(const Stored* stored, int64_t d, uint64_t hash) {
 uint64_t hash_row(const DataView& view, int64_t row) {
   const int64_t begin = row * view.columns;
   const int64_t d = view.columns;
-  uint64_t hash = 0x243F6A8885A308D3u;
+  uint64_t hash = row_hash_seed;
   uint64_t word = 0;
   if (view.dtype == Dtype::f64) {
     const double* stored = static_cast<const double*>(view.stored) + begin;
@@ -72,12 +67,7 @@ uint64_t hash_row(const DataView& view, int64_t row) {
   } else if (view.dtype == Dtype::f16) {
     hash = hash_floats(static_cast<const Half*>(view.stored) + begin, d, hash);
   } else {
-    const uint8_t* stored = static_cast<const uint8_t*>(view.stored) + begin;
-    for (int64_t k = 0; k < d; k += 8) {
-      word = 0;
-      std::memcpy(&word, stored + k, static_cast<size_t>(std::min<int64_t>(8, d - k)));
-      hash = mix(hash, word);
-    }
+    hash = hash_bytes(static_cast<const uint8_t*>(view.stored) + begin, d);
   }
   return mix(hash, static_cast<uint64_t>(d));
 }

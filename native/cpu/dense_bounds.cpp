@@ -27,7 +27,10 @@ DenseErrors dense_errors(const DenseArithmetic& with, const DenseQuery& query, c
   const double chance = with.fixed ? 0 : deviations * with.kappa * unit * chain;
   const double root = std::sqrt(sums.squares) / whole, root_four = 2 * std::sqrt(sums.fourth) / whole;
   const double root_two = std::sqrt(root * root_four), square_of = (chance * far) * (chance * far);
-  const double turned = std::min(std::sqrt(root_four * spread), root_four + norm * root_two);
+  // Rows alike have the same errors: sums of squares are at most `repeated` times as large, and at most those of errors that all agree.
+  const double alike = std::sqrt(with.repeated), mean_square = 2 * sums.second / whole;
+  const double turned = std::min({alike * std::sqrt(root_four * spread), alike * (root_four + norm * root_two), std::sqrt(mean_square * spread)});
+  const double averaged = std::min(alike * root_two, std::sqrt(mean_square));
   const double weights = (16 + gap) * unit, sums_of = 40 * unit, left_out = 2 * std::exp(-dropped_logits);
   const double shift = with.kappa * far * moved;
 
@@ -44,7 +47,7 @@ DenseErrors dense_errors(const DenseArithmetic& with, const DenseQuery& query, c
   } else {
     denoised += static_cast<double>(second_chain + chains + 2) * unit * far;
   }
-  double log_density = shift * shift / 2 + logit + weights + sums_of + left_out + chance * root_two + square_of;
+  double log_density = shift * shift / 2 + logit + weights + sums_of + left_out + chance * averaged + square_of;
   log_density += with.denoised ? with.kappa * moved * denoised : shift;
   return {1.01 * log_density, 1.01 * denoised};
 }

@@ -97,6 +97,7 @@ class DensePass {
     with_.origin_norm = std::sqrt(set.kernels->weighted_square(rows_.origin.data(), nullptr, d_));
     with_.residual = bytes_ ? rows_.largest_residual : 0;
     with_.largest_scale = *std::max_element(rows_.scale.begin(), rows_.scale.end());
+    with_.repeated = static_cast<double>(rows_.most_repeated);
     with_.d = d_;
     with_.bytes = bytes_;
     with_.fixed = fixed_;

@@ -42,7 +42,8 @@ bool MixtureDense::applies(const Instructions& set, const Target& target, const 
 }
 
 MixtureDense::MixtureDense(const Instructions& set, const Target& target, const MixtureRows& rows)
-    : set_(set), target_(target), rows_(rows), at_(rows.at()), n_(target.n), d_(target.d), full_(rows.full()), sum_chain_(full_ ? 16 : chain), least_size_(target.d) {
+    : set_(set), target_(target), rows_(rows), at_(rows.at()), n_(target.n), d_(target.d), full_(rows.full()),
+      sum_chain_(full_ ? 16 : chain), least_size_(target.d) {
   for (int64_t k = 0; k < n_; ++k) least_size_ = std::min(least_size_, rows_.size(k));
   for (int64_t tile = 0; tile < n_; tile += rows_.tile_components()) {
     const int64_t end = std::min(n_, tile + rows_.tile_components());

@@ -388,6 +388,26 @@ void words_of_repeated_values_stay_below_their_bounds() {
   }
 }
 
+// Two rows that are there thousands of times each, with the same errors each time, and queries half way between them.
+void repeated_rows_stay_below_their_bounds() {
+  constexpr int64_t n = 30000, d = 128, batch = 48;
+  for (const double b : {0.3, 0.9}) {
+    Problem p;
+    make(p, n, d, b, 3, Rows::floats, 0, false, batch, [&](std::vector<double>& rows) {
+      for (int64_t i = 2; i < n; ++i) std::copy_n(rows.begin() + i % 2 * d, d, rows.begin() + i * d);
+    });
+    std::vector<double> apart(d);
+    for (int64_t j = 0; j < d; ++j) apart[j] = p.target.points.value(1, j) - p.target.points.value(0, j);
+    for (int64_t q = 0; q < batch; ++q) {
+      double along = 0;
+      for (int64_t j = 0; j < d; ++j) along += (p.x[q * d + j] - 0.5 * p.a * (p.target.points.value(0, j) + p.target.points.value(1, j))) * apart[j];
+      for (int64_t j = 0; j < d; ++j) p.x[q * d + j] -= along / (norm(apart.data(), d) * norm(apart.data(), d)) * apart[j];
+    }
+    const Answers truth = in_double(p);
+    for (const Instructions* set : sets()) compare(p, dense(*set, p, 1, 0, -1, DenseProducts::exact), truth, p.name + " repeated " + set->name);
+  }
+}
+
 // Columns of scales 1e-3 ... 1e3, and one row far from all others.
 void words_of_many_scales_stay_below_their_bounds() {
   for (const double b : {0.5, 0.95}) {
@@ -408,6 +428,7 @@ int main() {
   words_stay_below_their_bounds();
   words_of_repeated_values_stay_below_their_bounds();
   words_of_many_scales_stay_below_their_bounds();
+  repeated_rows_stay_below_their_bounds();
   errors_of_small_sets_stay_below_the_bounds();
   displacements_are_corrected_and_bounded();
   errors_of_large_sets_stay_below_the_bounds();
