@@ -91,7 +91,7 @@ Status AlignedRows::build(const Instructions& set, const Target& target, const G
   n = target.n;
   d = target.d;
   features = target.covariances->type == Covariances::Type::spherical ? 1 : 2;
-  in_words = set.words != nullptr;
+  in_words = set.words != nullptr && set.digits->faster_than_floats;
   const int64_t steps = (d + 1) / 2, chains = (steps + chain_words - 1) / chain_words;
   stride = (d + 31) / 32 * 32;
   byte_stride = (d + 63) / 64 * 64;

@@ -23,7 +23,7 @@ struct Instructions {
   const FewKernels* few;       // few Gaussians
   Normals normals;             // draws
   Normals lane_normals;        // the same, 8 trajectories side by side
-  const WordKernels* words = nullptr;  // 16-bit products, where they beat float32
+  const WordKernels* words = nullptr;  // 16-bit products; null: none that beat float32
 };
 
 // One per backend; with a null member where this machine lacks it.

@@ -57,7 +57,7 @@ double dense_drop(const DenseArithmetic& with, double norm_x) {
 }
 
 double dense_heavy(const DenseArithmetic& with, double norm_x) {
-  if (with.bytes) return 1e-2;  // float32 products alone: logits of lighter rows are known well enough
+  if (with.bytes && !with.words) return 1e-2;  // float32 products alone: logits of lighter rows are known well enough
   const double allowed = score_contract * norm_x / std::max(with.a * with.typical, 1e-300);
   return std::clamp(5e5 * allowed * allowed, 2e-4, 2e-3);
 }

@@ -1,6 +1,6 @@
 // What the dense pass does where its products are not exact: rows that weigh much are listed, taken out of the second product and handed
-// to float64 (posterior_dense.cpp); the others enter it as 16-bit integers, on machines that have such products and for data that are
-// not bytes. Included by dense_pass.h alone.
+// to float64 (posterior_dense.cpp); the others enter it as 16-bit integers, on machines that have such products. Included by dense_pass.h
+// alone.
 #pragma once
 
 #include "dense_pass.h"
@@ -9,7 +9,6 @@ namespace regimes {
 namespace {
 
 constexpr int64_t word_chain = 32;   // steps of two rows whose products are summed in 32 bits at once
-constexpr int word_shift = 3;        // of those sums: a block has at most 2^word_shift chains
 constexpr size_t most_heavy = 512;   // of a run for one query; a block more
 
 // The weight, relative to the largest of a block, from which on its rows are heavy for a query; 2: none is. As if the rows to come were
@@ -48,25 +47,34 @@ inline int64_t DensePass::list_heavy(int64_t group, int64_t run, int64_t row, in
   return listed;
 }
 
-// The weights of a group of the second product, as words, and what they round.
+// Rows first ... first + count - 1 of a block, as words.
+inline void DensePass::pack_bytes(int64_t row, int first, int count, Work& work) const {
+  set_.words->pack_bytes(rows_.rows + (row + first) * rows_.stride, rows_.stride, count, d_, units_.centre.data(),
+                         work.words.data() + first / 2 * units_.stride, units_.stride);
+}
+
+// How words of the weights of a lane enter its sums, and what they round.
+inline void DensePass::count_words(GroupSums& sums, int lane, int count, double factor, double variance, Fold& fold) const {
+  const double step = fold.factor[lane] / factor, whole = static_cast<double>(1 << units_.shift);
+  const double chains_of = static_cast<double>((steps_of(count) + word_chain - 1) / word_chain);
+  fold.factor[lane] = step * whole;
+  sums.lost[lane] += step * chains_of * std::floor(whole / 2);
+  sums.variance[lane] += step * step * variance;
+  sums.step[lane] = std::max(sums.step[lane], step);
+}
+
+// The weights of a group of the second product, as words.
 inline void DensePass::pack_words(int64_t run, int count, int place, Fold& fold, Work& work) {
   GroupSums& sums = sums_[run * queries_.groups + fold.group];
   double factor[group_lanes], variance[group_lanes];
-  set_.words->pack_weights(work.weights.data() + int64_t{place} * count * group_lanes, count, word_chain, work.dither.data(),
+  set_.words->pack_weights(work.weights.data() + int64_t{place} * count * group_lanes, count, word_chain, units_.most_sum, work.dither.data(),
                            work.half_square_single.data(), words_of(work, place, count), factor, variance);
-  const double rounded = static_cast<double>((steps_of(count) + word_chain - 1) / word_chain) * (1 << (word_shift - 1));
-  for (int lane = 0; lane < group_lanes; ++lane) {
-    const double step = fold.factor[lane] / factor[lane];
-    fold.factor[lane] = step * (1 << word_shift);
-    sums.lost[lane] += step * rounded;
-    sums.variance[lane] += step * step * variance[lane];
-    sums.step[lane] = std::max(sums.step[lane], step);
-  }
+  for (int lane = 0; lane < group_lanes; ++lane) count_words(sums, lane, count, factor[lane], variance[lane], fold);
 }
 
 // The second product of `groups` groups.
 inline void DensePass::fold_words(int count, int groups, const DenseFold* folds, Work& work) const {
-  set_.words->fold_columns(work.words.data(), units_.stride, static_cast<int>(d_), steps_of(count), word_chain, word_shift,
+  set_.words->fold_columns(work.words.data(), units_.stride, work.word_columns.data(), !work.is_transposed, static_cast<int>(d_), steps_of(count), word_chain, units_.shift,
                            words_of(work, 0, count), groups, folds);
 }
 
@@ -80,7 +88,7 @@ inline void DensePass::list_words(int count, int place, int used, int* listed, W
       const int64_t at = lane * block_;
       if (listed[lane] == 0) continue;
       const ListedWords list{&work.listed[at], &work.listed_integers[at], listed[lane]};
-      set_.words->listed_products(work.words.data() + column, units_.stride, columns, list, steps, word_chain, word_shift,
+      set_.words->listed_products(work.words.data() + column, units_.stride, columns, list, steps, word_chain, units_.shift,
                                   work.products.data() + column * group_lanes + lane);
     }
   }

@@ -169,7 +169,8 @@ class DensePass {
     std::vector<uint16_t> heavy;    // lanes of a row that list it
     std::vector<uint8_t> transposed;
     std::vector<float> columns;     // scratch of fold_columns
-    bool is_transposed = false;     // `transposed`, or `columns`, holds the block at hand
+    std::vector<int32_t> word_columns;  // likewise
+    bool is_transposed = false;     // `transposed`, or the scratch of fold_columns, holds the block at hand
     LineBytes packed, packed_list;
     std::vector<double> masses, single, strip_logits;
     std::vector<int32_t> listed;    // [lanes][rows of a block]
@@ -193,6 +194,7 @@ class DensePass {
     }
     if (words_) {
       work.words.resize(static_cast<size_t>(steps_of(block_) * units_.stride));
+      work.word_columns.resize(static_cast<size_t>((d_ + 6) * (steps_of(block_) + 3)));
       work.dither.resize(static_cast<size_t>(block_));
       work.packed = LineBytes(groups_at_once * steps_of(block_) * group_lanes * static_cast<int64_t>(sizeof(int32_t)));
       work.listed_integers.resize(work.listed.size());
@@ -209,7 +211,7 @@ class DensePass {
       if (denoise_) work.transposed.resize(static_cast<size_t>(d_ * block_ + digit_padding));
     } else if (denoise_ || !fixed_) {
       work.values.resize(static_cast<size_t>(block_ * d_ + group_lanes));
-      if (denoise_) work.columns.resize(static_cast<size_t>((d_ + 6) * (block_ + 3)));
+      if (denoise_ && !words_) work.columns.resize(static_cast<size_t>((d_ + 6) * (block_ + 3)));
     }
     const int64_t end = std::min((run + 1) * run_rows_, n_);
     for (int64_t row = run * run_rows_; row < end; row += block_) {
@@ -225,8 +227,12 @@ class DensePass {
         dense_.centre_rows(target_.points, row, count, rows_.origin.data(), work.values.data(), work.half_square.data());
       }
       if (words_) {
-        rounded = std::max(rounded, set_.words->pack_rows(work.values.data(), row, count, d_, units_.unit.data(), units_.inverse.data(),
-                                                          units_.bits.data(), work.words.data(), units_.stride));
+        if (!bytes_) {
+          rounded = std::max(rounded, set_.words->pack_rows(work.values.data(), row, count, d_, units_.unit.data(), units_.inverse.data(),
+                                                            units_.bits.data(), work.words.data(), units_.stride));
+        } else if (whole_groups() > 0) {
+          pack_bytes(row, 0, count, work);
+        }
         for (int r = 0; r < count; ++r) work.dither[r] = dither_of(row_bits(row + r));
       }
       for (int r = 0; r < count; ++r) {
@@ -281,9 +287,12 @@ class DensePass {
     } else {
       DenseFold into[groups_at_once];
       for (int k = 0; k < active_count; ++k) into[k] = {group_sums(run, folds[k].group), folds[k].keep, folds[k].factor};
-      if (words_) return fold_words(count, active_count, into, work);
-      dense_.fold_columns(work.values.data(), work.columns.data(), !work.is_transposed, d_, count, work.weights.data(), active_count,
-                          second_chain, into);
+      if (words_) {
+        fold_words(count, active_count, into, work);
+      } else {
+        dense_.fold_columns(work.values.data(), work.columns.data(), !work.is_transposed, d_, count, work.weights.data(), active_count,
+                            second_chain, into);
+      }
       work.is_transposed = true;
       return;
     }
@@ -341,7 +350,9 @@ class DensePass {
   }
 
   // Second products of 16-bit integers, and heavy rows (dense_heavy.h).
+  void pack_bytes(int64_t row, int first, int count, Work& work) const;
   void pack_words(int64_t run, int count, int place, Fold& fold, Work& work);
+  void count_words(GroupSums& sums, int lane, int count, double factor, double variance, Fold& fold) const;
   void fold_words(int count, int groups, const DenseFold* folds, Work& work) const;
   void list_words(int count, int place, int used, int* listed, Work& work) const;
   float least_heavy(const GroupSums& sums, int64_t q, double max, int64_t run, int64_t row, int count) const;

@@ -94,6 +94,28 @@ inline void DensePass::add_single(int64_t run, int64_t row, int count, int lane,
     for (int64_t j = 0; j < d_; ++j) sums[j] = sums[j] * keep + (products[j] - total * static_cast<double>(rows_.centre[j])) * factor;
     return;
   }
+  if (words_) {
+    // As lane 0 of a group.
+    double factor_of[group_lanes], variance[group_lanes];
+    std::fill_n(work.listed_weights.begin(), count * group_lanes, 0.0f);
+    for (int r = 0; r < count; ++r) work.listed_weights[r * group_lanes] = work.weights[strip_place(r)];
+    int32_t* words = words_of(work, 0, count);
+    set_.words->pack_weights(work.listed_weights.data(), count, word_chain, units_.most_sum, work.dither.data(), work.half_square_single.data(),
+                             words, factor_of, variance);
+    Fold whole = fold;
+    count_words(sums_[run * queries_.groups + whole_groups()], lane, count, factor_of[0], variance[0], whole);
+    int steps = 0;
+    for (int s = 0; s < steps_of(count); ++s) {
+      if (words[s * group_lanes] == 0) continue;
+      work.listed[steps] = s;
+      work.listed_integers[steps++] = words[s * group_lanes];
+      if (whole_groups() == 0) pack_bytes(row, 2 * s, std::min(2, count - 2 * s), work);
+    }
+    set_.words->listed_products(work.words.data(), units_.stride, d_, {work.listed.data(), work.listed_integers.data(), steps},
+                                steps_of(count), word_chain, units_.shift, products);
+    for (int64_t j = 0; j < d_; ++j) sums[j] = sums[j] * keep + products[j * group_lanes] * whole.factor[lane];
+    return;
+  }
   // Rows that no group reads are floats only where they are listed.
   for (int i = 0; whole_groups() == 0 && i < listed; ++i) {
     const int64_t r = work.listed[i];

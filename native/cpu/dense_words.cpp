@@ -14,10 +14,19 @@ constexpr int64_t least_rows = 2048;  // of fewer the bounds on random roundings
 }  // namespace
 
 bool dense_words_apply(const Instructions& set, const Target& target) {
-  return set.words != nullptr && !target.layouts->digits.lossless && target.n >= least_rows;
+  const bool bytes = target.layouts->digits.lossless && set.digits->faster_than_floats;
+  return set.words != nullptr && !bytes && target.n >= least_rows;
 }
 
 WordUnits::WordUnits(const DigitRows& rows) : stride(static_cast<int64_t>(rows.scale.size()) + 16) {
+  if (rows.lossless) {
+    most_sum = 1052000;  // 2^3 chains of these weights and 255 stay below 2^31
+    centre.assign(rows.centre.begin(), rows.centre.end());
+    centre.resize(centre.size() + 16);
+    return;
+  }
+  most_sum = 65535;
+  shift = 3;
   double square = 0;
   for (size_t j = 0; j < rows.scale.size(); ++j) {
     const int centre = rows.centre[j];

@@ -20,13 +20,13 @@ const Instructions& vnni_set() {
 }
 
 const Instructions& avx512_set() {
-  static const Instructions set = wide_set("cpu-avx512", digits_words_avx512(), nullptr);
+  static const Instructions set = wide_set("cpu-avx512", digits_words_avx512(), words_avx512());
   return set;
 }
 
 const Instructions& avx2_set() {
   static const Instructions set{"cpu-avx2", kernels_avx2(), digits_words_avx2(), screen_avx2(), dense_avx2(),
-                                small_avx2(), few_avx2(), normals_avx2(), lane_normals_avx2()};
+                                small_avx2(), few_avx2(), normals_avx2(), lane_normals_avx2(), words_avx2()};
   return set;
 }
 #endif

@@ -97,22 +97,6 @@ class DensePosterior : private DensePass {
   // Of the sums of a column.
   double unit_of(int64_t j) const { return bytes_ ? rows_.scale[j] : words_ ? static_cast<double>(units_.unit[j]) : 1; }
 
-  // <x_q, y'> and 1/2 |y'|^2 of a component, whose y' goes to `row`; `next` is the one to read after it.
-  std::pair<double, double> products_of(int64_t component, int64_t next, const std::vector<double>& x, std::vector<double>& row) const {
-    double product = 0, half_square = 0;
-    if (!bytes_) {
-      set_.screen->row_products(target_.points, component, next, rows_.origin.data(), x.data(), row.data(), &product, &half_square);
-      return {product, half_square};
-    }
-    const uint8_t* bytes = rows_.rows + component * rows_.stride;
-    for (int64_t j = 0; j < d_; ++j) {
-      row[j] = rows_.scale[j] * (static_cast<int>(bytes[j]) - rows_.centre[j]);
-      product += x[j] * row[j];
-      half_square += row[j] * row[j] / 2;
-    }
-    return {product, half_square};
-  }
-
   // Gives the heavy components their logits in float64 in place of those from float32 products, and moves all sums of query q accordingly;
   // `moments` receive the sums of squares without them. `denoised` is the sum of e_i y'_i over all others.
   void mend_heavy(int64_t q, GroupSums& group, std::vector<double>& denoised, DenseMoments& moments) const {
@@ -130,7 +114,9 @@ class DensePosterior : private DensePass {
     const auto& list = group.heavy[lane];
     for (size_t i = 0; i < list.size(); ++i) {
       const HeavyRow& heavy = list[i];
-      const auto [product, half_square] = products_of(heavy.row, list[std::min(i + 3, list.size() - 1)].row, x, row);
+      double product = 0, half_square = 0;
+      set_.screen->row_products(target_.points, heavy.row, list[std::min(i + 3, list.size() - 1)].row, rows_.origin.data(), x.data(), row.data(),
+                                &product, &half_square);
       const double logit = kappa_ * (product - request_.a * half_square) + target_.log_weight(heavy.row);
       const double before = std::exp(heavy.logit - sums.max), value = std::exp(logit - sums.max), change = value - before;
       for (size_t j = 0; j < denoised.size(); ++j) denoised[j] += value * row[j];

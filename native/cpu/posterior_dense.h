@@ -5,8 +5,9 @@
 //             rows, and their products with the bytes are exact again.
 //   float32   fused multiply-adds in short chains over centred rows, the chains added in float64. Heavy components (above a share of the
 //             sum of weights that follows from the contract) leave the second product: their logits are computed again in float64, the sums
-//             moved accordingly. Where 16-bit products are fast (words.h), the second product of the others is one of integers: weights
-//             relative to the largest of a block, rows in units of their columns, both rounded up or down at random (dense_words.h).
+//             moved accordingly. Where the machine has 16-bit products (words.h), the second product of the others is one of integers:
+//             weights relative to the largest of a block, rows in units of their columns, both rounded up or down at random; rows that
+//             are bytes are as they are (dense_words.h).
 // The second product leaves out weights that are together less than a fiftieth of what the contract of the score allows. Where a group
 // of queries has weight in few rows of a block it runs over those rows alone, and few queries meet the rows one by one in both:
 // the same integers, and the same chains of float32, so that no bit depends on it.

@@ -1,6 +1,6 @@
-// Products of rows of 16-bit integers with 16-bit queries in exact 32-bit sums: twice the rate of float32, at 15 bits. A word holds two
-// neighbours of a sum, the low half first; a query's words lie beside those of 15 others. A machine whose 16-bit products are no faster
-// than float32 has no table.
+// Products of rows of 16-bit integers with 16-bit queries in exact 32-bit sums, at 15 bits: 1.5 times the rate of float32, twice where one
+// instruction multiplies and adds. A word holds two neighbours of a sum, the low half first; a query's words lie beside those of 15
+// others.
 #pragma once
 
 #include <cstdint>
@@ -33,8 +33,10 @@ struct WordKernels {
   void (*pack_scaled)(const float* weights, int rows, const float* factor, const float* dither, int chain, float norm_limit, int32_t* words,
                       double* step);
   // The same for rows that are columns (row_stride 1), added to sums: of group g, sums[j][16] = sums[j] keep[16] + out[g][j] factor[16].
-  void (*fold_columns)(const int32_t* rows, int64_t step_stride, int columns, int64_t steps, int64_t chain, int shift, const int32_t* lanes,
-                       int groups, const DenseFold* folds);
+  // scratch, [columns + 6][steps + 3], is left from call to call for the same rows: `fresh` at their first call. Readable: 8 words after
+  // the last.
+  void (*fold_columns)(const int32_t* rows, int64_t step_stride, int32_t* scratch, bool fresh, int columns, int64_t steps, int64_t chain,
+                       int shift, const int32_t* lanes, int groups, const DenseFold* folds);
 
   // What `products` gives lane after lane of one group for rows that are columns (row_stride 1) and a list of the steps whose words in the
   // lane are not zero: out[j * 16], j < columns. Readable: 15 words after the last row.
@@ -48,16 +50,22 @@ struct WordKernels {
   double (*pack_rows)(const float* values, int64_t first_row, int rows, int64_t columns, const float* unit, const float* inverse,
                       const int32_t* bits, int32_t* words, int64_t stride);
 
-  // words[i][16] of weights [rows][16] in [0, 1], W = floor(weight * factor[lane] + dither[row]), dither in [0, 1); factor is the largest
-  // with W <= 32767 and sums of W over chains of 2 * chain rows <= 65535. variance[16] = sum 2 half_square f (1 - f), f the fraction of
-  // weight * factor.
-  void (*pack_weights)(const float* weights, int rows, int64_t chain, const float* dither, const float* half_square, int32_t* words,
-                       double* factor, double* variance);
+  // The same of rows that are bytes, exactly: Y = row - centre. Readable and writable: 16 entries after the last column of all.
+  void (*pack_bytes)(const uint8_t* rows, int64_t row_stride, int count, int64_t columns, const uint8_t* centre, int32_t* words,
+                     int64_t stride);
+
+  // words[i][16] of weights [rows][16] in [0, 1], W = floor(weight * factor[lane] + dither[row]), dither in [0, 1); factor is about the
+  // largest with W <= 32767 and sums of W over chains of 2 * chain rows <= most_sum. variance[16] = sum 2 half_square f (1 - f), f the
+  // fraction of weight * factor.
+  void (*pack_weights)(const float* weights, int rows, int64_t chain, float most_sum, const float* dither, const float* half_square,
+                       int32_t* words, double* factor, double* variance);
 };
 
 inline constexpr int32_t word_limit = 32512;  // 127 * 256: a word rounded to its high byte stays within a signed byte
 
 // Null where the instruction set was not compiled or this machine lacks it.
+const WordKernels* words_avx2();
+const WordKernels* words_avx512();
 const WordKernels* words_vnni();
 
 }  // namespace regimes
