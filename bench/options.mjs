@@ -10,6 +10,7 @@ Tables (default: --compare --api)
   --mixtures       mixtures against torch
   --sweep          all times at once against one time after the other
   --samplers       reverse trajectories against a torch loop
+  --mapped         rows in memory against rows mapped from a file
   --growth         time per query and datum against n and d
   --api            calls per second of the JavaScript API on tiny problems (benny)
 
@@ -28,7 +29,7 @@ Options
   --quick                       shapes A and D, condensed and diffuse, 1 thread, few peers, no API: under 2 minutes
 `;
 
-const tables = ["compare", "small", "mixtures", "sweep", "samplers", "growth", "api"];
+const tables = ["compare", "small", "mixtures", "sweep", "samplers", "mapped", "growth", "api"];
 const quickPeers = ["ours", "torch-sdpa", "torch-matmul", "numpy", "onnxruntime", "typed-arrays", "torch"];
 const flag = { type: "boolean", default: false };
 const text = { type: "string" };

@@ -8,6 +8,7 @@ import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { heldContenders, ours, peers, torchMixtures } from "./contenders.mjs";
 import { describeMachine, measureCeilings } from "./machine.mjs";
+import { mappedTable } from "./mapped.mjs";
 import { measure, startChildren } from "./measure.mjs";
 import { parseOptions, usage } from "./options.mjs";
 import { comparisonHeads, comparisonRows, median, missingLines, printTable, threeDigits } from "./table.mjs";
@@ -166,6 +167,7 @@ const tables = {
   mixtures: mixtureTable,
   sweep: sweepTable,
   samplers: () => trajectoriesTable(folder, settings, missing, record),
+  mapped: () => mappedTable(folder, settings, missing, record),
   growth: growthTable,
   api: () => import("./api.bench.mjs"),
 };

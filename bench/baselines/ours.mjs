@@ -7,6 +7,11 @@ import { floats, serve, threads, timed } from "./peer.mjs";
 async function targetOf({ kind, type, n, d, rank, stored, folder }) {
   if (kind === "points") {
     const shape = [n, d];
+    const { BENCH_FILE: file, BENCH_MAP: map, BENCH_BYTES: bytes } = process.env;
+    if (file !== undefined) {
+      const scaling = bytes === "true" ? { scale: "symmetric", maximum: 256 } : {};
+      return empirical(await openDataset(file, { ...scaling, map: map === "true", threads }));
+    }
     // 2 stored / 256 - 1: exact in float32.
     if (stored === "uint8") {
       const data = new Uint8Array(readFileSync(join(folder, "rows.u8")));

@@ -72,6 +72,10 @@ struct DenseKernels {
   void (*single_products)(const uint8_t* rows, int64_t stride, int count, int64_t d, const float* centre, const float* x, int64_t chains,
                           double* out);
 
+  // out[j][out_stride] = rows[r * stride + j] for r < count rounded up to 8 (what is beyond is any), j < columns. Readable: 31 bytes after
+  // the last.
+  void (*transpose_bytes)(const uint8_t* rows, int64_t stride, int64_t count, int64_t columns, uint8_t* out, int64_t out_stride);
+
   // P[g][j][16] = sum_r values[r][j] lanes[g][r][16] in float32, the chains of `products` added in one sum, enter the sums of group g:
   // sums[j][16] = sums[j] keep[16] + P[g][j] factor[16]. `scratch`, (columns + 6) * (rows + 3) values, is kept while `values` stay the
   // same: `fresh` at their first call. Readable: 8 values after the last.

@@ -242,6 +242,22 @@ typedef uint64_t Words __attribute__((vector_size(32), aligned(8)));
   for (int c = 0; c < 8; ++c) store_vector(columns[c], x[c]);
 }
 
+// Sixty-four rows of 32 columns fill a line of each.
+void transpose_bytes(const uint8_t* rows, int64_t stride, int64_t count, int64_t columns, uint8_t* out, int64_t out_stride) {
+  alignas(64) uint64_t eight[8][4];
+  for (int64_t first = 0; first < count; first += 64) {
+    for (int64_t column = 0; column < columns; column += 32) {
+      const int64_t taken = columns - column < 32 ? columns - column : 32;
+      for (int64_t i = first; i < first + 64 && i < count; i += 8) {
+        const uint8_t* row[8];
+        for (int64_t r = 0; r < 8; ++r) row[r] = rows + (i + r < count ? i + r : count - 1) * stride;
+        transpose_rows(row, column, eight);
+        for (int64_t j = 0; j < taken; ++j) __builtin_memcpy(out + (column + j) * out_stride + i, &eight[j % 8][j / 8], 8);
+      }
+    }
+  }
+}
+
 constexpr int single_blocks = 4;  // of eight rows
 
 // Eight rows to a register: what a lane of `products` does, for 32 rows at once.
@@ -390,7 +406,7 @@ void centre_bytes(const uint8_t* bytes, int64_t stride, int rows, int64_t column
 
 namespace {
 
-constexpr regimes::DenseKernels dense_table{logits, weights, strip_weights, products, single_products, fold_columns, listed_products,
+constexpr regimes::DenseKernels dense_table{logits, weights, strip_weights, products, single_products, transpose_bytes, fold_columns, listed_products,
                                             accumulate, centre_rows, centre_bytes, centre_lanes, fix_lanes, component_forms,
                                             scatter_scores};
 

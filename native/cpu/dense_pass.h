@@ -37,27 +37,6 @@ int64_t rows_of_block(int64_t d) {
   return rows;
 }
 
-// out[j][rows of a block] = row[j] of `count` rows of bytes, 8 x 8 at a time (Warren, Hacker's Delight, 7-3).
-void transpose_bytes(const uint8_t* rows, int64_t stride, int64_t count, int64_t d, uint8_t* out, int64_t out_stride) {
-  for (int64_t i = 0; i < count; i += 8) {
-    const int64_t in_rows = std::min<int64_t>(8, count - i);
-    for (int64_t j = 0; j < d; j += 8) {
-      const int64_t columns = std::min<int64_t>(8, d - j);
-      uint64_t x[8] = {};
-      for (int64_t r = 0; r < in_rows; ++r) std::memcpy(&x[r], rows + (i + r) * stride + j, static_cast<size_t>(columns));
-      const auto swap = [&x](int low, int high, int shift, uint64_t mask) {
-        const uint64_t differing = ((x[low] >> shift) ^ x[high]) & mask;
-        x[high] ^= differing;
-        x[low] ^= differing << shift;
-      };
-      for (int k = 0; k < 4; ++k) swap(k, k + 4, 32, 0x00000000ffffffff);
-      for (const int k : {0, 1, 4, 5}) swap(k, k + 2, 16, 0x0000ffff0000ffff);
-      for (const int k : {0, 2, 4, 6}) swap(k, k + 1, 8, 0x00ff00ff00ff00ff);
-      for (int64_t c = 0; c < columns; ++c) std::memcpy(out + (j + c) * out_stride + i, &x[c], 8);
-    }
-  }
-}
-
 // A row whose weight the second product leaves out, with its logit of the first.
 struct HeavyRow {
   int64_t row;
@@ -280,7 +259,7 @@ class DensePass {
     }
     if (active_count == 0) return;
     if (integer_) {
-      if (!work.is_transposed) transpose_bytes(rows_.rows + row * rows_.stride, rows_.stride, count, d_, work.transposed.data(), block_);
+      if (!work.is_transposed) dense_.transpose_bytes(rows_.rows + row * rows_.stride, rows_.stride, count, d_, work.transposed.data(), block_);
       work.is_transposed = true;
       digits_.group_products(work.transposed.data(), block_, static_cast<int>(d_), count, work.packed.data(), active_count, planes(),
                              work.products.data(), d_);
