@@ -1,5 +1,5 @@
 // What a backend has prepared for one (a, b) of a target, kept for the next call at the same (a, b): the last one alone, and only up to
-// `most_bytes`. Calls of one target may run at once: what is kept never changes, and whoever uses it shares it. Results are the same
+// memory_budget(). Calls of one target may run at once: what is kept never changes, and whoever uses it shares it. Results are the same
 // bits with and without it. Beside it, the work areas of a call for the next one: the system clears memory page by page when it is asked
 // for again, which can take a tenth of a call.
 #pragma once
@@ -9,12 +9,12 @@
 #include <memory>
 #include <mutex>
 
+#include "memory_budget.h"
+
 namespace regimes {
 
 class KeptPreparation {
  public:
-  static constexpr int64_t most_bytes = int64_t{1} << 28;
-
   struct Entry {
     Entry(double a_of, double b_of) : a(a_of), b(b_of) {}
     virtual ~Entry() = default;
@@ -37,7 +37,7 @@ class KeptPreparation {
 
   // Takes the place of what was kept.
   void keep(std::shared_ptr<const Entry> entry) {
-    if (entry->bytes > most_bytes) return;
+    if (entry->bytes > memory_budget()) return;
     bytes_.store(entry->bytes);
     const std::lock_guard lock(mutex_);
     entry_.swap(entry);

@@ -11,10 +11,6 @@
 #include "row_hash.h"
 #include "row_pieces.h"
 
-#if !defined(_WIN32)
-#include <unistd.h>
-#endif
-
 namespace regimes {
 namespace {
 
@@ -298,14 +294,6 @@ int64_t bytes_of(const std::vector<Element>& values) {
 }
 
 }  // namespace
-
-int64_t layout_budget() {
-#if defined(_WIN32)
-  return int64_t{1} << 30;
-#else
-  return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<int64_t>(sysconf(_SC_PAGESIZE)) / 8;
-#endif
-}
 
 Status build_layouts(const Target& target, const Execution& execution, Layouts& layouts, int64_t budget) {
   layouts = Layouts{};

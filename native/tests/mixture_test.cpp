@@ -358,7 +358,7 @@ void test_kept(const Instructions& set, Mixture& m) {
   keeping.kept = &kept;
   for (const double b : levels) {
     expect(same(Readings(set, keeping, m, a_of(b), b, Precision::exact), b), what + ": kept preparation changes no bit");
-    expect(kept.bytes() > 0 && kept.bytes() <= KeptPreparation::most_bytes && kept.last()->a == a_of(b) && kept.last()->b == b, what + ": the last time is kept");
+    expect(kept.bytes() > 0 && kept.bytes() <= memory_budget() && kept.last()->a == a_of(b) && kept.last()->b == b, what + ": the last time is kept");
   }
   const int64_t first = 5, count = 19;
   const Readings part(set, keeping, m, a_of(0.6), 0.6, Precision::exact, 2, first, count);
