@@ -61,11 +61,10 @@ class DensePass {
   DensePass(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution, DenseProducts products)
       : set_(set), digits_(*set.digits), dense_(*set.dense), target_(target), rows_(target.layouts->digits), request_(request),
         execution_(execution), pool_(execution.threads), n_(target.n), d_(target.d),
-        bytes_(rows_.lossless), integer_(bytes_ && digits_.faster_than_floats),
-        fixed_(integer_ || (bytes_ && products == DenseProducts::exact)),
-        form_(fixed_ ? DenseQueries::Form::fixed : DenseQueries::Form::single),
-        centre_(rows_.centre.begin(), rows_.centre.end()), denoise_(wants_denoised(request)),
-        words_(denoise_ && products == DenseProducts::fast && dense_words_apply(set, target)),
+        bytes_(rows_.lossless), fixed_(bytes_ && (digits_.faster_than_floats || products == DenseProducts::exact)),
+        denoise_(wants_denoised(request)), words_(denoise_ && products == DenseProducts::fast && dense_words_apply(set, target)),
+        integer_(bytes_ && digits_.faster_than_floats && !words_), lists_heavy_(!fixed_ || words_),
+        form_(fixed_ ? DenseQueries::Form::fixed : DenseQueries::Form::single), centre_(rows_.centre.begin(), rows_.centre.end()),
         class_count_(request.class_weights ? target.class_count : 0), kappa_(request.a / (request.b * request.b)),
         uniform_(target.uniform()),
         reach_(canonical_reach(target.n)), block_(rows_of_block(target.d)) {
@@ -104,6 +103,8 @@ class DensePass {
   }
 
   int planes() const { return digits_.full_planes; }
+  // Whether integers meet listed rows as bytes.
+  bool lists_bytes() const { return integer_ || (words_ && bytes_ && digits_.listed_sums != nullptr); }
 
   // Groups whose queries meet the rows together; the queries of the last group meet them one by one where they are few.
   int64_t whole_groups() const { return queries_.groups - (queries_.single_count > 0 ? 1 : 0); }
@@ -144,12 +145,14 @@ class DensePass {
     std::vector<float> values, weights, half_square_single, strip_half_square;
     std::vector<int32_t> integers;
     std::vector<int32_t> words;     // of the rows, words_
+    std::vector<int32_t> single_words;  // weights of a query that stands alone
     std::vector<float> dither;
     std::vector<uint16_t> heavy;    // lanes of a row that list it
     std::vector<uint8_t> transposed;
     std::vector<float> columns;     // scratch of fold_columns
     std::vector<int32_t> word_columns;  // likewise
     bool is_transposed = false;     // `transposed`, or the scratch of fold_columns, holds the block at hand
+    bool has_words = false;         // `words` holds its bytes
     LineBytes packed, packed_list;
     std::vector<double> masses, single, strip_logits;
     std::vector<int32_t> listed;    // [lanes][rows of a block]
@@ -164,7 +167,7 @@ class DensePass {
     work.bias.resize(work.half_square.size());
     work.half_square_single.resize(work.half_square.size());
     work.masses.resize(static_cast<size_t>(class_count_) * lanes);
-    if (!fixed_) work.heavy.resize(static_cast<size_t>(block_));
+    if (lists_heavy_) work.heavy.resize(static_cast<size_t>(block_));
     double rounded = 0;
     if (denoise_) {
       work.products.resize(static_cast<size_t>(groups_at_once * d_ * group_lanes));
@@ -177,6 +180,8 @@ class DensePass {
       work.dither.resize(static_cast<size_t>(block_));
       work.packed = LineBytes(groups_at_once * steps_of(block_) * group_lanes * static_cast<int64_t>(sizeof(int32_t)));
       work.listed_integers.resize(work.listed.size());
+      work.single_words.resize(static_cast<size_t>(block_));
+      if (fixed_) work.packed_list = LineBytes(digits_.single_bytes(block_, planes()));
     }
     if (queries_.single_count > 0) {
       work.single.resize(static_cast<size_t>(block_));
@@ -188,7 +193,7 @@ class DensePass {
       work.packed = LineBytes(groups_at_once * digits_.group_bytes(block_, planes()));
       work.packed_list = LineBytes(digits_.single_bytes(block_, planes()));
       if (denoise_) work.transposed.resize(static_cast<size_t>(d_ * block_ + digit_padding));
-    } else if (denoise_ || !fixed_) {
+    } else if (!fixed_ || (denoise_ && !words_)) {
       work.values.resize(static_cast<size_t>(block_ * d_ + group_lanes));
       if (denoise_ && !words_) work.columns.resize(static_cast<size_t>((d_ + 6) * (block_ + 3)));
     }
@@ -209,8 +214,6 @@ class DensePass {
         if (!bytes_) {
           rounded = std::max(rounded, set_.words->pack_rows(work.values.data(), row, count, d_, units_.unit.data(), units_.inverse.data(),
                                                             units_.bits.data(), work.words.data(), units_.stride));
-        } else if (whole_groups() > 0) {
-          pack_bytes(row, 0, count, work);
         }
         for (int r = 0; r < count; ++r) work.dither[r] = dither_of(row_bits(row + r));
       }
@@ -218,7 +221,7 @@ class DensePass {
         work.half_square_single[r] = static_cast<float>(work.half_square[r]);
         work.bias[r] = -kappa_ * request_.a * work.half_square[r] + target_.log_weight(row + r);
       }
-      work.is_transposed = false;
+      work.is_transposed = work.has_words = false;
       for (int64_t g = first_group; g < std::min(end_group, whole_groups()); g += groups_at_once) {
         if (execution_.cancelled()) return;
         sum_block(run, row, count, g, static_cast<int>(std::min<int64_t>(groups_at_once, std::min(end_group, whole_groups()) - g)), work);
@@ -247,9 +250,9 @@ class DensePass {
       const int64_t kept = weigh(run, row, count, work, work.logits.data() + g * block_ * group_lanes, active_count, fold);
       if (!denoise_ || (kept == 0 && !fold.moves)) continue;
       if (words_) pack_words(run, count, active_count, fold, work);
-      if (kept < (integer_ ? listed_integers : words_ ? listed_words : listed_floats) * count) {
-        list_products(row, count, fold.group, active_count, work);
-        add_products(run, fold, work.products.data());
+      if (kept < (lists_bytes() ? listed_integers : words_ ? listed_words : listed_floats) * count) {
+        list_products(row, count, active_count, fold, work);
+        add_products(run, fold, work.products.data(), lists_bytes());
         continue;
       }
       if (integer_) {
@@ -267,7 +270,7 @@ class DensePass {
       DenseFold into[groups_at_once];
       for (int k = 0; k < active_count; ++k) into[k] = {group_sums(run, folds[k].group), folds[k].keep, folds[k].factor};
       if (words_) {
-        fold_words(count, active_count, into, work);
+        fold_words(row, count, active_count, into, work);
       } else {
         dense_.fold_columns(work.values.data(), work.columns.data(), !work.is_transposed, d_, count, work.weights.data(), active_count,
                             second_chain, into);
@@ -275,7 +278,7 @@ class DensePass {
       work.is_transposed = true;
       return;
     }
-    for (int k = 0; k < active_count; ++k) add_products(run, folds[k], work.products.data() + k * d_ * group_lanes);
+    for (int k = 0; k < active_count; ++k) add_products(run, folds[k], work.products.data() + k * d_ * group_lanes, true);
   }
 
   void first_products(int64_t row, int count, int64_t first_group, int groups, Work& work) {
@@ -291,15 +294,21 @@ class DensePass {
   // A block as the queries of the last group see it one after the other (dense_singles.h).
   void sum_singles(int64_t run, int64_t row, int count, Work& work);
   void add_single(int64_t run, int64_t row, int count, int lane, const Fold& fold, Work& work);
+  void add_single_words(int64_t run, int64_t row, int count, int lane, Fold fold, Work& work);
+  void add_listed_bytes(int64_t row, int listed, Work& work) const;
 
   // The second product of a group, lane by lane over the rows that have weight.
-  void list_products(int64_t row, int count, int64_t group, int place, Work& work) {
+  void list_products(int64_t row, int count, int place, Fold& fold, Work& work) {
     int listed[group_lanes] = {};
-    const int used = lanes_of(group);
+    const int used = lanes_of(fold.group);
     double* out = work.products.data();
     std::fill_n(out, d_ * group_lanes, 0.0);
-    if (integer_) {
-      list_rows(work.integers.data(), count, used, work.listed.data(), work.listed_integers.data(), listed);
+    if (lists_bytes()) {
+      if (integer_) {
+        list_rows(work.integers.data(), count, used, work.listed.data(), work.listed_integers.data(), listed);
+      } else {
+        list_halves(count, place, used, listed, fold, work);
+      }
       for (int lane = 0; lane < used; ++lane) {
         const int64_t at = lane * block_;
         if (listed[lane] == 0) continue;
@@ -309,7 +318,7 @@ class DensePass {
       }
       return;
     }
-    if (words_) return list_words(count, place, used, listed, work);
+    if (words_) return list_words(row, count, place, used, listed, work);
     const float* weights = work.weights.data() + int64_t{place} * count * group_lanes;
     list_rows(weights, count, used, work.listed.data(), work.listed_weights.data(), listed);
     for (int64_t column = 0; column < d_; column += listed_columns) {
@@ -330,13 +339,15 @@ class DensePass {
 
   // Second products of 16-bit integers, and heavy rows (dense_heavy.h).
   void pack_bytes(int64_t row, int first, int count, Work& work) const;
+  void find_words(int64_t row, int count, Work& work) const;
   void pack_words(int64_t run, int count, int place, Fold& fold, Work& work);
   void count_words(GroupSums& sums, int lane, int count, double factor, double variance, Fold& fold) const;
-  void fold_words(int count, int groups, const DenseFold* folds, Work& work) const;
-  void list_words(int count, int place, int used, int* listed, Work& work) const;
-  float least_heavy(const GroupSums& sums, int64_t q, double max, int64_t run, int64_t row, int count) const;
+  void fold_words(int64_t row, int count, int groups, const DenseFold* folds, Work& work) const;
+  void list_words(int64_t row, int count, int place, int used, int* listed, Work& work) const;
+  void list_halves(int count, int place, int used, int* listed, Fold& fold, Work& work) const;
+  float least_heavy(const GroupSums& sums, int64_t q, double max, int64_t run, int64_t row, int count, double kept) const;
   int64_t list_heavy(int64_t group, int64_t run, int64_t row, int count, const double* max, const double* floor, const double* logits,
-                     float* weights, Work& work);
+                     const DenseSums& block, float* weights, Work& work);
 
   int lanes_of(int64_t group) const { return static_cast<int>(std::min<int64_t>(group_lanes, queries_.count - group * group_lanes)); }
 
@@ -354,9 +365,10 @@ class DensePass {
     }
   }
 
-  void add_products(int64_t run, const Fold& fold, const double* products) {
+  // of_bytes: products with levels, not with differences from those of the centre.
+  void add_products(int64_t run, const Fold& fold, const double* products, bool of_bytes) {
     dense_.accumulate(group_sums(run, fold.group), products, d_, fold.keep, fold.factor, fold.total,
-                      integer_ ? rows_.centre.data() : nullptr);
+                      of_bytes ? rows_.centre.data() : nullptr);
   }
 
   // Products -> logits, weights and sums of one group over a block; the weights become group `place` of the second product. Returns how
@@ -404,7 +416,7 @@ class DensePass {
       }
       sums.scalars[half].add(block.halves[half], row, work.masses.data(), floor + half * lanes);
     }
-    return fixed_ ? kept : kept - list_heavy(group, run, row, count, max, floor, logits, weights, work);
+    return !lists_heavy_ ? kept : kept - list_heavy(group, run, row, count, max, floor, logits, block, weights, work);
   }
 
   // Moves the sums of a lane to the largest logit known after a block, and says how the block enters them. Returns its rows with weight.
@@ -475,12 +487,13 @@ class DensePass {
   ThreadPool pool_;
   const int64_t n_, d_;
   const bool bytes_;    // rows are read as bytes
-  const bool integer_;  // weights are integers too
   const bool fixed_;    // queries are in fixed point
-  const DenseQueries::Form form_;
-  const std::vector<float> centre_;  // levels of the centre
   const bool denoise_;
   const bool words_;    // the second product is one of 16-bit integers
+  const bool integer_;  // or of bytes with weights in fixed point
+  const bool lists_heavy_;
+  const DenseQueries::Form form_;
+  const std::vector<float> centre_;  // levels of the centre
   const int32_t class_count_;
   const double kappa_, uniform_, reach_;
   const int64_t block_;  // rows whose sums are formed at once

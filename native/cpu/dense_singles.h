@@ -60,7 +60,7 @@ inline void DensePass::sum_singles(int64_t run, int64_t row, int count, Work& wo
       }
     }
     sums.scalars[lane / lanes].add(alone, row, work.masses.data(), floors);
-    const float least = fixed_ ? 2 : least_heavy(sums, q, max, run, row, count);
+    const float least = !lists_heavy_ ? 2 : least_heavy(sums, q, max, run, row, count, static_cast<double>(block.kept[lane]));
     for (int r = 0; least <= 1 && r < count; ++r) {
       float& weight = work.weights[strip_place(r)];
       if (!(weight >= least)) continue;
@@ -70,6 +70,47 @@ inline void DensePass::sum_singles(int64_t run, int64_t row, int count, Work& wo
     }
     if (denoise_ && (kept > 0 || fold.moves)) add_single(run, row, count, lane, fold, work);
   }
+}
+
+// The sums of work.listed rows of bytes with work.listed_integers.
+inline void DensePass::add_listed_bytes(int64_t row, int listed, Work& work) const {
+  digits_.pack_single(work.listed_integers.data(), listed, planes(), work.packed_list.data());
+  digits_.listed_sums(rows_.rows + row * rows_.stride, rows_.stride, work.listed.data(), listed, d_, work.packed_list.data(),
+                      work.products.data(), 1);
+}
+
+// The integers that a group would sum, by whichever products suit one query.
+inline void DensePass::add_single_words(int64_t run, int64_t row, int count, int lane, Fold fold, Work& work) {
+  double* sums = single_sums(run, lane);
+  double factor = 0, variance = 0, total = 0;
+  for (int r = 0; r < count; ++r) work.listed_weights[r] = work.weights[strip_place(r)];
+  set_.words->pack_single(work.listed_weights.data(), count, word_chain, units_.most_sum, work.dither.data(), work.half_square_single.data(),
+                          work.single_words.data(), &factor, &variance);
+  count_words(sums_[run * queries_.groups + whole_groups()], lane, count, factor, variance, fold);
+  const double keep = fold.keep[lane], step = fold.factor[lane];
+  const std::vector<int32_t>& words = work.single_words;
+  int listed = 0;
+  if (lists_bytes()) {
+    for (int r = 0; r < count; ++r) {
+      work.listed[listed] = r;
+      work.listed_integers[listed] = words[r];
+      listed += words[r] != 0;
+      total += static_cast<double>(words[r]);
+    }
+    add_listed_bytes(row, listed, work);
+    for (int64_t j = 0; j < d_; ++j) sums[j] = sums[j] * keep + (work.products[j] - total * static_cast<double>(rows_.centre[j])) * step;
+    return;
+  }
+  for (int r = 0; r < count; r += 2) {
+    const int32_t word = words[r] | (r + 1 < count ? words[r + 1] << 16 : 0);
+    if (word == 0) continue;
+    work.listed[listed] = r / 2;
+    work.listed_integers[listed++] = word;
+    if (!work.has_words) pack_bytes(row, r, std::min(2, count - r), work);
+  }
+  set_.words->listed_products(work.words.data(), units_.stride, d_, {work.listed.data(), work.listed_integers.data(), listed},
+                              steps_of(count), word_chain, units_.shift, work.products.data());
+  for (int64_t j = 0; j < d_; ++j) sums[j] = sums[j] * keep + work.products[j * group_lanes] * step;
 }
 
 // The second product of a query over the rows that have weight, and its sum into the denoised mean.
@@ -88,32 +129,12 @@ inline void DensePass::add_single(int64_t run, int64_t row, int count, int lane,
     }
   }
   if (integer_) {
-    digits_.pack_single(work.listed_integers.data(), listed, planes(), work.packed_list.data());
-    const uint8_t* bytes = rows_.rows + row * rows_.stride;
-    digits_.listed_sums(bytes, rows_.stride, work.listed.data(), listed, d_, work.packed_list.data(), products, 1);
+    add_listed_bytes(row, listed, work);
     for (int64_t j = 0; j < d_; ++j) sums[j] = sums[j] * keep + (products[j] - total * static_cast<double>(rows_.centre[j])) * factor;
     return;
   }
   if (words_) {
-    // As lane 0 of a group.
-    double factor_of[group_lanes], variance[group_lanes];
-    std::fill_n(work.listed_weights.begin(), count * group_lanes, 0.0f);
-    for (int r = 0; r < count; ++r) work.listed_weights[r * group_lanes] = work.weights[strip_place(r)];
-    int32_t* words = words_of(work, 0, count);
-    set_.words->pack_weights(work.listed_weights.data(), count, word_chain, units_.most_sum, work.dither.data(), work.half_square_single.data(),
-                             words, factor_of, variance);
-    Fold whole = fold;
-    count_words(sums_[run * queries_.groups + whole_groups()], lane, count, factor_of[0], variance[0], whole);
-    int steps = 0;
-    for (int s = 0; s < steps_of(count); ++s) {
-      if (words[s * group_lanes] == 0) continue;
-      work.listed[steps] = s;
-      work.listed_integers[steps++] = words[s * group_lanes];
-      if (whole_groups() == 0) pack_bytes(row, 2 * s, std::min(2, count - 2 * s), work);
-    }
-    set_.words->listed_products(work.words.data(), units_.stride, d_, {work.listed.data(), work.listed_integers.data(), steps},
-                                steps_of(count), word_chain, units_.shift, products);
-    for (int64_t j = 0; j < d_; ++j) sums[j] = sums[j] * keep + products[j * group_lanes] * whole.factor[lane];
+    add_single_words(run, row, count, lane, fold, work);
     return;
   }
   // Rows that no group reads are floats only where they are listed.

@@ -23,6 +23,7 @@ struct DigitKernels {
   int32_t limit_one;       // largest |X_k| in one plane
   int32_t limit_full;      // largest |X_k| in full_planes planes
   bool faster_than_floats; // whether products in full precision beat those of float32
+  bool faster_than_words;  // and those of 16 bits (words.h)
 
   // Bytes of one packed group (16 queries), and of one packed single query: multiples of 64.
   int64_t (*group_bytes)(int64_t d, int planes);

@@ -106,7 +106,7 @@ void tile_group_products(const uint8_t* rows, int64_t stride, int count, int64_t
   _tile_release();
 }
 
-constexpr regimes::DigitKernels table = make_digits("amx", tile_group_products, listed_sums);
+constexpr regimes::DigitKernels table = make_digits("amx", true, tile_group_products, listed_sums);
 
 bool granted() {
 #ifdef __linux__

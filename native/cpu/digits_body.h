@@ -302,10 +302,10 @@ void single_products(const uint8_t* rows, int64_t stride, const int32_t* index, 
 }
 
 // `groups` is group_products, or a kernel that reads the same packed groups; `listed` as in digits.h.
-constexpr regimes::DigitKernels make_digits(const char* name, decltype(regimes::DigitKernels::group_products) groups,
+constexpr regimes::DigitKernels make_digits(const char* name, bool faster_than_words, decltype(regimes::DigitKernels::group_products) groups,
                                             decltype(regimes::DigitKernels::listed_sums) listed) {
-  return {name,         planes_full, limit_of(1), limit_of(planes_full), sizeof(Digit) == 1, group_bytes,
-          single_bytes, pack_group,  pack_single, pack_lanes,            groups,             single_products, listed};
+  return {name,         planes_full, limit_of(1), limit_of(planes_full), sizeof(Digit) == 1, faster_than_words, group_bytes,
+          single_bytes, pack_group,  pack_single, pack_lanes,            groups,             single_products,   listed};
 }
 
 }  // namespace

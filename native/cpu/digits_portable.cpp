@@ -85,7 +85,7 @@ void single_products(const uint8_t* rows, int64_t stride, const int32_t* index, 
   }
 }
 
-constexpr DigitKernels table{"portable", planes_full, limit,      limit,          false,          group_bytes, single_bytes,
+constexpr DigitKernels table{"portable", planes_full, limit,      limit,          false,          false, group_bytes, single_bytes,
                              pack_group, pack_single, pack_lanes, group_products, single_products, nullptr};
 
 }  // namespace

@@ -2,7 +2,7 @@
 #include "digits_bytes.h"
 
 namespace {
-constexpr regimes::DigitKernels table = make_digits("vnni", group_products, listed_sums);
+constexpr regimes::DigitKernels table = make_digits("vnni", false, group_products, listed_sums);
 }
 
 const regimes::DigitKernels* regimes::digits_vnni() {

@@ -61,7 +61,7 @@ inline void widen_row(const uint8_t* row, int64_t columns, uint16_t* words) {
 #include "digits_body.h"
 
 namespace {
-constexpr regimes::DigitKernels table = make_digits("words-avx2", group_products, nullptr);
+constexpr regimes::DigitKernels table = make_digits("words-avx2", false, group_products, nullptr);
 }
 
 const regimes::DigitKernels* regimes::digits_words_avx2() {

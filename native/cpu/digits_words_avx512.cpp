@@ -60,7 +60,7 @@ inline void widen_row(const uint8_t* row, int64_t columns, uint16_t* words) {
 #include "digits_body.h"
 
 namespace {
-constexpr regimes::DigitKernels table = make_digits("words-avx512", group_products, nullptr);
+constexpr regimes::DigitKernels table = make_digits("words-avx512", false, group_products, nullptr);
 }
 
 const regimes::DigitKernels* regimes::digits_words_avx512() {

@@ -48,7 +48,7 @@ class DensePosterior : private DensePass {
       const double* from = query_sums(q, &stride);
       for (int64_t j = 0; j < d_; ++j) denoised[j] = unit_of(j) * from[j * stride];
     }
-    if (fixed_) {
+    if (!lists_heavy_) {
       moments.fourth = group.fourth[lane];
       moments.squares = 1 + sums.squares;
     } else {
@@ -117,7 +117,7 @@ class DensePosterior : private DensePass {
       double product = 0, half_square = 0;
       set_.screen->row_products(target_.points, heavy.row, list[std::min(i + 3, list.size() - 1)].row, rows_.origin.data(), x.data(), row.data(),
                                 &product, &half_square);
-      const double logit = kappa_ * (product - request_.a * half_square) + target_.log_weight(heavy.row);
+      const double logit = kappa_ * (product - request_.a * half_square) + target_.log_weight(heavy.row) + queries_.offset[q];
       const double before = std::exp(heavy.logit - sums.max), value = std::exp(logit - sums.max), change = value - before;
       for (size_t j = 0; j < denoised.size(); ++j) denoised[j] += value * row[j];
       if (class_count_ > 0) half.classes[static_cast<size_t>(target_.classes[heavy.row]) * lanes + lane % lanes] += change;
@@ -176,7 +176,7 @@ bool dense_applies(const Target& target, const PosteriorRequest& request) {
 }
 
 bool dense_exact_applies(const Instructions& set, const Target& target, bool denoised) {
-  return target.layouts->digits.lossless ? !set.digits->faster_than_floats : denoised && dense_words_apply(set, target);
+  return (target.layouts->digits.lossless && !set.digits->faster_than_floats) || (denoised && dense_words_apply(set, target));
 }
 
 Status posterior_dense(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,

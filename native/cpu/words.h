@@ -59,6 +59,10 @@ struct WordKernels {
   // fraction of weight * factor.
   void (*pack_weights)(const float* weights, int rows, int64_t chain, float most_sum, const float* dither, const float* half_square,
                        int32_t* words, double* factor, double* variance);
+
+  // Of one lane alone: whole[rows] = W.
+  void (*pack_single)(const float* weights, int rows, int64_t chain, float most_sum, const float* dither, const float* half_square,
+                      int32_t* whole, double* factor, double* variance);
 };
 
 inline constexpr int32_t word_limit = 32512;  // 127 * 256: a word rounded to its high byte stays within a signed byte

@@ -307,6 +307,31 @@ void pack_weights(const float* weights, int rows, int64_t chain, float most_sum,
   }
 }
 
+// Operation by operation as above.
+void pack_single(const float* weights, int rows, int64_t chain, float most_sum, const float* dither, const float* half_square,
+                 int32_t* whole, double* factor, double* variance) {
+  const int span = static_cast<int>(2 * chain);
+  float most = 0, heaviest = 0, spread_of = 0;
+  for (int first = 0; first < rows; first += span) {
+    const int end = rows - first < span ? rows : first + span;
+    float sum = 0;
+    for (int r = first; r < end; ++r) {
+      sum += weights[r];
+      heaviest = heaviest < weights[r] ? weights[r] : heaviest;
+    }
+    most = most < sum ? sum : most;
+  }
+  const float room = (most_sum - static_cast<float>(span)) * (1 - 0x1p-14f), by_sum = most / room, by_size = heaviest / 32765.0f;
+  const float inverse = by_sum < by_size ? by_size : by_sum, scale = 1.0f / (most <= 1e-30f && inverse < 1e-30f ? 1e-30f : inverse);
+  for (int r = 0; r < rows; ++r) {
+    const float scaled = weights[r] * scale, fraction = scaled - static_cast<float>(static_cast<int32_t>(scaled));
+    whole[r] = static_cast<int32_t>(scaled + dither[r]);
+    spread_of = __builtin_fmaf(__builtin_fmaf(-fraction, fraction, fraction), 2 * half_square[r], spread_of);
+  }
+  *factor = static_cast<double>(scale);
+  *variance = static_cast<double>(spread_of);
+}
+
 void interleave(const int16_t* rows, int64_t stride, int count, int64_t columns, int32_t* out, int64_t out_stride) {
   for (int r = 0; r < count; r += 2) {
     const int16_t *low = rows + r * stride, *high = r + 1 < count ? low + stride : nullptr;
@@ -344,6 +369,7 @@ void pack_scaled(const float* weights, int rows, const float* factor, const floa
   for (int r = 0; r < rows; r += 2) store_joined(words + r / 2 * digit_lanes, word_of(r), r + 1 < rows ? word_of(r + 1) : no_wholes());
 }
 
-constexpr regimes::WordKernels word_table{products, interleave, pack_scaled, fold_columns, listed_products, pack_rows, pack_bytes, pack_weights};
+constexpr regimes::WordKernels word_table{products, interleave, pack_scaled, fold_columns, listed_products, pack_rows, pack_bytes, pack_weights,
+                                          pack_single};
 
 }  // namespace

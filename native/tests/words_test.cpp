@@ -171,6 +171,13 @@ void weights_are_rounded_at_random(const WordKernels& table, int rows, int64_t c
       most = std::max(most, sum);
     }
     CHECK(most <= most_sum && largest <= 32767);
+    std::vector<float> own(static_cast<size_t>(rows));
+    std::vector<int32_t> alone(own.size());
+    double own_factor = 0, own_variance = 0;
+    for (int r = 0; r < rows; ++r) own[r] = weights[r * digit_lanes + lane];
+    table.pack_single(own.data(), rows, chain, static_cast<float>(most_sum), dither.data(), half_square.data(), alone.data(), &own_factor, &own_variance);
+    CHECK(own_factor == factor[lane] && own_variance == variance[lane]);
+    for (int r = 0; r < rows; ++r) CHECK(alone[r] == (r % 2 ? high(words[r / 2 * digit_lanes + lane]) : low(words[r / 2 * digit_lanes + lane])));
     CHECK(lane == 0 ? most == 0 && largest == 0 : most > most_sum - 535 || largest > 32700);
     CHECK(std::abs(variance[lane] - expected) <= 1e-3 * expected);
   }
