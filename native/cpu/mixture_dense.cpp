@@ -11,6 +11,7 @@ namespace regimes {
 namespace {
 
 constexpr int64_t chain = 32, chains = 4;                   // of the products that give logits
+constexpr int64_t long_chain = 64;                          // of sums over many orthonormal rows, which round little (overlap)
 constexpr int64_t groups_at_once = 4;                       // of 16 queries, through one product
 constexpr int64_t rows_at_once = 512;                       // of all components, likewise
 constexpr int64_t columns_at_once = 384;
@@ -43,8 +44,9 @@ bool MixtureDense::applies(const Instructions& set, const Target& target, const 
 
 MixtureDense::MixtureDense(const Instructions& set, const Target& target, const MixtureRows& rows)
     : set_(set), target_(target), rows_(rows), at_(rows.at()), n_(target.n), d_(target.d), full_(rows.full()),
-      sum_chain_(full_ ? 16 : chain), least_size_(target.d) {
+      least_size_(target.d) {
   for (int64_t k = 0; k < n_; ++k) least_size_ = std::min(least_size_, rows_.size(k));
+  sum_chain_ = !full_ ? chain : least_size_ >= long_chain * chains ? long_chain : 16;
   for (int64_t tile = 0; tile < n_; tile += rows_.tile_components()) {
     const int64_t end = std::min(n_, tile + rows_.tile_components());
     for (int64_t k = tile; k < end;) {
@@ -86,6 +88,7 @@ Status MixtureDense::run(const double* x, const std::vector<int32_t>& queries, M
   const auto pairs = static_cast<size_t>(n_ * stride_);
   for (auto* v : {&logit_, &weight_}) v->resize(pairs);
   for (auto* v : {&ground_, &spread_, &shaken_, &certain_}) v->resize(pairs);
+  scratch_.resize(static_cast<size_t>(pool.size()));
   refined_.assign(pairs, 0);
   answered_.assign(static_cast<size_t>(count), 0);
   limit_.assign(static_cast<size_t>(count), most_moved);
@@ -120,10 +123,11 @@ void MixtureDense::answer_block(const double* x, const int32_t* queries, int64_t
     while (end < parts_.size() && parts_[end].end <= tile_end) ++end;
     const MixtureRows::Tile& tile = tile_of(parts_[part].first, tile_end, pool, execution);
     const auto here = static_cast<int64_t>(end - part);
-    pool.run(here * blocks, [&](int64_t item, int) {
+    pool.run(here * blocks, [&](int64_t item, int worker) {
       if (execution.cancelled()) return;
       const int64_t group = item / here * groups_at_once;
-      find_logits(tile, parts_[part + static_cast<size_t>(item % here)], packed, group, std::min(groups_at_once, groups - group), first, count);
+      find_logits(tile, parts_[part + static_cast<size_t>(item % here)], packed, group, std::min(groups_at_once, groups - group), first, count,
+                  scratch_[worker]);
     });
     if (execution.cancelled()) return;
     part = end;
@@ -182,9 +186,11 @@ void MixtureDense::settle(const double* x, const int32_t* queries, std::vector<i
 
 // Logits of the components of a part for up to four groups of queries.
 void MixtureDense::find_logits(const MixtureRows::Tile& tile, const Part& part, const Packed& packed, int64_t group, int64_t groups,
-                               int64_t first, int64_t count) {
+                               int64_t first, int64_t count, Scratch& scratch) {
   const int64_t from = rows_.start(part.first), all = rows_.start(part.end) - from, components = part.end - part.first;
-  std::vector<double> product(static_cast<size_t>(groups * all * digit_lanes)), curved(full_ ? 0 : static_cast<size_t>(groups * components * digit_lanes));
+  std::vector<double>&product = scratch.product, &curved = scratch.curved;
+  product.resize(static_cast<size_t>(groups * all * digit_lanes));
+  curved.resize(full_ ? 0 : static_cast<size_t>(groups * components * digit_lanes));
   const DenseKernels& dense = *set_.dense;
   dense.products(tile.values.data() + (from - rows_.start(tile.first)) * rows_.stride(), rows_.stride(), 1, static_cast<int>(all), d_,
                  packed.x(group, d_), static_cast<int>(groups), chain, chains, product.data(), all);
@@ -423,11 +429,12 @@ void MixtureDense::sum_products(const double* x, const int32_t* queries, std::ve
       const int64_t tile_end = std::min(n_, tile_first + rows_.tile_components());
       const MixtureRows::Tile& tile = tile_of(tile_first, tile_end, pool, execution);
       if (execution.cancelled()) return;
-      pool.run(columns * blocks, [&](int64_t item, int) {
+      pool.run(columns * blocks, [&](int64_t item, int worker) {
         if (execution.cancelled()) return;
         const int64_t column = item % columns * columns_at_once, width = std::min(columns_at_once, d_ - column);
         const int64_t own = item / columns * groups_at_once, size = std::min(groups_at_once, here - own);
-        std::vector<double> product(static_cast<size_t>(size * width * digit_lanes));
+        std::vector<double>& product = scratch_[worker].product;
+        product.resize(static_cast<size_t>(size * width * digit_lanes));
         const auto add = [&](const float* values, int64_t steps, const float* lanes, std::vector<double>& to) {
           set_.dense->products(values, 1, rows_.stride(), static_cast<int>(width), steps, lanes, static_cast<int>(size), sum_chain_, chains,
                                product.data(), width);

@@ -60,12 +60,17 @@ class MixtureDense {
     const float* square(int64_t group, int64_t d) const { return reinterpret_cast<const float*>(squares.data()) + group * d * digit_lanes; }
   };
 
+  // Of one worker: products that come and go are too large for the allocator to keep.
+  struct Scratch {
+    std::vector<double> product, curved;
+  };
+
   const MixtureRows::Tile& tile_of(int64_t first, int64_t end, ThreadPool& pool, const Execution& execution);
   void pack(const double* x, const int32_t* queries, int64_t count, ThreadPool& pool, Packed& packed) const;
   void answer_block(const double* x, const int32_t* queries, int64_t first, int64_t count, MixtureListed& listed, ThreadPool& pool,
                     const Execution& execution);
   void find_logits(const MixtureRows::Tile& tile, const Part& part, const Packed& packed, int64_t group, int64_t groups, int64_t first,
-                   int64_t count);
+                   int64_t count, Scratch& scratch);
   float* h_of(const Part& part, int64_t group, int64_t all_groups) {
     return h_.data() + (rows_.start(part.first) * all_groups + group * (rows_.start(part.end) - rows_.start(part.first))) * digit_lanes;
   }
@@ -86,7 +91,7 @@ class MixtureDense {
   const GaussiansAt& at_;
   const int64_t n_, d_;
   const bool full_;
-  const int64_t sum_chain_;                    // of the products that give scores
+  int64_t sum_chain_ = 0;                      // of the products that give scores
   int64_t least_size_;                         // of a component's rows of B
   MixtureRows::Tile tile_;                     // where not all rows are at hand
   std::vector<Part> parts_;
@@ -105,6 +110,7 @@ class MixtureDense {
   std::unique_ptr<double[]> score_;            // [queries][d]
 
   // Of the block.
+  std::vector<Scratch> scratch_;
   std::vector<float> h_;                       // [parts][groups][rows][16]
 };
 
