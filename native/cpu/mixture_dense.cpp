@@ -58,6 +58,12 @@ MixtureDense::MixtureDense(const Instructions& set, const Target& target, const 
   }
 }
 
+int64_t MixtureDense::Areas::bytes() const {
+  size_t total = h.capacity() * sizeof(float);
+  for (const Scratch& each : scratch) total += (each.product.capacity() + each.curved.capacity()) * sizeof(double);
+  return static_cast<int64_t>(total) + packed.lanes.capacity() + packed.squares.capacity() + factors.capacity() + weights.capacity();
+}
+
 const MixtureRows::Tile& MixtureDense::tile_of(int64_t first, int64_t end, ThreadPool& pool, const Execution& execution) {
   if (rows_.whole()) return *rows_.whole();
   rows_.fill(first, end, tile_, pool, execution);
@@ -66,8 +72,8 @@ const MixtureRows::Tile& MixtureDense::tile_of(int64_t first, int64_t end, Threa
 
 void MixtureDense::pack(const double* x, const int32_t* queries, int64_t count, ThreadPool& pool, Packed& packed) const {
   packed.groups = (count + digit_lanes - 1) / digit_lanes;
-  packed.lanes = LineBytes(packed.groups * d_ * digit_lanes * 4);
-  packed.squares = LineBytes(full_ ? 0 : packed.groups * d_ * digit_lanes * 4);
+  packed.lanes.resize(packed.groups * d_ * digit_lanes * 4);
+  packed.squares.resize(full_ ? 0 : packed.groups * d_ * digit_lanes * 4);
   packed.norms.resize(static_cast<size_t>(packed.groups));
   pool.run(packed.groups, [&](int64_t group, int) {
     const double* from[digit_lanes];
@@ -88,7 +94,10 @@ Status MixtureDense::run(const double* x, const std::vector<int32_t>& queries, M
   const auto pairs = static_cast<size_t>(n_ * stride_);
   for (auto* v : {&logit_, &weight_}) v->resize(pairs);
   for (auto* v : {&ground_, &spread_, &shaken_, &certain_}) v->resize(pairs);
-  scratch_.resize(static_cast<size_t>(pool.size()));
+  if (target_.kept) {
+    if (const auto left = target_.kept->take_work()) areas_ = std::move(static_cast<Areas&>(*left));
+  }
+  areas_.scratch.resize(static_cast<size_t>(pool.size()));
   refined_.assign(pairs, 0);
   answered_.assign(static_cast<size_t>(count), 0);
   limit_.assign(static_cast<size_t>(count), most_moved);
@@ -101,12 +110,17 @@ Status MixtureDense::run(const double* x, const std::vector<int32_t>& queries, M
   for (int64_t first = 0; first < count && !execution.cancelled(); first += step) {
     answer_block(x, queries.data(), first, std::min(step, count - first), listed, pool, execution);
   }
+  if (target_.kept) {
+    auto work = std::make_unique<Areas>(std::move(areas_));
+    const int64_t bytes = work->bytes();
+    target_.kept->leave_work(std::move(work), bytes);
+  }
   return execution.cancelled() ? Status::failure(Code::cancelled, "cancelled") : Status{};
 }
 
 void MixtureDense::answer_block(const double* x, const int32_t* queries, int64_t first, int64_t count, MixtureListed& listed, ThreadPool& pool,
                                 const Execution& execution) {
-  Packed packed;
+  Packed& packed = areas_.packed;
   pack(x, queries + first, count, pool, packed);
   for (int64_t i = 0; i < count; ++i) {
     const CentredLanes& norms = packed.norms[i / digit_lanes];
@@ -116,7 +130,7 @@ void MixtureDense::answer_block(const double* x, const int32_t* queries, int64_t
     moved_[first + i] = moved_of(norms, lane);
   }
   const int64_t groups = packed.groups, blocks = (groups + groups_at_once - 1) / groups_at_once;
-  h_.resize(static_cast<size_t>(groups * rows_.start(n_) * digit_lanes));
+  areas_.h.resize(static_cast<size_t>(groups * rows_.start(n_) * digit_lanes));
   for (size_t part = 0; part < parts_.size();) {
     const int64_t tile_end = std::min(n_, parts_[part].first / rows_.tile_components() * rows_.tile_components() + rows_.tile_components());
     size_t end = part;
@@ -127,7 +141,7 @@ void MixtureDense::answer_block(const double* x, const int32_t* queries, int64_t
       if (execution.cancelled()) return;
       const int64_t group = item / here * groups_at_once;
       find_logits(tile, parts_[part + static_cast<size_t>(item % here)], packed, group, std::min(groups_at_once, groups - group), first, count,
-                  scratch_[worker]);
+                  areas_.scratch[worker]);
     });
     if (execution.cancelled()) return;
     part = end;
@@ -377,9 +391,10 @@ void MixtureDense::sum_products(const double* x, const int32_t* queries, std::ve
     return weight >= least ? static_cast<float>(weight) : 0.0f;
   };
   // [parts][groups][rows][16] weighted h, a row of weights last; [groups][n][16] the weights.
-  LineBytes factor_bytes(groups * rows_.start(n_) * digit_lanes * 4), weight_bytes(full_ ? 0 : groups * n_ * digit_lanes * 4);
-  float* factors = reinterpret_cast<float*>(factor_bytes.data());
-  float* weights = reinterpret_cast<float*>(weight_bytes.data());
+  areas_.factors.resize(groups * rows_.start(n_) * digit_lanes * 4);
+  areas_.weights.resize(full_ ? 0 : groups * n_ * digit_lanes * 4);
+  float* factors = reinterpret_cast<float*>(areas_.factors.data());
+  float* weights = reinterpret_cast<float*>(areas_.weights.data());
   std::vector<uint8_t> live(parts_.size() * static_cast<size_t>(groups), 0);
   const auto factors_of = [&](const Part& part, int64_t group) {
     return factors + (rows_.start(part.first) * groups + group * (rows_.start(part.end) - rows_.start(part.first))) * digit_lanes;
@@ -433,7 +448,7 @@ void MixtureDense::sum_products(const double* x, const int32_t* queries, std::ve
         if (execution.cancelled()) return;
         const int64_t column = item % columns * columns_at_once, width = std::min(columns_at_once, d_ - column);
         const int64_t own = item / columns * groups_at_once, size = std::min(groups_at_once, here - own);
-        std::vector<double>& product = scratch_[worker].product;
+        std::vector<double>& product = areas_.scratch[worker].product;
         product.resize(static_cast<size_t>(size * width * digit_lanes));
         const auto add = [&](const float* values, int64_t steps, const float* lanes, std::vector<double>& to) {
           set_.dense->products(values, 1, rows_.stride(), static_cast<int>(width), steps, lanes, static_cast<int>(size), sum_chain_, chains,

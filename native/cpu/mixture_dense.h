@@ -21,6 +21,7 @@
 #include <memory>
 #include <vector>
 
+#include "../core/kept_preparation.h"
 #include "cpu.h"
 #include "line_bytes.h"
 #include "mixture_listed.h"
@@ -60,9 +61,18 @@ class MixtureDense {
     const float* square(int64_t group, int64_t d) const { return reinterpret_cast<const float*>(squares.data()) + group * d * digit_lanes; }
   };
 
-  // Of one worker: products that come and go are too large for the allocator to keep.
+  // Of one worker.
   struct Scratch {
     std::vector<double> product, curved;
+  };
+  // Of the block at hand: work areas that may serve the next call.
+  struct Areas : KeptPreparation::Work {
+    Packed packed;
+    std::vector<float> h;                      // [parts][groups][rows][16]
+    LineBytes factors, weights;                // of the sums
+    std::vector<Scratch> scratch;
+
+    int64_t bytes() const;
   };
 
   const MixtureRows::Tile& tile_of(int64_t first, int64_t end, ThreadPool& pool, const Execution& execution);
@@ -72,7 +82,7 @@ class MixtureDense {
   void find_logits(const MixtureRows::Tile& tile, const Part& part, const Packed& packed, int64_t group, int64_t groups, int64_t first,
                    int64_t count, Scratch& scratch);
   float* h_of(const Part& part, int64_t group, int64_t all_groups) {
-    return h_.data() + (rows_.start(part.first) * all_groups + group * (rows_.start(part.end) - rows_.start(part.first))) * digit_lanes;
+    return areas_.h.data() + (rows_.start(part.first) * all_groups + group * (rows_.start(part.end) - rows_.start(part.first))) * digit_lanes;
   }
   void settle(const double* x, const int32_t* queries, std::vector<int32_t> open, std::vector<int32_t>& wide, ThreadPool& pool,
               const Execution& execution);
@@ -109,9 +119,7 @@ class MixtureDense {
   std::vector<double> limit_;                  // of moved_weights_
   std::unique_ptr<double[]> score_;            // [queries][d]
 
-  // Of the block.
-  std::vector<Scratch> scratch_;
-  std::vector<float> h_;                       // [parts][groups][rows][16]
+  Areas areas_;
 };
 
 }  // namespace regimes
