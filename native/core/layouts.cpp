@@ -219,23 +219,19 @@ int64_t bytes_of_boxes(const Target& target) {
 }
 
 // Equal images have equal squares: where squares meet, hashes are compared. Hashes that meet by chance raise the number.
-int64_t most_repeated(const DigitRows& digits, int64_t n, int64_t d) {
+int64_t most_repeated(const DigitRows& digits, int64_t n, int64_t d, const Execution& execution) {
   std::vector<int64_t> order(static_cast<size_t>(n));
   std::iota(order.begin(), order.end(), int64_t{0});
   const std::vector<double>& square = digits.half_square;
   std::sort(order.begin(), order.end(), [&](int64_t i, int64_t j) { return square[i] < square[j]; });
   int64_t most = 1;
   std::vector<uint64_t> hashes;
-  for (int64_t first = 0, end = 0; first < n; first = end) {
+  for (int64_t first = 0, end = 0; first < n && !execution.cancelled(); first = end) {
     while (end < n && square[order[end]] == square[order[first]]) ++end;
     if (end - first <= most) continue;
     hashes.clear();
-    for (int64_t r = first; r < end; ++r) hashes.push_back(hash_bytes(digits.rows + order[r] * digits.stride, d));
-    std::sort(hashes.begin(), hashes.end());
-    for (size_t r = 0, same = 1; r + 1 < hashes.size(); ++r) {
-      same = hashes[r] == hashes[r + 1] ? same + 1 : 1;
-      most = std::max(most, static_cast<int64_t>(same));
-    }
+    for (int64_t r = first; r < end && !execution.cancelled(); ++r) hashes.push_back(hash_bytes(digits.rows + order[r] * digits.stride, d));
+    most = std::max(most, most_equal(hashes));
   }
   return most;
 }
@@ -282,10 +278,10 @@ Status build_digits(const Target& target, ThreadPool& pool, const Execution& exe
   representable = representable && norm < most_norm && (norm == 0 || norm > least_norm);
   if (!representable) {
     digits = DigitRows{};
-  } else if (!execution.cancelled()) {
-    digits.most_repeated = most_repeated(digits, target.n, target.d);
+  } else {
+    digits.most_repeated = most_repeated(digits, target.n, target.d, execution);
   }
-  return {};
+  return execution.cancelled() ? cancelled() : Status{};
 }
 
 template <class Element>

@@ -55,7 +55,7 @@ struct Layouts {
 // For a target of points; rows stored as bytes must have digit_padding readable bytes behind the last. Digits of n rows need 12 n bytes,
 // and n d more where the data are not bytes; the prefix needs 132 n, boxes (4 + 12 d) n at most and 12 n more with weights. What does not
 // fit into the budget is left out: the boxes are thought of first, then the digits, then the prefix. Costs a few passes over the data;
-// the bits do not depend on the threads or the instruction set. Work areas stay below 200 MB + 600 d + 8 n bytes. Code::cancelled.
+// the bits do not depend on the threads or the instruction set. Work areas stay below 200 MB + 600 d + 16 n bytes. Code::cancelled.
 Status build_layouts(const Target& target, const Execution& execution, Layouts& layouts, int64_t budget = memory_budget());
 
 }  // namespace regimes

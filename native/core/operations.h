@@ -93,8 +93,8 @@ struct Execution {
 
 // Readings of the posterior at queries x [batch, d], one (a, b) for all. Outputs may be null (not wanted), none may alias.
 // Budget: error against reference::posterior in extended precision at most twice that of the plain float64 loop, and at most
-// error_log_density, error_score, for the float64 values given: rigorous, but on the dense path over data that are not bytes and
-// over mixtures, where float32 roundings count as independent (posterior_dense.h, mixture_dense.h). Independent of threads and of the batch split.
+// error_log_density, error_score, for the float64 values given: rigorous, but where products of the dense path are in float32 and over
+// mixtures, whose roundings count as independent (posterior_dense.h, mixture_dense.h). Independent of threads and of the batch split.
 struct PosteriorRequest {
   MatrixView x;
   double a = 1;

@@ -291,7 +291,7 @@ bool MixtureDense::weigh(int64_t q, std::vector<int32_t>& wanted) {
     total += weight_[at];
   }
   const double least = least_weight / static_cast<double>(n_);
-  double random = 0, heaviest = 0, certain = 0, certain_square = 0, square = 0, rest = 0;
+  double random = 0, heaviest = 0, certain = 0, certain_square = 0, square = 0, rest = 0, all = 0, rest_square = 0;
   double second = 0, speed = 0, scale = 0, rough = 0, dropped = 0, unsure = 0;
   int32_t first[refined_at_once] = {};
   double most[refined_at_once] = {};
@@ -322,9 +322,11 @@ bool MixtureDense::weigh(int64_t q, std::vector<int32_t>& wanted) {
     if (ground > 0 && sure_form > 0) scale += weight * sure_form * std::sqrt(c.least / ground);
     if (weight < least) dropped += weight * std::sqrt(c.most * (form + 2 * error));
     random += weight * weight * shaken * shaken;
+    all += weight * shaken;
     certain += weight * sure;
     if (k != heaviest_of) {
       rest += weight;
+      rest_square += weight * shaken * shaken;
       heaviest = std::max(heaviest, weight * shaken * shaken);
       certain_square += weight * sure * sure;
     }
@@ -338,6 +340,9 @@ bool MixtureDense::weigh(int64_t q, std::vector<int32_t>& wanted) {
       std::swap(index, first[place]);
     }
   }
+  // Components with one covariance may have one error: sums of squares grow as for repeated rows (dense_bounds.cpp).
+  random = std::min(rows_.repeated() * random, all * all);
+  heaviest = std::min(rows_.repeated() * heaviest, rest_square);
   error_log_density_[q] = std::sqrt(random) + certain + square;
   // An error d of the heaviest moves the score as -d of all others would: by the lesser of both weights.
   const double share = std::sqrt(std::min(rest, weight_[peak]));

@@ -15,6 +15,7 @@
 // orthonormal rows, B^T M B <= G for any:
 //   full      |B^T M dt|^2 <= deviations^2 u^2 |M|^2 (c + m + 1) |x'|^2
 //   low rank  |B^T M dt|^2 <= deviations^2 |B^T M|^2 sum_i |dt_i|^2 <= deviations^2 u^2 max G |M| X^2 sum_i |B_i|^2
+// Components with the same covariance have the same errors of B x': such sums grow by the largest number of these.
 // The errors of logits move log p by their average, the score by sum r_k d_k (S_k^-1 f_k - average). All else is deterministic.
 #pragma once
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <memory>
 
+#include "../core/row_hash.h"
 #include "gaussian_solver.h"
 
 namespace regimes {
@@ -106,12 +107,14 @@ Status MixtureRows::build(ThreadPool& pool, const Execution& execution) {
     whole_.values.resize(static_cast<size_t>(start_[n_] * stride_));
     whole_.deviations.resize(full_ ? 0 : static_cast<size_t>(n_ * stride_));
   }
+  std::vector<uint64_t> hashes(components_.size());
   pool.run(n_, [&](int64_t k, int) {
     if (execution.cancelled()) return;
-    describe(k);
+    hashes[k] = describe(k);
     if (tile_ == n_) fill_component(k, whole_);
   });
   if (execution.cancelled()) return Status::failure(Code::cancelled, "cancelled");
+  repeated_ = static_cast<double>(most_equal(hashes));
   for (const Component& c : components_) {
     steepest_ = std::max(steepest_, c.most);
     farthest_ = std::max(farthest_, c.load / c.least);
@@ -120,7 +123,7 @@ Status MixtureRows::build(ThreadPool& pool, const Execution& execution) {
   return {};
 }
 
-void MixtureRows::describe(int64_t k) {
+uint64_t MixtureRows::describe(int64_t k) {
   const Kernels& kernels = *set_.kernels;
   Component& c = components_[k];
   const double a = at_.a();
@@ -161,6 +164,8 @@ void MixtureRows::describe(int64_t k) {
   if (!full_) largest = length(matrix(k), rank_ * rank_);
   c.norm = largest;
   c.second_order = largest * squares;
+  const int64_t rows = full_ ? d_ : g.rank;
+  return hash_bytes(reinterpret_cast<const uint8_t*>(g.basis), rows * d_ * static_cast<int64_t>(sizeof(double)));
 }
 
 void MixtureRows::fill_component(int64_t k, Tile& tile) const {

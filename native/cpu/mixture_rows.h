@@ -60,6 +60,7 @@ class MixtureRows {
   const std::vector<double>& level() const { return level_; }     // [d], empty for full
   double least_common() const { return least_common_; }
   double farthest() const { return farthest_; }           // a (|c| + max_k |m'_k|)
+  double repeated() const { return repeated_; }           // components with one covariance, at most
   double steepest() const { return steepest_; }           // largest `most`
   double most_common() const { return most_common_; }
   // The tile of all components, or null: then fill() makes those of tile_components() at a time.
@@ -98,7 +99,7 @@ class MixtureRows {
  private:
   void weights_of(int64_t k, double* weight) const;
   int64_t axis(int64_t k, int64_t i) const { return full_ && i >= shared_first_[k] ? i + shared_end_[k] - shared_first_[k] : i; }
-  void describe(int64_t k);
+  uint64_t describe(int64_t k);  // hash of what B is made from
   void fill_component(int64_t k, Tile& tile) const;
 
   const Instructions& set_;
@@ -107,7 +108,7 @@ class MixtureRows {
   const int64_t n_, d_, rank_, stride_;
   const bool full_;
   int64_t tile_ = 1;
-  double least_common_ = 1, most_common_ = 1, farthest_ = 0, steepest_ = 0;
+  double least_common_ = 1, most_common_ = 1, farthest_ = 0, steepest_ = 0, repeated_ = 1;
   std::vector<double> origin_, common_, level_;
   std::vector<int64_t> start_;
   std::vector<int64_t> shared_first_, shared_end_;  // full: [n] the axes that share p

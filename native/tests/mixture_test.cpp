@@ -466,6 +466,41 @@ void test_set() {
   }
 }
 
+// Components with one covariance: their logits have the same errors of B x'.
+void test_tied(const Instructions& set, double b) {
+  constexpr int64_t k = 4000, d = 32, batch = 48;
+  Mixture m;
+  make(m, Type::full, {k, d, 0, false, false, false, 0.05});
+  Covariances tied;
+  tied.type = Type::full;
+  std::mt19937_64 random(3);
+  const std::vector<double> root = normal(random, d * (d + 2)), base = normal(random, d, 2);
+  std::vector<double> matrix(static_cast<size_t>(d * d), 0.0);
+  for (int64_t j = 0; j < d * d; ++j) {
+    for (int64_t l = 0; l < d + 2; ++l) matrix[j] += root[(j / d) * (d + 2) + l] * root[(j % d) * (d + 2) + l] / static_cast<double>(d);
+  }
+  for (int64_t i = 0; i < k; ++i) tied.values.insert(tied.values.end(), matrix.begin(), matrix.end());
+  CHECK(prepare(tied, k, d, {}).ok());
+  m.covariances = tied;
+  for (int64_t i = 0; i < k; ++i) {
+    for (int64_t j = 0; j < d; ++j) m.means[i * d + j] += (i == 0 ? -3 : 1) * base[j];
+  }
+  CHECK(build_screen(m.target, {}, m.screen).ok());
+  const double a = std::sqrt((1 - b) * (1 + b));
+  place(m, a, b, batch);
+  for (int64_t q = 0; q < batch; ++q) {
+    const std::vector<double> noise = normal(random, d, b);
+    for (int64_t j = 0; j < d; ++j) m.x[q * d + j] = a * m.means[(q + 1) * d + j] + noise[j];
+  }
+  const Readings exact(set, m.target, m, a, b, Precision::exact), truth(set, m.target, m, a, b, Precision::float64);
+  const std::string what = std::string(set.name) + " tied, b=" + std::to_string(b) + ", query ";
+  for (int64_t q = 0; q < batch; ++q) {
+    dense_checked += exact.dense(q);
+    const double error = std::abs(exact.log_density[q] - truth.log_density[q]), bound = exact.error_log_density[q] + truth.error_log_density[q];
+    expect(error <= bound, what + std::to_string(q) + " log density bound " + std::to_string(error / bound));
+  }
+}
+
 void test_errors() {
   Covariances huge;
   huge.type = Type::low_rank;
@@ -496,6 +531,12 @@ void test_errors() {
 
 int main() {
   test_errors();
+  for (const double b : {0.5, 0.9}) {
+    test_tied(portable_set(), b);
+#ifdef REGIMES_X86_KERNELS
+    if (vnni_set().kernels && vnni_set().dense) test_tied(vnni_set(), b);
+#endif
+  }
   test_set<portable_set>();
 #ifdef REGIMES_X86_KERNELS
   test_set<avx2_set>();
