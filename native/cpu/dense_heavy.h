@@ -82,7 +82,8 @@ inline void DensePass::pack_words(int64_t run, int count, int place, Fold& fold,
 // The second product of `groups` groups.
 inline void DensePass::fold_words(int64_t row, int count, int groups, const DenseFold* folds, Work& work) const {
   find_words(row, count, work);
-  set_.words->fold_columns(work.words.data(), units_.stride, work.word_columns.data(), !work.is_transposed, static_cast<int>(d_), steps_of(count), word_chain, units_.shift,
+  set_.words->fold_columns(work.words.data(), units_.stride, work.word_columns.data(), !work.is_transposed, static_cast<int>(d_),
+                           steps_of(count), word_chain, units_.shift,
                            words_of(work, 0, count), groups, folds);
 }
 

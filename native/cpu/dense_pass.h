@@ -30,8 +30,8 @@ constexpr int64_t sums_bytes = int64_t{1} << 27;  // of the denoised sums of a b
 constexpr int64_t listed_integers = 4, listed_floats = 5, listed_words = 5;
 constexpr int64_t listed_columns = 256;         // columns of a block that stay in the second-level cache while lists pass
 
-// Rows per block: a whole number of steps of every kernel. Of many columns the sums outgrow the second-level cache, not the rows alone: they
-// are to pass seldom; the limit is one of memory.
+// Rows per block: a whole number of steps of every kernel. As many as memory bears: each block passes over all sums of its queries, which
+// outgrow the second-level cache where columns are many.
 int64_t rows_of_block(int64_t d) {
   int64_t rows = 512;
   while (rows > 64 && rows * d > (int64_t{1} << 23)) rows /= 2;
