@@ -320,7 +320,7 @@ Status build_layouts(const Target& target, const Execution& execution, Layouts& 
   const PrefixRows& prefix = layouts.prefix;
   layouts.bytes = layouts.boxes.bytes() + bytes_of(digits.owned) + bytes_of(digits.centre) + bytes_of(digits.scale) +
                   bytes_of(digits.origin) +
-                  bytes_of(digits.half_square) + bytes_of(digits.residual) + bytes_of(prefix.basis) + bytes_of(prefix.origin) +
+                  bytes_of(digits.half_square) + bytes_of(digits.residual) + bytes_of(prefix.directions) + bytes_of(prefix.origin) +
                   bytes_of(prefix.rows) + bytes_of(prefix.half_square);
   return {};
 }

@@ -36,7 +36,7 @@ inline constexpr int64_t digit_padding = 64;
 inline constexpr int64_t prefix_width = 32;
 
 struct PrefixRows {
-  std::vector<double> basis;          // [prefix_width - 1][d] orthonormal to 1e-12, from a sample of the rows (any basis is valid)
+  std::vector<double> directions;     // [d][prefix_width] orthonormal columns, to 1e-12, from a sample of the rows (any are valid); the last is zero
   std::vector<double> origin;         // [d] c, as in DigitRows
   std::vector<float> rows;            // [n][prefix_width] f_i, then p_i (rounded up)
   std::vector<float> half_square;     // [n] 1/2 |y_i - c|^2, rounded down by at most 2^-20 of it

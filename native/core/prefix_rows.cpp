@@ -165,11 +165,14 @@ Status build_prefix(const Target& target, const DigitRows& digits, ThreadPool& p
   double captured = 0;
   if (!sample_directions(target, digits, gain, pool, execution, directions, captured)) return cancelled();
   if (captured < least_captured) return {};
-  directions.resize(kept * d);
 
+  prefix.directions.assign(d * prefix_width, 0.0);
   std::vector<float> panel(d * prefix_width, 0.0f);
   for (int64_t j = 0; j < d; ++j) {
-    for (int64_t r = 0; r < kept; ++r) panel[j * prefix_width + r] = static_cast<float>(directions[r * d + j]);
+    for (int64_t r = 0; r < kept; ++r) {
+      prefix.directions[j * prefix_width + r] = directions[r * d + j];
+      panel[j * prefix_width + r] = static_cast<float>(directions[r * d + j]);
+    }
   }
   // Each coordinate: both factors and their product rounded once, then the two levels of additions; by Cauchy-Schwarz relative to
   // |U_r| |y'|. The last two terms: the defect of U in <x'_perp, U^T U y'>, and products below the normal floats.
@@ -218,7 +221,6 @@ Status build_prefix(const Target& target, const DigitRows& digits, ThreadPool& p
   prefix.captured = std::clamp(1 - left / all, 0.0, 1.0);
   prefix.rounding = relative * prefix.largest_norm + underflow;
   prefix.origin = digits.origin;
-  prefix.basis = std::move(directions);
   return {};
 }
 

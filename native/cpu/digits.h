@@ -40,6 +40,9 @@ struct DigitKernels {
   // out[i] = P for the rows index[i] (index null: rows 0 ... count - 1) and one packed single query.
   void (*single_products)(const uint8_t* rows, int64_t stride, const int32_t* index, int64_t count, int64_t d, const void* packed,
                           int planes, double* out);
+  // out[q * out_stride + i] = the same in one plane for each of several packed single queries.
+  void (*several_products)(const uint8_t* rows, int64_t stride, const int32_t* index, int64_t count, int64_t d, const void* const* packed,
+                           int queries, double* out, int64_t out_stride);
   // The sums of listed rows: out[j * out_stride] = sum_i rows[index[i] * stride + j] X_i for j < columns, from X [count], count <= 4096,
   // packed as a single query in full_planes. Null where floats are faster.
   void (*listed_sums)(const uint8_t* rows, int64_t stride, const int32_t* index, int64_t count, int64_t columns, const void* packed,

@@ -9,6 +9,7 @@
 //   widen, widen_row     whether rows become 16-bit words before they meet digits, and how
 //   load_row, single_columns  columns of a row in one register, ready for multiply, and how many
 //   tile_units           registers of queries per tile: tile_rows * tile_units sums live in registers
+//   queries_at_once      single queries that meet four rows together
 // A step multiplies 4 bytes of a row (4 columns, or 2 widened ones) with 4 bytes of digits for each of the 16 queries:
 // packed group [plane][step][16 queries][4 bytes]; packed single query [plane][column].
 // No inline function of the standard library here, for the reason given in kernels_body.h.
@@ -52,6 +53,11 @@ inline Digit split(int32_t& x) {
 void pack_single(const int32_t* x, int64_t d, int planes, void* packed) {
   Digit* out = static_cast<Digit*>(packed);
   const int64_t width = padded(d);
+  if (planes == 1) {  // the digit is the number
+    for (int64_t k = 0; k < d; ++k) out[k] = static_cast<Digit>(x[k]);
+    for (int64_t k = d; k < width; ++k) out[k] = 0;
+    return;
+  }
   for (int64_t k = 0; k < width; ++k) {
     int32_t rest = k < d ? x[k] : 0;
     for (int p = 0; p < planes; ++p) out[p * width + k] = split(rest);
@@ -216,65 +222,82 @@ void product_rows(const char* rows, int64_t stride, int count, int64_t steps, co
 constexpr int rows_at_once = 4;
 constexpr int64_t lines_ahead = 128;  // of rows that follow one another: about what memory delivers during its latency
 
-// Rows share the digits. Fetched meanwhile: the same part of the rows `next`, as gathered rows come from anywhere in memory, or, of rows
-// that follow one another (InOrder), the lines at a distance, one after the other.
-template <int Rows, int Planes, bool InOrder>
-inline void single_tile(const uint8_t* const* row, const uint8_t* const* next, int64_t d, const Digit* digits, double* out) {
-  const int64_t width = padded(d);
-  double result[Rows];
+// The sums of Rows rows and Vectors vectors of digits over columns [from, to); rows share the digits, vectors the rows. Fetched meanwhile:
+// the same part of the rows `next`, as gathered rows come from anywhere in memory, or, of rows that follow one another (InOrder), the
+// lines at a distance, one after the other. A function of its own for the reason given at product_tile.
+template <int Rows, int Vectors, bool InOrder>
+[[gnu::noinline]] void single_tile(const uint8_t* const* rows, const uint8_t* const* following, const Digit* const* vectors, int64_t from,
+                                   int64_t to, Sums* result) {
+  Sums sum[Rows][Vectors];
+  const uint8_t *row[Rows], *next[Rows];
+  const Digit* digits[Vectors];
 #pragma GCC unroll 4
-  for (int r = 0; r < Rows; ++r) result[r] = 0;
-  for (int64_t column = 0; column < d; column += column_block) {
-    const int64_t end = column + column_block < d ? column + column_block : d;
-    Sums sum[Rows][Planes];
+  for (int r = 0; r < Rows; ++r) {
+    row[r] = rows[r];
+    next[r] = following[r];
+  }
 #pragma GCC unroll 4
-    for (int r = 0; r < Rows; ++r)
+  for (int v = 0; v < Vectors; ++v) digits[v] = vectors[v];
 #pragma GCC unroll 4
-      for (int p = 0; p < Planes; ++p) sum[r][p] = zero_sums();
-    for (int64_t k = column; k < end; k += 64) {
+  for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
-      for (int r = 0; r < Rows; ++r) {
-        if constexpr (InOrder) {
-          __builtin_prefetch(row[0] + k * Rows + (lines_ahead + r) * 64, 0, 2);
-        } else {
-          __builtin_prefetch(next[r] + k);
-        }
-      }
-#pragma GCC unroll 8
-      for (int64_t part = k; part < k + 64; part += single_columns) {
-        Sums digit[Planes];
+    for (int v = 0; v < Vectors; ++v) sum[r][v] = zero_sums();
+  for (int64_t k = from; k < to; k += 64) {
 #pragma GCC unroll 4
-        for (int p = 0; p < Planes; ++p) digit[p] = load_digits(reinterpret_cast<const char*>(digits + p * width + part));
-#pragma GCC unroll 4
-        for (int r = 0; r < Rows; ++r) {
-          const Sums bytes = load_row(row[r] + part);
-#pragma GCC unroll 4
-          for (int p = 0; p < Planes; ++p) multiply(sum[r][p], bytes, digit[p]);
-        }
+    for (int r = 0; r < Rows; ++r) {
+      if constexpr (InOrder) {
+        __builtin_prefetch(row[0] + k * Rows + (lines_ahead + r) * 64, 0, 2);
+      } else {
+        __builtin_prefetch(next[r] + k);
       }
     }
+#pragma GCC unroll 8
+    for (int64_t part = k; part < k + 64; part += single_columns) {
+      Sums digit[Vectors];
 #pragma GCC unroll 4
-    for (int p = 0; p < Planes; ++p) {
-      if constexpr (Rows == 4) {
-        int32_t sums[4];
-        totals(sum[0][p], sum[1][p], sum[2][p], sum[3][p], sums);
+      for (int v = 0; v < Vectors; ++v) digit[v] = load_digits(reinterpret_cast<const char*>(digits[v] + part));
 #pragma GCC unroll 4
-        for (int r = 0; r < 4; ++r) result[r] += plane_factor(p) * static_cast<double>(sums[r]);
-      } else {
+      for (int r = 0; r < Rows; ++r) {
+        const Sums bytes = load_row(row[r] + part);
 #pragma GCC unroll 4
-        for (int r = 0; r < Rows; ++r) result[r] += plane_factor(p) * static_cast<double>(total(sum[r][p]));
+        for (int v = 0; v < Vectors; ++v) multiply(sum[r][v], bytes, digit[v]);
       }
     }
   }
 #pragma GCC unroll 4
-  for (int r = 0; r < Rows; ++r) out[r] = result[r];
+  for (int v = 0; v < Vectors; ++v)
+#pragma GCC unroll 4
+    for (int r = 0; r < Rows; ++r) result[v * Rows + r] = sum[r][v];
 }
 
-template <int Planes>
-void single_products_of(const uint8_t* rows, int64_t stride, const int32_t* index, int64_t count, int64_t d, const Digit* digits,
-                        double* out) {
+// sums[v][r] over all columns.
+template <int Rows, int Vectors, bool InOrder>
+inline void single_sums(const uint8_t* const* row, const uint8_t* const* next, int64_t d, const Digit* const* digits, double (*sums)[rows_at_once]) {
+  for (int v = 0; v < Vectors; ++v) {
+    for (int r = 0; r < Rows; ++r) sums[v][r] = 0;
+  }
+  for (int64_t column = 0; column < d; column += column_block) {
+    Sums part[Vectors * Rows];
+    single_tile<Rows, Vectors, InOrder>(row, next, digits, column, column + column_block < d ? column + column_block : d, part);
+    for (int v = 0; v < Vectors; ++v) {
+      if constexpr (Rows == 4) {
+        int32_t whole[4];
+        totals(part[v * 4], part[v * 4 + 1], part[v * 4 + 2], part[v * 4 + 3], whole);
+        for (int r = 0; r < 4; ++r) sums[v][r] += static_cast<double>(whole[r]);
+      } else {
+        for (int r = 0; r < Rows; ++r) sums[v][r] += static_cast<double>(total(part[v * Rows + r]));
+      }
+    }
+  }
+}
+
+// Calls write(i, rows, sums) for the sums of rows i ... of the list or, without one, of all.
+template <int Vectors, class Write>
+inline void single_rows(const uint8_t* rows, int64_t stride, const int32_t* index, int64_t count, int64_t d, const Digit* const* digits,
+                        Write write) {
   const auto row_at = [=](int64_t i) { return rows + (index ? int64_t{index[i]} : i) * stride; };
   const uint8_t *row[rows_at_once], *next[rows_at_once];
+  double sums[Vectors][rows_at_once];
   int64_t i = 0;
   for (; i + rows_at_once <= count; i += rows_at_once) {
     for (int r = 0; r < rows_at_once; ++r) {
@@ -282,16 +305,31 @@ void single_products_of(const uint8_t* rows, int64_t stride, const int32_t* inde
       next[r] = row_at(i + r + rows_at_once < count ? i + r + rows_at_once : count - 1);
     }
     if (index) {
-      single_tile<rows_at_once, Planes, false>(row, next, d, digits, out + i);
+      single_sums<rows_at_once, Vectors, false>(row, next, d, digits, sums);
     } else {
-      single_tile<rows_at_once, Planes, true>(row, next, d, digits, out + i);
+      single_sums<rows_at_once, Vectors, true>(row, next, d, digits, sums);
     }
+    write(i, rows_at_once, sums);
   }
   for (; i < count; ++i) {
     row[0] = row_at(i);
     next[0] = row_at(i + 1 < count ? i + 1 : i);
-    single_tile<1, Planes, false>(row, next, d, digits, out + i);
+    single_sums<1, Vectors, false>(row, next, d, digits, sums);
+    write(i, 1, sums);
   }
+}
+
+template <int Planes>
+void single_products_of(const uint8_t* rows, int64_t stride, const int32_t* index, int64_t count, int64_t d, const Digit* packed, double* out) {
+  const Digit* digits[Planes];
+  for (int p = 0; p < Planes; ++p) digits[p] = packed + p * padded(d);
+  single_rows<Planes>(rows, stride, index, count, d, digits, [&](int64_t i, int many, const double (*sums)[rows_at_once]) {
+    for (int r = 0; r < many; ++r) {
+      double product = sums[0][r];
+      for (int p = 1; p < Planes; ++p) product += plane_factor(p) * sums[p][r];
+      out[i + r] = product;
+    }
+  });
 }
 
 void single_products(const uint8_t* rows, int64_t stride, const int32_t* index, int64_t count, int64_t d, const void* packed, int planes,
@@ -301,11 +339,39 @@ void single_products(const uint8_t* rows, int64_t stride, const int32_t* index, 
   single_products_of<planes_full>(rows, stride, index, count, d, digits, out);
 }
 
+template <int Queries>
+void several_products_of(const uint8_t* rows, int64_t stride, const int32_t* index, int64_t count, int64_t d, const void* const* packed,
+                         double* out, int64_t out_stride) {
+  const Digit* digits[Queries];
+  for (int q = 0; q < Queries; ++q) digits[q] = static_cast<const Digit*>(packed[q]);
+  single_rows<Queries>(rows, stride, index, count, d, digits, [&](int64_t i, int many, const double (*sums)[rows_at_once]) {
+    for (int q = 0; q < Queries; ++q) {
+      for (int r = 0; r < many; ++r) out[q * out_stride + i + r] = sums[q][r];
+    }
+  });
+}
+
+void several_products(const uint8_t* rows, int64_t stride, const int32_t* index, int64_t count, int64_t d, const void* const* packed,
+                      int queries, double* out, int64_t out_stride) {
+  // As many rows as stay in the first-level caches while the queries pass.
+  constexpr int64_t together = 16;
+  for (int64_t i = 0; i < count; i += together) {
+    const int64_t many = count - i < together ? count - i : together;
+    const uint8_t* from = index ? rows : rows + i * stride;
+    const int32_t* listed = index ? index + i : nullptr;
+    int q = 0;
+    for (; q + queries_at_once <= queries; q += queries_at_once) {
+      several_products_of<queries_at_once>(from, stride, listed, many, d, packed + q, out + q * out_stride + i, out_stride);
+    }
+    for (; q < queries; ++q) several_products_of<1>(from, stride, listed, many, d, packed + q, out + q * out_stride + i, out_stride);
+  }
+}
+
 // `groups` is group_products, or a kernel that reads the same packed groups; `listed` as in digits.h.
 constexpr regimes::DigitKernels make_digits(const char* name, bool faster_than_words, decltype(regimes::DigitKernels::group_products) groups,
                                             decltype(regimes::DigitKernels::listed_sums) listed) {
   return {name,         planes_full, limit_of(1), limit_of(planes_full), sizeof(Digit) == 1, faster_than_words, group_bytes,
-          single_bytes, pack_group,  pack_single, pack_lanes,            groups,             single_products,   listed};
+          single_bytes, pack_group,  pack_single, pack_lanes,            groups,             single_products,   several_products, listed};
 }
 
 }  // namespace

@@ -11,6 +11,7 @@ using Digit = int8_t;
 using Sums = __m512i;
 constexpr int digit_bits = 8, planes_full = 3, sum_lanes = 16, tile_units = 4;
 constexpr int64_t column_block = 4096, single_columns = 64;
+constexpr int queries_at_once = 4;
 constexpr bool widen = false;
 
 inline Sums zero_sums() {

@@ -85,8 +85,13 @@ void single_products(const uint8_t* rows, int64_t stride, const int32_t* index, 
   }
 }
 
+void several_products(const uint8_t* rows, int64_t stride, const int32_t* index, int64_t count, int64_t d, const void* const* packed,
+                      int queries, double* out, int64_t out_stride) {
+  for (int q = 0; q < queries; ++q) single_products(rows, stride, index, count, d, packed[q], 1, out + q * out_stride);
+}
+
 constexpr DigitKernels table{"portable", planes_full, limit,      limit,          false,          false, group_bytes, single_bytes,
-                             pack_group, pack_single, pack_lanes, group_products, single_products, nullptr};
+                             pack_group, pack_single, pack_lanes, group_products, single_products, several_products, nullptr};
 
 }  // namespace
 

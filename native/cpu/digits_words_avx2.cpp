@@ -9,6 +9,7 @@ using Digit = int16_t;
 using Sums = __m256i;
 constexpr int digit_bits = 13, planes_full = 2, sum_lanes = 8, tile_units = 2;
 constexpr int64_t column_block = 2048, single_columns = 16;
+constexpr int queries_at_once = 2;
 constexpr bool widen = true;
 
 inline Sums zero_sums() {

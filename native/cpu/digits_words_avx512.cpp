@@ -9,6 +9,7 @@ using Digit = int16_t;
 using Sums = __m512i;
 constexpr int digit_bits = 13, planes_full = 2, sum_lanes = 16, tile_units = 4;
 constexpr int64_t column_block = 2048, single_columns = 32;
+constexpr int queries_at_once = 4;
 constexpr bool widen = true;
 
 inline Sums zero_sums() {

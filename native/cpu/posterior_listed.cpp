@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "../core/dense_block.h"
 #include "readings.h"
 
 namespace regimes {
@@ -68,9 +69,7 @@ bool ListedPosterior::answer(int64_t at, const DataView& view, RowList& list) {
   read_bounds(target_, request_, at, sums, uniform_, model, log_density, static_cast<double>(list.count()), denoised.data());
   if (request_.denoised) std::copy_n(denoised.data(), d_, request_.denoised + at * d_);
   const double b2 = request_.b * request_.b;
-  for (int64_t j = 0; request_.score && j < d_; ++j) {
-    request_.score[at * d_ + j] = std::fma(request_.a, denoised[j], -request_.x(at, j)) / b2;
-  }
+  if (request_.score) set_.screen->score_of(denoised.data(), request_.x.row(at), d_, request_.a, b2, request_.score + at * d_);
   return true;
 }
 
@@ -93,8 +92,7 @@ bool ListedPosterior::refine_logits(int64_t at, const DataView& view, RowList& l
 // Of the difference of two logits near `largest`: of sums of squares to about 100 bits, and of the differences x - a y in them,
 // whose errors are relative to |x| where they cancel.
 double ListedPosterior::extended_uncertainty(int64_t at, double largest) const {
-  double norm = 0;
-  for (int64_t j = 0; j < d_; ++j) norm += request_.x(at, j) * request_.x(at, j);
+  const double norm = dot(request_.x.row(at), request_.x.row(at), d_);
   const double peak = std::abs(largest) + reach_;
   return 0x1p-103 * ((static_cast<double>(d_) / 8 + 16) * peak + 2 * std::sqrt(peak) * std::sqrt(norm) / request_.b);
 }
@@ -144,12 +142,13 @@ void ListedPosterior::read_leading(int64_t at, const RowList& list) const {
 std::vector<double> ListedPosterior::find_denoised(const DataView& view, const RowList& list) {
   const double inverse = 1 / (1 + sums_.sums[0].rest);
   for (double& weight : exponentials_) weight *= inverse;
-  std::vector<double> denoised(static_cast<size_t>(d_)), part(denoised.size());
+  std::vector<double> denoised, part;
   for (int64_t first = 0; first < list.count(); first += sum_block) {
-    std::fill(part.begin(), part.end(), 0.0);
+    std::vector<double>& sums = first == 0 ? denoised : part;
+    sums.assign(static_cast<size_t>(d_), 0.0);
     set_.screen->add_listed_rows(view, list.places.data() + first, exponentials_.data() + first, std::min(sum_block, list.count() - first),
-                                 part.data());
-    for (int64_t j = 0; j < d_; ++j) denoised[j] += part[j];
+                                 sums.data());
+    for (int64_t j = 0; first > 0 && j < d_; ++j) denoised[j] += part[j];
   }
   return denoised;
 }

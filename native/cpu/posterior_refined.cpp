@@ -20,7 +20,7 @@ class RefinedPosterior {
   RefinedPosterior(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,
                    std::vector<uint8_t>& answered)
       : set_(set), target_(target), request_(request), execution_(execution), answered_(answered), pool_(execution.threads),
-        screening_(set, target, request.a, request.b, {most_candidates(target, request), canonical_reach(target.n)}, pool_, execution) {}
+        screening_(set, target, request.a, request.b, {most_candidates(target, request), canonical_reach(target.n)}, request.x.rows, pool_, execution) {}
 
   Status run() {
     const int64_t queries = request_.x.rows;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <numbers>
 
+#include "../core/dense_block.h"
 #include "../core/error_bound.h"
 #include "../core/operations.h"
 #include "lane_blocks.h"
@@ -46,9 +47,7 @@ inline double read_scalars(const Target& target, const PosteriorRequest& r, int6
 inline void read_bounds(const Target& target, const PosteriorRequest& r, int64_t q, const LogSumExp<double>& sums, double uniform,
                         const ErrorModel& model, double log_density, double terms, const double* denoised) {
   if (!r.error_log_density && !r.error_score) return;
-  double norm_x = 0, norm_mean = 0;
-  for (int64_t j = 0; j < target.d; ++j) norm_x += r.x(q, j) * r.x(q, j);
-  for (int64_t j = 0; j < target.d && denoised; ++j) norm_mean += denoised[j] * denoised[j];
+  const double norm_x = dot(r.x.row(q), r.x.row(q), target.d), norm_mean = denoised ? dot(denoised, denoised, target.d) : 0;
   const double energy = sums.mean_energy() + uniform, total = 1 + sums.rest;
   const double squared_energy = sums.mean_squared_energy() + uniform * (2 * sums.mean_energy() + uniform);
   const LogitMoments logits{energy, squared_energy, sums.gap / total, sums.gap_squared / total};

@@ -14,6 +14,11 @@ struct ListSums {
   double rest, gap, gap_squared, squares;
 };
 
+// Of a query rounded to fixed point.
+struct RoundedNorms {
+  double square, displacement_square, size;
+};
+
 struct ScreenKernels {
   // values[g][r][16] = bias[r] + sum_k rows[r][k] queries[g][k][16], k < prefix_width; values has out_rows rows per group.
   void (*prefix_values)(const float* rows, int count, const float* bias, const float* queries, int groups, float* values, int64_t out_rows);
@@ -31,6 +36,18 @@ struct ScreenKernels {
 
   // largest[16] = the maxima of products[r][lane] * factor[lane] + bias[r].
   void (*digit_maxima)(const double* products, int count, const double* bias, const double* factor, double* largest);
+
+  // along[i][k] = sum_j directions[j][k] x'_j, k < prefix_width, and squares[i] = |x'|^2 of x' = x_i - a origin, for queries x [count][d].
+  void (*prefix_coordinates)(const double* x, int64_t count, int64_t d, double a, const double* origin, const double* directions, double* along,
+                             double* squares);
+
+  // Of a query x, x' = x - a origin, and x'_q with components digits_j step / scale_j, or x'_j where scale_j = 0: |x'_q|^2, |x' - x'_q|^2,
+  // and sum_j |x_j| + a |origin_j|.
+  void (*rounded_norms)(const double* x, int64_t d, double a, const double* origin, const int32_t* digits, const double* scale, double step,
+                        RoundedNorms* norms);
+
+  // score_j = (a denoised_j - x_j) / b2, with one rounding of the numerator.
+  void (*score_of)(const double* denoised, const double* x, int64_t d, double a, double b2, double* score);
 
   // out[i] = |x - a y|^2 for the rows y = index[i]: each difference rounded once, sums in blocks of 1024 coordinates.
   void (*row_distances)(const DataView& data, const int32_t* index, int64_t count, const double* x, double a, double* out);

@@ -93,6 +93,85 @@ void digit_maxima(const double* products, int count, const double* bias, const d
   store(largest + 8, most_high);
 }
 
+// The first `count` of eight numbers, then zeros.
+inline Lanes load_first(const double* p, int64_t count) {
+  if (count >= 8) return load(p);
+  double part[8] = {};
+  for (int64_t k = 0; k < count; ++k) part[k] = p[k];
+  return load(part);
+}
+
+// Coordinates of the queries stay in registers while the directions pass.
+template <int Queries>
+inline void coordinates_of(const double* x, int64_t d, double a, const double* origin, const double* directions, double* along, double* squares) {
+  constexpr int parts = prefix_width / 8;
+  const Lanes factor = broadcast(a);
+  Lanes sum[Queries][parts], square[Queries];
+#pragma GCC unroll 4
+  for (int q = 0; q < Queries; ++q) {
+    square[q] = broadcast(0);
+#pragma GCC unroll 4
+    for (int p = 0; p < parts; ++p) sum[q][p] = broadcast(0);
+  }
+  for (int64_t j = 0; j < d; j += 8) {
+    double centred[Queries][8];
+#pragma GCC unroll 4
+    for (int q = 0; q < Queries; ++q) {
+      const Lanes value = subtract_product(load_first(x + q * d + j, d - j), factor, load_first(origin + j, d - j));
+      square[q] = multiply_add(value, value, square[q]);
+      store(centred[q], value);
+    }
+    for (int64_t k = 0; k < smaller(8, d - j); ++k) {
+      Lanes direction[parts];
+#pragma GCC unroll 4
+      for (int p = 0; p < parts; ++p) direction[p] = load(directions + (j + k) * prefix_width + 8 * p);
+#pragma GCC unroll 4
+      for (int q = 0; q < Queries; ++q) {
+        const Lanes value = broadcast(centred[q][k]);
+#pragma GCC unroll 4
+        for (int p = 0; p < parts; ++p) sum[q][p] = multiply_add(direction[p], value, sum[q][p]);
+      }
+    }
+  }
+  for (int q = 0; q < Queries; ++q) {
+    for (int p = 0; p < parts; ++p) store(along + q * prefix_width + 8 * p, sum[q][p]);
+    squares[q] = lane_total(square[q]);
+  }
+}
+
+void prefix_coordinates(const double* x, int64_t count, int64_t d, double a, const double* origin, const double* directions, double* along,
+                        double* squares) {
+  int64_t q = 0;
+  for (; q + prefix_groups <= count; q += prefix_groups) {
+    coordinates_of<prefix_groups>(x + q * d, d, a, origin, directions, along + q * prefix_width, squares + q);
+  }
+  for (; q < count; ++q) coordinates_of<1>(x + q * d, d, a, origin, directions, along + q * prefix_width, squares + q);
+}
+
+void rounded_norms(const double* x, int64_t d, double a, const double* origin, const int32_t* digits, const double* scale, double step,
+                   regimes::RoundedNorms* norms) {
+  const Lanes factor = broadcast(a), unit = broadcast(step), zero = broadcast(0);
+  Lanes square = zero, displacement = zero, size = zero;
+  for (int64_t j = 0; j < d; j += 8) {
+    double whole[8] = {};
+    for (int64_t k = 0; k < smaller(8, d - j); ++k) whole[k] = digits[j + k];
+    const Lanes value = load_first(x + j, d - j), centre = load_first(origin + j, d - j), gauge = load_first(scale + j, d - j);
+    const Lanes centred = subtract_product(value, factor, centre);
+    const Lanes rounded = select(less(zero, gauge), load(whole) * unit / gauge, centred), rest = centred - rounded;
+    square = multiply_add(rounded, rounded, square);
+    displacement = multiply_add(rest, rest, displacement);
+    size = size + (max(value, zero - value) + factor * max(centre, zero - centre));
+  }
+  *norms = {lane_total(square), lane_total(displacement), lane_total(size)};
+}
+
+void score_of(const double* denoised, const double* x, int64_t d, double a, double b2, double* score) {
+  const Lanes factor = broadcast(a), variance = broadcast(b2), zero = broadcast(0);
+  int64_t j = 0;
+  for (; j + 8 <= d; j += 8) store(score + j, multiply_add(factor, load(denoised + j), zero - load(x + j)) / variance);
+  for (; j < d; ++j) score[j] = multiply_add(a, denoised[j], -x[j]) / b2;
+}
+
 // Values that are stored as they are: float64 with scale 1 and shift 0.
 struct Plain {
   double value;
@@ -338,7 +417,7 @@ void list_sums(const double* logits, int64_t padded, double maximum, int64_t top
   *sums = {lane_total(rest), lane_total(gap), lane_total(gap_squared), lane_total(squares)};
 }
 
-constexpr regimes::ScreenKernels screen_table{prefix_values, maxima, reach, digit_reach, digit_maxima, row_distances,
-                                              row_distances_extended, add_listed_rows, row_products, list_sums};
+constexpr regimes::ScreenKernels screen_table{prefix_values, maxima, reach, digit_reach, digit_maxima, prefix_coordinates, rounded_norms,
+                                              score_of, row_distances, row_distances_extended, add_listed_rows, row_products, list_sums};
 
 }  // namespace

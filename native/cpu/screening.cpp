@@ -10,7 +10,7 @@
 namespace regimes {
 namespace {
 
-constexpr int64_t seeds = 16;             // rows whose logit is computed to find the scale of the largest
+constexpr int64_t rows_together = 256;  // that few queries see one after the other
 
 double largest_log_weight(const Target& target) {
   return target.log_weights ? *std::max_element(target.log_weights, target.log_weights + target.n) : 0;
@@ -31,36 +31,34 @@ double share_of(const ScreeningScope& scope, const Target& target) {
   return target.layouts->prefix.rows.empty() ? 1.5 * static_cast<double>(scope.most) / static_cast<double>(target.n) : 0.1;
 }
 
+// A block no larger than the queries there are.
+int64_t block_of(int64_t n, int64_t most, int64_t queries) {
+  return std::min(screened_queries(n, most), (queries + digit_lanes - 1) / digit_lanes * digit_lanes);
+}
+
 }  // namespace
 
-Screening::Screening(const Instructions& set, const Target& target, double a, double b, const ScreeningScope& scope,
+Screening::Screening(const Instructions& set, const Target& target, double a, double b, const ScreeningScope& scope, int64_t queries,
                      ThreadPool& pool, const Execution& execution)
     : set_(set), target_(target), digits_(target.layouts->digits), prefix_(target.layouts->prefix), a_(a), b_(b), pool_(pool),
-      execution_(execution), n_(target.n), d_(target.d), chunks_(chunk_count(target.n)), block_(screened_queries(target.n, scope.most)), most_(scope.most),
+      execution_(execution), n_(target.n), d_(target.d), chunks_(chunk_count(target.n)), block_(block_of(target.n, scope.most, queries)), most_(scope.most),
       reach_(scope.reach), share_(share_of(scope, target)),
       largest_log_weight_(largest_log_weight(target)), smallest_log_weight_(smallest_log_weight(target)),
       with_prefix_(!prefix_.rows.empty()), with_digits_(digits_.rows != nullptr),
-      levels_(digits_.centre.begin(), digits_.centre.end()), queries_(static_cast<size_t>(block_)),
+      levels_(digits_.centre.begin(), digits_.centre.end()), single_bytes_(set.digits->single_bytes(target.d, 1)),
+      queries_(static_cast<size_t>(block_)),
       lists_(static_cast<size_t>(chunks_ * block_)) {
-  const int64_t step = std::max<int64_t>(1, n_ / screening_sample);
-  for (int64_t row = step / 2; row < n_ && static_cast<int64_t>(sample_.size()) < screening_sample; row += step) {
-    sample_.push_back(static_cast<int32_t>(row));
-  }
   work_.resize(static_cast<size_t>(pool.size()));
   for (Work& work : work_) {
     work.values.resize(static_cast<size_t>(block_ * prefix_tile_rows));
     work.products.resize(static_cast<size_t>(block_ * digit_tile_rows));
     work.masks.resize(static_cast<size_t>(block_ / digit_lanes * digit_tile_rows));
   }
-  if (!with_prefix_) return;
-  for (const int32_t row : sample_) {
-    const float* from = prefix_.rows.data() + row * prefix_width;
-    sample_prefix_.insert(sample_prefix_.end(), from, from + prefix_width);
+  if (with_digits_) {
+    fixed_.resize(static_cast<size_t>(block_ * d_));
+    singles_.resize(block_ * single_bytes_);
   }
-  directions_.assign(static_cast<size_t>(d_ * prefix_width), 0.0);
-  for (int64_t k = 0; k < prefix_width - 1; ++k) {
-    for (int64_t j = 0; j < d_; ++j) directions_[j * prefix_width + k] = prefix_.basis[k * d_ + j];
-  }
+  prepare_sample();
 }
 
 // What a row's logit must reach: below the largest known one by the reach and by twice its rounding.
@@ -92,15 +90,8 @@ void Screening::run(const double* x, int64_t count) {
     candidates.values.clear();
   }
   prefix_queries_.assign(static_cast<size_t>(groups_ * prefix_width * digit_lanes), 0.0f);
-  pool_.run(count_, [&](int64_t q, int) {
-    queries_[q].x = x + q * d_;
-    queries_[q].open = true;
-    queries_[q].listed = with_prefix_;
-    queries_[q].best = -std::numeric_limits<double>::infinity();
-    if (with_prefix_) prepare_prefix(q);
-    if (with_digits_) prepare_digits(q);
-    if (with_digits_) try_sample(q);
-  });
+  pool_.run(groups_, [&](int64_t group, int worker) { prepare(group, x, worker); });
+  try_sample();
   if (std::none_of(queries_.begin(), queries_.begin() + count_, [](const Query& query) { return query.open; })) return;
   if (with_prefix_) {
     const int64_t tiles = chunks_ * (chunk_rows / prefix_tile_rows);
@@ -112,8 +103,8 @@ void Screening::run(const double* x, int64_t count) {
   if (execution_.cancelled()) return;
   if (!with_prefix_) find_by_tiles();
   if (with_prefix_) {
-    pool_.run(count_, [&](int64_t q, int) { seed(q); });
-    pool_.run(groups_, [&](int64_t group, int) { try_prefix_on_sample(group); });
+    pool_.run(count_, [&](int64_t q, int) { seed_from_prefix(q); });
+    try_sample_again();
     pool_.run(chunks_, [&](int64_t chunk, int worker) { list_by_prefix(chunk, worker); });
   }
   if (execution_.cancelled()) return;
@@ -131,7 +122,7 @@ void Screening::run(const double* x, int64_t count) {
     if (with_digits_) members.push_back(q);
   }
   if (!members.empty() && static_cast<int64_t>(members.size()) <= few_queries) {
-    pool_.run(chunks_, [&](int64_t chunk, int worker) { list_singly(chunk, worker, members); });
+    pool_.run(chunks_, [&](int64_t chunk, int worker) { list_by_singles(chunk, worker, members); });
   } else if (!members.empty()) {
     const std::vector<DigitLine> packed = pack_members(members);
     pool_.run(chunks_, [&](int64_t chunk, int worker) { list_by_digits(chunk, worker, members, packed.data()); });
@@ -162,80 +153,38 @@ void Screening::run(const double* x, int64_t count) {
   pool_.run(chunks_ * count_, [&](int64_t item, int) { find_logits(item / count_, item % count_); });
 }
 
-void Screening::prepare_digits(int64_t q) {
+void Screening::prepare(int64_t group, const double* x, int worker) {
+  const int64_t first = group * digit_lanes, end = std::min(first + digit_lanes, count_);
+  for (int64_t q = first; q < end; ++q) {
+    queries_[q] = {};
+    queries_[q].x = x + q * d_;
+    queries_[q].listed = with_prefix_;
+  }
+  if (with_prefix_) prepare_prefix(first, end - first);
+  for (int64_t q = first; with_digits_ && q < end; ++q) prepare_digits(q, worker);
+  if (with_prefix_) find_prefix_of_sample(group);
+}
+
+void Screening::prepare_digits(int64_t q, int worker) {
   Query& query = queries_[q];
-  std::vector<double> weighted(static_cast<size_t>(d_)), centred(static_cast<size_t>(d_));
-  for (int64_t j = 0; j < d_; ++j) {
-    centred[j] = query.x[j] - a_ * digits_.origin[j];
-    weighted[j] = digits_.scale[j] * centred[j];
-  }
-  query.fixed.resize(static_cast<size_t>(d_));
-  set_.kernels->round_to_digits(weighted.data(), d_, set_.digits->limit_one, levels_.data(), query.fixed.data(), &query.step,
-                                &query.centre_product);
-  double square = 0, displacement = 0, size = 0;
-  for (int64_t j = 0; j < d_; ++j) {
-    const double rounded = digits_.scale[j] > 0 ? query.fixed[j] * query.step / digits_.scale[j] : centred[j];
-    square += rounded * rounded;
-    displacement += (centred[j] - rounded) * (centred[j] - rounded);
-    size += std::abs(query.x[j]) + a_ * std::abs(digits_.origin[j]);
-  }
-  query.fixed_square = square;
-  query.displacement = std::sqrt(displacement) * (1 + 1e-12) + 0x1p-50 * size;
-  query.packed.resize(static_cast<size_t>(set_.digits->single_bytes(d_, 1)) / sizeof(DigitLine));
-  set_.digits->pack_single(query.fixed.data(), d_, 1, query.packed.data());
+  LineVector<double>& weighted = work_[worker].weighted;
+  weighted.resize(static_cast<size_t>(d_));
+  for (int64_t j = 0; j < d_; ++j) weighted[j] = digits_.scale[j] * (query.x[j] - a_ * digits_.origin[j]);
+  int32_t* fixed = fixed_.data() + q * d_;
+  set_.kernels->round_to_digits(weighted.data(), d_, set_.digits->limit_one, levels_.data(), fixed, &query.step, &query.centre_product);
+  RoundedNorms norms;
+  set_.screen->rounded_norms(query.x, d_, a_, digits_.origin.data(), fixed, digits_.scale.data(), query.step, &norms);
+  query.fixed_square = norms.square;
+  query.displacement = std::sqrt(norms.displacement_square) * (1 + 1e-12) + 0x1p-50 * norms.size;
+  set_.digits->pack_single(fixed, d_, 1, singles_.data() + q * single_bytes_);
 }
 
 void Screening::improve_best(Query& query, const int32_t* rows, int64_t count) const {
-  double distances[seeds];
+  double distances[screening_seeds];
   set_.screen->row_distances(target_.points, rows, count, query.x, a_, distances);
   for (int64_t k = 0; k < count; ++k) {
     query.best = std::max(query.best, target_.log_weight(rows[k]) - distances[k] / (2 * b_ * b_));
   }
-}
-
-// Seeds the scale of the largest logit from a sample of the rows; closes queries that see more than half of it alike: nothing tells
-// their rows apart.
-void Screening::try_sample(int64_t q) {
-  Query& query = queries_[q];
-  if (!query.open) return;
-  const size_t size = sample_.size();
-  query.sample.resize(size);
-  set_.digits->single_products(digits_.rows, digits_.stride, sample_.data(), static_cast<int64_t>(size), d_, query.packed.data(), 1,
-                               query.sample.data());
-  for (size_t k = 0; k < size; ++k) query.sample[k] = query.sample[k] * query.step + digit_bias(sample_[k]);
-  improve_best(query, &sample_[std::max_element(query.sample.begin(), query.sample.end()) - query.sample.begin()], 1);
-  // Without a prefix the sample says nothing of the largest logit: a query drawn forward lies about b sqrt(d) from a row.
-  const double known = query.best, typical = -0.5 * static_cast<double>(d_) - std::log(static_cast<double>(n_));
-  if (!with_prefix_) query.best = std::max(known, typical);
-  if (static_cast<double>(staying(q)) > std::max(0.5, 1.5 * share_) * static_cast<double>(size)) query.open = false;
-  query.best = known;
-}
-
-// Rows of the sample that reach the threshold of the best logit known by now.
-int64_t Screening::staying(int64_t q) const {
-  const Query& query = queries_[q];
-  const double threshold = digit_threshold(query);
-  return std::count_if(query.sample.begin(), query.sample.end(), [threshold](double value) { return value >= threshold; });
-}
-
-// Finds the scale of the largest logit from the most promising row of every chunk; closes queries whose sample
-// says that a large part of all rows would stay.
-void Screening::seed(int64_t q) {
-  Query& query = queries_[q];
-  if (!query.open) return;
-  if (with_prefix_) {
-    std::vector<int64_t> order(static_cast<size_t>(chunks_));
-    for (int64_t chunk = 0; chunk < chunks_; ++chunk) order[chunk] = chunk;
-    const int64_t count = std::min(seeds, chunks_);
-    std::partial_sort(order.begin(), order.begin() + count, order.end(), [&](int64_t i, int64_t j) {
-      const float left = chunk_best_[i * block_ + q], right = chunk_best_[j * block_ + q];
-      return left > right || (left == right && i < j);
-    });
-    int32_t rows[seeds];
-    for (int64_t k = 0; k < count; ++k) rows[k] = chunk_where_[order[k] * block_ + q];
-    improve_best(query, rows, count);
-  }
-  if (with_digits_ && static_cast<double>(staying(q)) > share_ * static_cast<double>(sample_.size())) query.open = false;
 }
 
 void Screening::list_masks(int64_t chunk, int64_t first, int count, const uint16_t* masks, const std::vector<int64_t>& members) {
@@ -250,18 +199,30 @@ void Screening::list_masks(int64_t chunk, int64_t first, int count, const uint16
   }
 }
 
-// For so few queries that lanes would lie idle: one product after the other.
-void Screening::list_singly(int64_t chunk, int worker, const std::vector<int64_t>& members) {
-  std::vector<double>& products = work_[worker].products;
-  const int64_t first = chunk * chunk_rows, count = std::min(chunk_rows, n_ - first);
-  products.resize(static_cast<size_t>(std::max<int64_t>(chunk_rows, block_ * digit_tile_rows)));
-  for (const int64_t q : members) {
+// For so few queries that lanes would lie idle.
+void Screening::list_by_singles(int64_t chunk, int worker, const std::vector<int64_t>& members) {
+  const auto count = static_cast<int>(members.size());
+  LineVector<double>& products = work_[worker].products;
+  products.resize(std::max(products.size(), static_cast<size_t>(few_queries * rows_together)));
+  const void* singles[few_queries];
+  double thresholds[few_queries], bias[rows_together];
+  for (int k = 0; k < count; ++k) {
+    singles[k] = single(members[k]);
+    thresholds[k] = digit_threshold(queries_[members[k]]);
+  }
+  const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
+  for (int64_t row = chunk * chunk_rows; row < end; row += rows_together) {
     if (execution_.cancelled()) return;
-    const Query& query = queries_[q];
-    const double threshold = digit_threshold(query);
-    set_.digits->single_products(digits_.rows + first * digits_.stride, digits_.stride, nullptr, count, d_, query.packed.data(), 1, products.data());
-    for (int64_t r = 0; r < count; ++r) {
-      if (products[r] * query.step + digit_bias(first + r) >= threshold) list(chunk, q).rows.push_back(static_cast<int32_t>(first + r));
+    const int64_t rows = std::min(rows_together, end - row);
+    set_.digits->several_products(digits_.rows + row * digits_.stride, digits_.stride, nullptr, rows, d_, singles, count, products.data(),
+                                  rows_together);
+    for (int64_t r = 0; r < rows; ++r) bias[r] = digit_bias(row + r);
+    for (int k = 0; k < count; ++k) {
+      const Query& query = queries_[members[k]];
+      const double* of_query = products.data() + k * rows_together;
+      for (int64_t r = 0; r < rows; ++r) {
+        if (digit_value(query, of_query[r], bias[r]) >= thresholds[k]) list(chunk, members[k]).rows.push_back(static_cast<int32_t>(row + r));
+      }
     }
   }
 }
@@ -275,7 +236,7 @@ void Screening::list_by_digits(int64_t chunk, int worker, const std::vector<int6
     thresholds[k] = there ? digit_threshold(queries_[members[k]]) : std::numeric_limits<double>::infinity();
     steps[k] = there ? queries_[members[k]].step : 0;
   }
-  std::vector<double>& products = work_[worker].products;
+  LineVector<double>& products = work_[worker].products;
   std::vector<uint16_t>& masks = work_[worker].masks;
   const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
   for (int64_t row = chunk * chunk_rows; row < end; row += digit_tile_rows) {
@@ -297,9 +258,9 @@ void Screening::digit_values(int64_t chunk, int64_t q) {
   Candidates& part = list(chunk, q);
   if (!query.open || part.rows.empty() || execution_.cancelled()) return;
   part.values.resize(part.rows.size());
-  set_.digits->single_products(digits_.rows, digits_.stride, part.rows.data(), static_cast<int64_t>(part.rows.size()), d_, query.packed.data(), 1,
+  set_.digits->single_products(digits_.rows, digits_.stride, part.rows.data(), static_cast<int64_t>(part.rows.size()), d_, single(q), 1,
                                part.values.data());
-  for (size_t k = 0; k < part.rows.size(); ++k) part.values[k] = part.values[k] * query.step + digit_bias(part.rows[k]);
+  for (size_t k = 0; k < part.rows.size(); ++k) part.values[k] = digit_value(query, part.values[k], digit_bias(part.rows[k]));
 }
 
 // Keeps the rows that reach the threshold of the best logit known by now.

@@ -11,11 +11,13 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "../core/layouts.h"
 #include "../core/thread_pool.h"
 #include "cpu.h"
+#include "line_bytes.h"
 
 namespace regimes {
 
@@ -33,9 +35,10 @@ inline int64_t screened_queries(int64_t n, int64_t most) {
 }
 
 inline constexpr int64_t screening_sample = 512;  // rows that tell how many will stay
+inline constexpr int64_t screening_seeds = 16;    // rows whose logit is computed to find the scale of the largest
 inline constexpr int64_t prefix_tile_rows = 32;   // rows whose largest bound is remembered
 inline constexpr int digit_tile_rows = 64;        // the same of the digits, without a prefix
-inline constexpr int64_t few_queries = 3;         // so few see the rows one by one
+inline constexpr int64_t few_queries = 16;        // so few see the rows as single queries
 
 // Rows of one chunk that stay for one query, ascending, and a number for each: the digit product, then the logit.
 struct Candidates {
@@ -46,7 +49,8 @@ struct Candidates {
 class Screening {
  public:
   // The target has layouts; a > 0. Queries with more candidates than the scope allows are closed. References must outlive the object.
-  Screening(const Instructions& set, const Target& target, double a, double b, const ScreeningScope& scope, ThreadPool& pool,
+  // `queries`: how many there will be in all.
+  Screening(const Instructions& set, const Target& target, double a, double b, const ScreeningScope& scope, int64_t queries, ThreadPool& pool,
             const Execution& execution);
 
   // Distance below the largest logit up to which a row counts.
@@ -70,42 +74,50 @@ class Screening {
     const double* x = nullptr;
     bool open = true;
     bool listed = false;        // has candidates from the prefix, or from tiles
-    double best = 0;            // largest logit known
+    bool sampled = false;       // its products with the sample are there
+    int32_t staying = 0;        // rows of the sample that reach the prefix's threshold
+    double best = -std::numeric_limits<double>::infinity();  // largest logit known
     double centred_square = 0;  // |x'|^2, x' = x - a c of the prefix
     double fixed_square = 0;    // |x'_q|^2 of the digits
     double displacement = 0;    // |x - x_q|, rounded up
     double step = 0;            // of the fixed point
     double centre_product = 0;  // sum_k X_k centre_k
-    std::vector<int32_t> fixed; // X
-    std::vector<DigitLine> packed;  // X as single_products reads it
-    std::vector<double> sample;     // what digit_threshold is compared with, of the rows of the sample
   };
 
   Candidates& list(int64_t chunk, int64_t q) { return lists_[chunk * block_ + q]; }
   double digit_bias(int64_t row) const;
+  // What digit_threshold is compared with, from a product.
+  double digit_value(const Query& query, double product, double bias) const { return product * query.step + bias; }
+  const char* single(int64_t q) const { return singles_.data() + q * single_bytes_; }
   float prefix_bias(int64_t row) const;
   double digit_threshold(const Query& query) const;
   float prefix_threshold(const Query& query) const;
   double floor_of(const Query& query) const;
 
-  void prepare_prefix(int64_t q);
-  void prepare_digits(int64_t q);
+  void prepare(int64_t group, const double* x, int worker);
+  void prepare_prefix(int64_t first, int64_t count);
+  void prepare_digits(int64_t q, int worker);
   void improve_best(Query& query, const int32_t* rows, int64_t count) const;
   void pass_over_prefix(int64_t chunk, int worker);
   void prefix_tile(int64_t row, int count, float* values) const;
-  void try_sample(int64_t q);
+  void prepare_sample();
+  void find_prefix_of_sample(int64_t group);
+  void find_samples(const std::vector<int64_t>& members);
+  void count_staying_by_prefix(int64_t group);
   int64_t staying(int64_t q) const;
-  void seed(int64_t q);
-  void try_prefix_on_sample(int64_t group);
+  void try_sample();
+  void try_sample_again();
+  void close_if_alike(int64_t q);
+  void seed_from_prefix(int64_t q);
   void list_by_prefix(int64_t chunk, int worker);
   void find_by_tiles();
   void pass_over_tiles(int64_t chunk, int worker, const std::vector<int64_t>& members, const void* packed);
-  void tile_values(int64_t row, int count, const Query& query, double* values) const;
+  void tile_values(int64_t row, int count, int64_t q, double* values) const;
   void seed_from_tiles(int64_t q);
   void list_by_tiles(int64_t q);
   std::vector<DigitLine> pack_members(const std::vector<int64_t>& members) const;
   void list_by_digits(int64_t chunk, int worker, const std::vector<int64_t>& members, const void* packed);
-  void list_singly(int64_t chunk, int worker, const std::vector<int64_t>& members);
+  void list_by_singles(int64_t chunk, int worker, const std::vector<int64_t>& members);
   void list_masks(int64_t chunk, int64_t first, int count, const uint16_t* masks, const std::vector<int64_t>& members);
   void digit_values(int64_t chunk, int64_t q);
   void drop(int64_t chunk, int64_t q);
@@ -124,14 +136,15 @@ class Screening {
   double largest_log_weight_ = 0, smallest_log_weight_ = 0;
   const bool with_prefix_, with_digits_;
   const std::vector<double> levels_;   // bytes of the digits' centre, as numbers
+  const int64_t single_bytes_;
   std::vector<int32_t> sample_;
-  std::vector<float> sample_prefix_;   // their rows of the prefix
-  std::vector<double> directions_;     // [d][prefix_width] the basis of the prefix
+  std::vector<double> sample_bias_;
+  std::vector<float> prefix_sample_, prefix_sample_bias_;  // their rows of the prefix
 
   // Work areas of each thread.
   struct Work {
-    std::vector<float> values;
-    std::vector<double> products;
+    LineVector<float> values;
+    LineVector<double> products, centred, weighted;
     std::vector<uint16_t> masks;
   };
   std::vector<Work> work_;
@@ -139,10 +152,14 @@ class Screening {
   // The block of queries at hand.
   int64_t count_ = 0, groups_ = 0;
   std::vector<Query> queries_;
-  std::vector<float> prefix_queries_;  // [groups][prefix_width][16]
-  std::vector<float> tile_largest_;    // [tiles][block]
-  std::vector<double> tile_most_;      // [tiles][block] of the digits
-  std::vector<float> chunk_best_;      // [chunks][block]
+  LineVector<int32_t> fixed_;          // [block][d] X
+  LineBytes singles_;                  // [block][single_bytes] X as single_products reads it
+  LineVector<double> sample_values_;   // [block][sample] of the digits
+  LineVector<float> prefix_sample_values_;  // [groups][sample][16]
+  LineVector<float> prefix_queries_;  // [groups][prefix_width][16]
+  LineVector<float> tile_largest_;    // [tiles][block]
+  LineVector<double> tile_most_;      // [tiles][block] of the digits
+  LineVector<float> chunk_best_;      // [chunks][block]
   std::vector<int32_t> chunk_where_;   // [chunks][block]
   std::vector<Candidates> lists_;      // [chunks][block]
 };

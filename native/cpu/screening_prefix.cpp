@@ -20,26 +20,27 @@ float Screening::prefix_threshold(const Query& query) const {
   return std::nextafter(static_cast<float>(wanted - margin - 1e-13 * std::abs(wanted)), -std::numeric_limits<float>::infinity());
 }
 
-void Screening::prepare_prefix(int64_t q) {
-  Query& query = queries_[q];
-  double along[prefix_width] = {}, inside = 0;
-  query.centred_square = 0;
-  for (int64_t j = 0; j < d_; ++j) {
-    const double centred = query.x[j] - a_ * prefix_.origin[j];
-    query.centred_square += centred * centred;
-    for (int64_t k = 0; k < prefix_width; ++k) along[k] += directions_[j * prefix_width + k] * centred;
+void Screening::prepare_prefix(int64_t first, int64_t count) {
+  std::vector<double> coordinates(static_cast<size_t>(count * prefix_width)), squares(static_cast<size_t>(count));
+  set_.screen->prefix_coordinates(queries_[first].x, count, d_, a_, prefix_.origin.data(), prefix_.directions.data(), coordinates.data(),
+                                  squares.data());
+  for (int64_t q = first; q < first + count; ++q) {
+    Query& query = queries_[q];
+    query.centred_square = squares[q - first];
+    const double* along = coordinates.data() + (q - first) * prefix_width;
+    double inside = 0;
+    float* lane = prefix_queries_.data() + (q / digit_lanes) * prefix_width * digit_lanes + q % digit_lanes;
+    for (int64_t k = 0; k < prefix_width - 1; ++k) {
+      lane[k * digit_lanes] = static_cast<float>(along[k]);
+      inside += along[k] * along[k];
+    }
+    // What the prefix leaves, rounded up.
+    const double rest = std::max(0.0, query.centred_square - inside) + 0x1p-52 * static_cast<double>(d_ + 8) * query.centred_square;
+    lane[(prefix_width - 1) * digit_lanes] = static_cast<float>(std::sqrt(rest));
+    // Float32 must hold every product, and the bounds their meaning.
+    const double largest = std::sqrt(query.centred_square) * prefix_.largest_norm + a_ * prefix_.largest_norm * prefix_.largest_norm;
+    if (!(largest < 1e30) || !(b_ * b_ / a_ * std::abs(smallest_log_weight_) < 1e30)) query.open = false;
   }
-  float* lane = prefix_queries_.data() + (q / digit_lanes) * prefix_width * digit_lanes + q % digit_lanes;
-  for (int64_t k = 0; k < prefix_width - 1; ++k) {
-    lane[k * digit_lanes] = static_cast<float>(along[k]);
-    inside += along[k] * along[k];
-  }
-  // What the prefix leaves, rounded up.
-  const double rest = std::max(0.0, query.centred_square - inside) + 0x1p-52 * static_cast<double>(d_ + 8) * query.centred_square;
-  lane[(prefix_width - 1) * digit_lanes] = static_cast<float>(std::sqrt(rest));
-  // Float32 must hold every product, and the bounds their meaning.
-  const double largest = std::sqrt(query.centred_square) * prefix_.largest_norm + a_ * prefix_.largest_norm * prefix_.largest_norm;
-  if (!(largest < 1e30) || !(b_ * b_ / a_ * std::abs(smallest_log_weight_) < 1e30)) query.open = false;
 }
 
 void Screening::prefix_tile(int64_t row, int count, float* values) const {
@@ -50,7 +51,7 @@ void Screening::prefix_tile(int64_t row, int count, float* values) const {
 }
 
 void Screening::pass_over_prefix(int64_t chunk, int worker) {
-  std::vector<float>& values = work_[worker].values;
+  LineVector<float>& values = work_[worker].values;
   const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
   for (int64_t row = chunk * chunk_rows; row < end; row += prefix_tile_rows) {
     if (execution_.cancelled()) return;
@@ -65,25 +66,24 @@ void Screening::pass_over_prefix(int64_t chunk, int worker) {
   }
 }
 
-// Queries of which a large part of the sample reaches the prefix's threshold are left to the digits.
-void Screening::try_prefix_on_sample(int64_t group) {
-  const auto size = static_cast<int>(sample_.size());
-  float bias[screening_sample], values[screening_sample * digit_lanes];
-  for (int k = 0; k < size; ++k) bias[k] = prefix_bias(sample_[k]);
-  set_.screen->prefix_values(sample_prefix_.data(), size, bias, prefix_queries_.data() + group * prefix_width * digit_lanes, 1, values, size);
-  for (int64_t lane = 0; lane < digit_lanes && group * digit_lanes + lane < count_; ++lane) {
-    Query& query = queries_[group * digit_lanes + lane];
-    if (!query.open) continue;
-    const float threshold = prefix_threshold(query);
-    int staying = 0;
-    for (int k = 0; k < size; ++k) staying += values[k * digit_lanes + lane] >= threshold;
-    query.listed = staying <= size / 10;
-  }
+// Finds the scale of the largest logit from the most promising row of every chunk.
+void Screening::seed_from_prefix(int64_t q) {
+  if (!queries_[q].open) return;
+  std::vector<int64_t> order(static_cast<size_t>(chunks_));
+  for (int64_t chunk = 0; chunk < chunks_; ++chunk) order[chunk] = chunk;
+  const int64_t count = std::min(screening_seeds, chunks_);
+  std::partial_sort(order.begin(), order.begin() + count, order.end(), [&](int64_t i, int64_t j) {
+    const float left = chunk_best_[i * block_ + q], right = chunk_best_[j * block_ + q];
+    return left > right || (left == right && i < j);
+  });
+  int32_t rows[screening_seeds];
+  for (int64_t k = 0; k < count; ++k) rows[k] = chunk_where_[order[k] * block_ + q];
+  improve_best(queries_[q], rows, count);
 }
 
 void Screening::list_by_prefix(int64_t chunk, int worker) {
   std::vector<float> thresholds(static_cast<size_t>(block_));
-  std::vector<float>& values = work_[worker].values;
+  LineVector<float>& values = work_[worker].values;
   std::vector<uint16_t>& masks = work_[worker].masks;
   std::vector<int64_t> members(static_cast<size_t>(count_));
   for (int64_t q = 0; q < block_; ++q) {

@@ -15,30 +15,38 @@ constexpr int64_t most_listed = 12;     // more than this share of the tiles is 
 }  // namespace
 
 // Values of the rows of one tile for one query: the bits that a group gives.
-void Screening::tile_values(int64_t row, int count, const Query& query, double* values) const {
-  set_.digits->single_products(digits_.rows + row * digits_.stride, digits_.stride, nullptr, count, d_, query.packed.data(), 1, values);
-  for (int r = 0; r < count; ++r) values[r] = values[r] * query.step + digit_bias(row + r);
+void Screening::tile_values(int64_t row, int count, int64_t q, double* values) const {
+  set_.digits->single_products(digits_.rows + row * digits_.stride, digits_.stride, nullptr, count, d_, single(q), 1, values);
+  for (int r = 0; r < count; ++r) values[r] = digit_value(queries_[q], values[r], digit_bias(row + r));
 }
 
 void Screening::pass_over_tiles(int64_t chunk, int worker, const std::vector<int64_t>& members, const void* packed) {
   const auto count = static_cast<int64_t>(members.size()), groups = (count + digit_lanes - 1) / digit_lanes;
   const int64_t group_bytes = set_.digits->group_bytes(d_, 1), end = std::min((chunk + 1) * chunk_rows, n_);
-  std::vector<double>& products = work_[worker].products;
+  LineVector<double>& products = work_[worker].products;
   std::vector<double> steps(static_cast<size_t>(groups * digit_lanes), 0.0);
-  for (int64_t k = 0; k < count; ++k) steps[k] = queries_[members[k]].step;
+  const void* singles[few_queries];
+  for (int64_t k = 0; k < count; ++k) {
+    steps[k] = queries_[members[k]].step;
+    if (packed == nullptr) singles[k] = single(members[k]);
+  }
   double bias[digit_tile_rows], largest[groups_at_once * digit_lanes];
   for (int64_t row = chunk * chunk_rows; row < end; row += digit_tile_rows) {
     if (execution_.cancelled()) return;
     const int rows = static_cast<int>(std::min<int64_t>(digit_tile_rows, end - row));
     double* to = tile_most_.data() + row / digit_tile_rows * block_;
+    for (int r = 0; r < rows; ++r) bias[r] = digit_bias(row + r);
     if (packed == nullptr) {
-      for (const int64_t q : members) {
-        tile_values(row, rows, queries_[q], products.data());
-        to[q] = *std::max_element(products.data(), products.data() + rows);
+      set_.digits->several_products(digits_.rows + row * digits_.stride, digits_.stride, nullptr, rows, d_, singles, static_cast<int>(count),
+                                    products.data(), digit_tile_rows);
+      for (int64_t k = 0; k < count; ++k) {
+        const double* of_query = products.data() + k * digit_tile_rows;
+        double most = -std::numeric_limits<double>::infinity();
+        for (int r = 0; r < rows; ++r) most = std::max(most, digit_value(queries_[members[k]], of_query[r], bias[r]));
+        to[members[k]] = most;
       }
       continue;
     }
-    for (int r = 0; r < rows; ++r) bias[r] = digit_bias(row + r);
     for (int64_t g = 0; g < groups; g += groups_at_once) {
       const int64_t taken = std::min(groups_at_once, groups - g);
       const char* group = static_cast<const char*>(packed) + g * group_bytes;
@@ -62,7 +70,7 @@ void Screening::seed_from_tiles(int64_t q) {
   double values[digit_tile_rows];
   const int64_t first = best * digit_tile_rows;
   const int count = static_cast<int>(std::min<int64_t>(digit_tile_rows, n_ - first));
-  tile_values(first, count, queries_[q], values);
+  tile_values(first, count, q, values);
   const auto row = static_cast<int32_t>(first + (std::max_element(values, values + count) - values));
   improve_best(queries_[q], &row, 1);
 }
@@ -81,7 +89,7 @@ void Screening::list_by_tiles(int64_t q) {
     if (!(tile_most_[tile * block_ + q] >= threshold)) continue;
     const int64_t first = tile * digit_tile_rows;
     const int count = static_cast<int>(std::min<int64_t>(digit_tile_rows, n_ - first));
-    tile_values(first, count, query, values);
+    tile_values(first, count, q, values);
     for (int r = 0; r < count; ++r) {
       if (values[r] >= threshold) list(first / chunk_rows, q).rows.push_back(static_cast<int32_t>(first + r));
     }
@@ -96,7 +104,7 @@ std::vector<DigitLine> Screening::pack_members(const std::vector<int64_t>& membe
   for (int64_t g = 0; g < groups; ++g) {
     for (int64_t lane = 0; lane < digit_lanes; ++lane) {
       const size_t member = std::min(static_cast<size_t>(g * digit_lanes + lane), members.size() - 1);
-      std::copy_n(queries_[members[member]].fixed.data(), d_, lanes_of.data() + lane * d_);
+      std::copy_n(fixed_.data() + members[member] * d_, d_, lanes_of.data() + lane * d_);
     }
     set_.digits->pack_group(lanes_of.data(), d_, 1, packed.data() + g * bytes / static_cast<int64_t>(sizeof(DigitLine)));
   }
@@ -117,7 +125,7 @@ void Screening::find_by_tiles() {
   pool_.run(count_, [&](int64_t q, int) {
     if (!queries_[q].open) return;
     seed_from_tiles(q);
-    seed(q);
+    close_if_alike(q);
     if (queries_[q].open) list_by_tiles(q);
   });
 }

@@ -137,8 +137,8 @@ class Carried : public CarriedBlock {
   void make_lists(int64_t e, const std::vector<int64_t>& rows, const std::vector<int64_t>& places, const PosteriorRequest& pass,
                   const Execution& execution, std::vector<uint8_t>& leaves) {
     ThreadPool pool(execution.threads);
-    Screening screening(set_, target_, pass.a, pass.b, scope(e, trajectories_[rows[places[0]]].lists), pool, execution);
     const auto count = static_cast<int64_t>(places.size());
+    Screening screening(set_, target_, pass.a, pass.b, scope(e, trajectories_[rows[places[0]]].lists), count, pool, execution);
     std::vector<double> x;
     for (const int64_t i : places) x.insert(x.end(), pass.x.row(i), pass.x.row(i) + target_.d);
     for (int64_t first = 0; first < count && !execution.cancelled(); first += screening.block()) {

@@ -90,6 +90,30 @@ void products_of(const DigitKernels& table, int64_t d, int count, int groups, in
     equal = equal && ordered == expected;
     for (size_t i = 0; i < index.size(); ++i) equal = equal && gathered[i] == expected[index[i]];
   }
+  if (planes == 1) {
+    // Several single queries at once, in order and gathered: the same products.
+    const int64_t bytes_of_single = table.single_bytes(d, 1), wanted = static_cast<int64_t>(index.size()), several_stride = wanted + 3;
+    for (int several = 1; several <= std::min(groups * digit_lanes, 11); several += 2) {
+      Packed singles(several * bytes_of_single);
+      std::vector<const void*> each;
+      for (int q = 0; q < several; ++q) {
+        table.pack_single(x.data() + q * d, d, 1, singles.data + q * bytes_of_single);
+        each.push_back(singles.data + q * bytes_of_single);
+      }
+      for (const bool listed : {false, true}) {
+        const int64_t many = listed ? wanted : count;
+        std::vector<double> products(static_cast<size_t>(several * several_stride), untouched);
+        table.several_products(rows.data(), stride, listed ? index.data() : nullptr, many, d, each.data(), several, products.data(), several_stride);
+        for (int q = 0; q < several; ++q) {
+          for (int64_t i = 0; i < several_stride; ++i) {
+            const int64_t r = listed && i < many ? index[i] : i;
+            const double expected = i < many ? out[(q / digit_lanes * out_rows + r) * digit_lanes + q % digit_lanes] : untouched;
+            equal = equal && products[q * several_stride + i] == expected;
+          }
+        }
+      }
+    }
+  }
   if (!equal) std::fprintf(stderr, "%s d=%ld count=%d groups=%d planes=%d\n", table.name, long(d), count, groups, planes);
   CHECK(equal);
   for (int g = 0; g < groups; ++g) {

@@ -134,7 +134,7 @@ void check_prefix(const Rows<Stored>& rows, const Layouts& layouts) {
   for (int64_t r = 0; r < kept; ++r) {
     for (int64_t s = 0; s <= r; ++s) {
       Quad sum = 0;
-      for (int64_t j = 0; j < d; ++j) sum += Quad(prefix.basis[r * d + j]) * Quad(prefix.basis[s * d + j]);
+      for (int64_t j = 0; j < d; ++j) sum += Quad(prefix.directions[j * prefix_width + r]) * Quad(prefix.directions[j * prefix_width + s]);
       wrong += std::abs(static_cast<double>(sum - Quad(r == s ? 1 : 0))) > 1e-12;
     }
   }
@@ -143,13 +143,13 @@ void check_prefix(const Rows<Stored>& rows, const Layouts& layouts) {
   const auto coordinates = [&](const std::vector<Quad>& x) {
     std::vector<Quad> along(kept, Quad(0));
     for (int64_t r = 0; r < kept; ++r) {
-      for (int64_t j = 0; j < d; ++j) along[r] += Quad(prefix.basis[r * d + j]) * x[j];
+      for (int64_t j = 0; j < d; ++j) along[r] += Quad(prefix.directions[j * prefix_width + r]) * x[j];
     }
     return along;
   };
   const auto remainder = [&](std::vector<Quad> x, const std::vector<Quad>& along) {
     for (int64_t r = 0; r < kept; ++r) {
-      for (int64_t j = 0; j < d; ++j) x[j] -= along[r] * Quad(prefix.basis[r * d + j]);
+      for (int64_t j = 0; j < d; ++j) x[j] -= along[r] * Quad(prefix.directions[j * prefix_width + r]);
     }
     return x;
   };
@@ -177,7 +177,7 @@ void check_prefix(const Rows<Stored>& rows, const Layouts& layouts) {
     // Along the error of the stored coordinates, where only `rounding` protects.
     queries.emplace_back(d, Quad(0));
     for (int64_t r = 0; r < kept; ++r) {
-      for (int64_t j = 0; j < d; ++j) queries.back()[j] += (along[r] - f[r]) * Quad(prefix.basis[r * d + j]);
+      for (int64_t j = 0; j < d; ++j) queries.back()[j] += (along[r] - f[r]) * Quad(prefix.directions[j * prefix_width + r]);
     }
     for (const std::vector<Quad>& x : queries) {
       const std::vector<Quad> ux = coordinates(x);
@@ -345,7 +345,7 @@ void check_threads(const Rows<Stored>& rows) {
     CHECK(same_bits(one.digits.owned, other.digits.owned) && same_bits(one.digits.centre, other.digits.centre));
     CHECK(same_bits(one.digits.scale, other.digits.scale) && same_bits(one.digits.origin, other.digits.origin));
     CHECK(same_bits(one.digits.half_square, other.digits.half_square) && same_bits(one.digits.residual, other.digits.residual));
-    CHECK(same_bits(one.prefix.basis, other.prefix.basis) && same_bits(one.prefix.rows, other.prefix.rows));
+    CHECK(same_bits(one.prefix.directions, other.prefix.directions) && same_bits(one.prefix.rows, other.prefix.rows));
     CHECK(same_bits(one.prefix.half_square, other.prefix.half_square) && one.prefix.captured == other.prefix.captured);
     CHECK(one.prefix.rounding == other.prefix.rounding && one.digits.largest_norm == other.digits.largest_norm);
   }
