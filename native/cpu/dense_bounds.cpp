@@ -43,7 +43,7 @@ DenseErrors dense_errors(const DenseArithmetic& with, const DenseQuery& query, c
     const double largest = sums.step / whole * std::max(far, 0x1p15 * with.units);
     const double variance = sums.variance / (whole * whole) + root * with.rounded * root * with.rounded;
     denoised += deviations * std::sqrt(variance) + deviations * deviations / 3 * largest;
-    denoised += sums.lost / whole * with.units + 8 * unit * far;
+    denoised += sums.lost / whole * with.units + 8 * unit * far + 600 * small * (far + with.origin_norm);  // the last: heavy rows
   } else {
     denoised += static_cast<double>(second_chain + chains + 2) * unit * far;
   }
@@ -56,10 +56,13 @@ double dense_drop(const DenseArithmetic& with, double norm_x) {
   return std::clamp(0.02 * score_contract * norm_x / std::max(2 * with.a * with.far, 1e-300), 1e-16, 1e-6);
 }
 
-double dense_heavy(const DenseArithmetic& with, double norm_x) {
+double dense_heavy(const DenseArithmetic& with, double norm_x, int64_t n) {
   if (with.bytes && !with.words) return 1e-2;  // float32 products alone: logits of lighter rows are known well enough
   const double allowed = score_contract * norm_x / std::max(with.a * with.typical, 1e-300);
-  return std::clamp(5e5 * allowed * allowed, 2e-4, 2e-3);
+  // Words of a block have steps of 2^-15 of its largest weight T. Were there as many blocks as the mass allows, 1 / T, then six deviations
+  // were 6 sqrt(T 512 / 12) 2^-15 of a row; in all of n rows, 6 T sqrt(n / 12) 2^-15. T is three quarters, or a third, of what would reach what is allowed.
+  const double of_mass = 5e5 * allowed * allowed, of_rows = 6e3 * allowed / std::sqrt(static_cast<double>(n));
+  return with.fixed ? std::clamp(std::max(of_mass, of_rows), 2e-4, 1e-2) : std::clamp(of_mass, 2e-4, 2e-3);
 }
 
 }  // namespace regimes

@@ -8,6 +8,8 @@
 namespace regimes {
 namespace {
 
+constexpr int64_t heavy_block = 512;  // rows whose weighted sum is formed before it enters the denoised mean
+
 class DensePosterior : private DensePass {
  public:
   DensePosterior(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,
@@ -59,13 +61,12 @@ class DensePosterior : private DensePass {
 
     const double a = request_.a, b2 = request_.b * request_.b, norm_x = queries_.each[q].norm, far = with_.far;
     const double* displacement = queries_.displacement.data() + q * d_;
-    double along = 0, square = 0;
-    for (double& mean : denoised) {
-      mean /= moments.whole;
-      along += mean * displacement[&mean - denoised.data()];
-      square += mean * mean;
+    double along = 0;
+    if (denoise_) {
+      for (double& mean : denoised) mean /= moments.whole;
+      along = dot(denoised.data(), displacement, d_);
+      moments.norm = std::sqrt(dot(denoised.data(), denoised.data(), d_));
     }
-    moments.norm = std::sqrt(square);
     sums.max += kappa_ * along - queries_.offset[q] - norm_x * norm_x / (2 * b2);
 
     const DenseErrors errors = dense_errors(with_, queries_.each[q], moments);
@@ -78,15 +79,11 @@ class DensePosterior : private DensePass {
     if (request_.path) request_.path[at] = static_cast<uint8_t>(Path::dense);
     bool within = error_log_density <= log_density_contract;
     if (denoise_) {
-      double norm_mean = 0, norm_query = 0;
-      for (int64_t j = 0; j < d_; ++j) {
-        const double mean = rows_.origin[j] + denoised[j], x = request_.x(at, j);
-        norm_mean += mean * mean;
-        norm_query += x * x;
-        if (request_.denoised) request_.denoised[at * d_ + j] = mean;
-        if (request_.score) request_.score[at * d_ + j] = std::fma(a, mean, -x) / b2;
-      }
-      const double scale = (std::sqrt(norm_query) + a * std::sqrt(norm_mean)) / b2;
+      for (int64_t j = 0; j < d_; ++j) denoised[j] += rows_.origin[j];
+      const double* x = request_.x.row(at);
+      if (request_.denoised) std::copy_n(denoised.data(), d_, request_.denoised + at * d_);
+      if (request_.score) set_.screen->score_of(denoised.data(), x, d_, a, b2, request_.score + at * d_);
+      const double scale = (std::sqrt(dot(x, x, d_)) + a * std::sqrt(dot(denoised.data(), denoised.data(), d_))) / b2;
       const double error_score = kappa_ * errors.denoised + 8 * 0x1p-53 * scale;
       if (request_.error_score) request_.error_score[at] = error_score;
       within = within && error_score <= score_contract * scale;
@@ -97,29 +94,34 @@ class DensePosterior : private DensePass {
   // Of the sums of a column.
   double unit_of(int64_t j) const { return bytes_ ? rows_.scale[j] : words_ ? static_cast<double>(units_.unit[j]) : 1; }
 
-  // Gives the heavy components their logits in float64 in place of those from float32 products, and moves all sums of query q accordingly;
-  // `moments` receive the sums of squares without them. `denoised` is the sum of e_i y'_i over all others.
+  // Gives the heavy components their logits in float64 in place of those from float32 products (those from integers stay), and moves all
+  // sums of query q accordingly; `moments` receive the sums of squares without them. `denoised` is the sum of e_i y'_i over all others.
   void mend_heavy(int64_t q, GroupSums& group, std::vector<double>& denoised, DenseMoments& moments) const {
     constexpr double rounding = 1e-5;  // of sums of float32, which the heavy are taken from
     const int lane = static_cast<int>(q % group_lanes);
     LaneAccumulators& half = group.scalars[lane / lanes];
     LogSumExp<double>& sums = half.sums[lane % lanes];
-    std::vector<double> row(static_cast<size_t>(d_)), x(row.size());
-    for (int64_t j = 0; j < d_; ++j) x[j] = queries_.centred[q * d_ + j] - queries_.displacement[q * d_ + j];
+    std::vector<double> x(fixed_ ? 0 : static_cast<size_t>(d_));
+    for (int64_t j = 0; !fixed_ && j < d_; ++j) x[j] = queries_.centred[q * d_ + j] - queries_.displacement[q * d_ + j];
     // Relative to the old maximum: sums of what is new and of what it replaces, without the component of that maximum.
     double gain = 0, squares = 0, old_squares = 0, old_fourth = 0, of_largest = 1, best = -1e308;
     int64_t best_row = -1;
     bool largest_is_heavy = false;
     moments.fourth = group.fourth[lane];
     const auto& list = group.heavy[lane];
+    std::vector<int32_t> rows(list.size());
+    std::vector<double> values(list.size());
     for (size_t i = 0; i < list.size(); ++i) {
       const HeavyRow& heavy = list[i];
-      double product = 0, half_square = 0;
-      set_.screen->row_products(target_.points, heavy.row, list[std::min(i + 3, list.size() - 1)].row, rows_.origin.data(), x.data(), row.data(),
-                                &product, &half_square);
-      const double logit = kappa_ * (product - request_.a * half_square) + target_.log_weight(heavy.row) + queries_.offset[q];
-      const double before = std::exp(heavy.logit - sums.max), value = std::exp(logit - sums.max), change = value - before;
-      for (size_t j = 0; j < denoised.size(); ++j) denoised[j] += value * row[j];
+      double product = 0, half_square = fixed_ ? rows_.half_square[heavy.row] : 0, logit = heavy.logit;
+      if (!fixed_) {
+        set_.screen->row_products(target_.points, heavy.row, list[std::min(i + 3, list.size() - 1)].row, rows_.origin.data(), x.data(), &product,
+                                  &half_square);
+        logit = kappa_ * (product - request_.a * half_square) + target_.log_weight(heavy.row) + queries_.offset[q];
+      }
+      const double before = std::exp(heavy.logit - sums.max), value = fixed_ ? before : std::exp(logit - sums.max), change = value - before;
+      rows[i] = static_cast<int32_t>(heavy.row);
+      values[i] = value;
       if (class_count_ > 0) half.classes[static_cast<size_t>(target_.classes[heavy.row]) * lanes + lane % lanes] += change;
       moments.second += change * half_square;
       old_fourth += before * half_square * before * half_square;
@@ -137,6 +139,7 @@ class DensePosterior : private DensePass {
         best_row = heavy.row;
       }
     }
+    if (denoise_) add_heavy(rows, values, denoised);
     const double others = std::max(sums.squares - old_squares, 0.0);
     moments.squares = others + (largest_is_heavy ? 0 : 1) + rounding * (1 + old_squares);
     moments.fourth = std::max(moments.fourth - old_fourth, 0.0) + rounding * old_fourth;
@@ -163,6 +166,19 @@ class DensePosterior : private DensePass {
     moments.lost *= shrink;
     moments.variance *= shrink * shrink;
     moments.step *= shrink;
+  }
+
+  // denoised += sum_i values_i y'_i
+  void add_heavy(const std::vector<int32_t>& rows, const std::vector<double>& values, std::vector<double>& denoised) const {
+    const auto count = static_cast<int64_t>(rows.size());
+    std::vector<double> sums(denoised.size());
+    for (int64_t first = 0; first < count; first += heavy_block) {
+      const int64_t many = std::min(heavy_block, count - first);
+      std::fill(sums.begin(), sums.end(), 0.0);
+      set_.screen->add_listed_rows(target_.points, rows.data() + first, values.data() + first, many, sums.data());
+      const double whole = std::accumulate(values.begin() + first, values.begin() + first + many, 0.0);
+      for (int64_t j = 0; j < d_; ++j) denoised[j] += sums[j] - whole * rows_.origin[j];
+    }
   }
 
   std::vector<uint8_t>& answered_;

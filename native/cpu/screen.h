@@ -59,9 +59,9 @@ struct ScreenKernels {
   // sums[j] += sum_i weights[i] y_{index[i] j}, in the order of i.
   void (*add_listed_rows)(const DataView& data, const int32_t* index, const double* weights, int64_t count, double* sums);
 
-  // values[j] = y_j - origin_j of a row, and <x, values> and 1/2 |values|^2; `next` is a row that is read soon.
-  void (*row_products)(const DataView& data, int64_t row, int64_t next, const double* origin, const double* x, double* values,
-                       double* product, double* half_square);
+  // <x, y'> and 1/2 |y'|^2 of y' = y - origin for a row y; `next` is a row that is read soon.
+  void (*row_products)(const DataView& data, int64_t row, int64_t next, const double* origin, const double* x, double* product,
+                       double* half_square);
 
   // exponentials[i] = exp(logits[i] - max) for a list padded to a multiple of 8 with logits of -1e308; `top` is the place of the
   // maximum, left out of rest and squares.

@@ -356,32 +356,31 @@ void add_listed_rows(const DataView& data, const int32_t* index, const double* w
 }
 
 template <class Stored>
-void centre_row(const Stored* row, int64_t d, double scale, double shift, const double* origin, const double* x, double* values,
-                double* product, double* half_square) {
+void centred_products(const Stored* row, int64_t d, double scale, double shift, const double* origin, const double* x, double* product,
+                      double* half_square) {
   const Lanes scales = broadcast(scale), shifts = broadcast(shift);
   Lanes products = broadcast(0), squares = broadcast(0);
   int64_t k = 0;
   for (; k + 8 <= d; k += 8) {
     const Lanes value = values_at(row, k, scales, shifts) - load(origin + k);
-    store(values + k, value);
     products = multiply_add(load(x + k), value, products);
     squares = multiply_add(value, value, squares);
   }
   double along = 0, square = 0;
   for (; k < d; ++k) {
-    values[k] = static_cast<double>(row[k]) * scale + shift - origin[k];
-    along += x[k] * values[k];
-    square += values[k] * values[k];
+    const double value = static_cast<double>(row[k]) * scale + shift - origin[k];
+    along += x[k] * value;
+    square += value * value;
   }
   *product = lane_total(products) + along;
   *half_square = (lane_total(squares) + square) / 2;
 }
 
-void row_products(const DataView& data, int64_t row, int64_t next, const double* origin, const double* x, double* values, double* product,
+void row_products(const DataView& data, int64_t row, int64_t next, const double* origin, const double* x, double* product,
                   double* half_square) {
   with_stored(data, [&](auto* stored) {
     prefetch_row(stored + next * data.columns, data.columns);
-    centre_row(stored + row * data.columns, data.columns, data.scale, data.shift, origin, x, values, product, half_square);
+    centred_products(stored + row * data.columns, data.columns, data.scale, data.shift, origin, x, product, half_square);
   });
 }
 
