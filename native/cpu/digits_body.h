@@ -339,13 +339,17 @@ void single_products(const uint8_t* rows, int64_t stride, const int32_t* index, 
   single_products_of<planes_full>(rows, stride, index, count, d, digits, out);
 }
 
-template <int Queries>
-void several_products_of(const uint8_t* rows, int64_t stride, const int32_t* index, int64_t count, int64_t d, const void* const* packed,
-                         double* out, int64_t out_stride) {
-  const Digit* digits[Queries];
-  for (int q = 0; q < Queries; ++q) digits[q] = static_cast<const Digit*>(packed[q]);
-  single_rows<Queries>(rows, stride, index, count, d, digits, [&](int64_t i, int many, const double (*sums)[rows_at_once]) {
-    for (int q = 0; q < Queries; ++q) {
+// The first `Most` of the queries, or all of fewer.
+template <int Most>
+void several_products_of(int queries, const uint8_t* rows, int64_t stride, const int32_t* index, int64_t count, int64_t d,
+                         const void* const* packed, double* out, int64_t out_stride) {
+  if constexpr (Most > 1) {
+    if (queries < Most) return several_products_of<Most - 1>(queries, rows, stride, index, count, d, packed, out, out_stride);
+  }
+  const Digit* digits[Most];
+  for (int q = 0; q < Most; ++q) digits[q] = static_cast<const Digit*>(packed[q]);
+  single_rows<Most>(rows, stride, index, count, d, digits, [&](int64_t i, int many, const double (*sums)[rows_at_once]) {
+    for (int q = 0; q < Most; ++q) {
       for (int r = 0; r < many; ++r) out[q * out_stride + i + r] = sums[q][r];
     }
   });
@@ -359,11 +363,9 @@ void several_products(const uint8_t* rows, int64_t stride, const int32_t* index,
     const int64_t many = count - i < together ? count - i : together;
     const uint8_t* from = index ? rows : rows + i * stride;
     const int32_t* listed = index ? index + i : nullptr;
-    int q = 0;
-    for (; q + queries_at_once <= queries; q += queries_at_once) {
-      several_products_of<queries_at_once>(from, stride, listed, many, d, packed + q, out + q * out_stride + i, out_stride);
+    for (int q = 0; q < queries; q += queries_at_once) {
+      several_products_of<queries_at_once>(queries - q, from, stride, listed, many, d, packed + q, out + q * out_stride + i, out_stride);
     }
-    for (; q < queries; ++q) several_products_of<1>(from, stride, listed, many, d, packed + q, out + q * out_stride + i, out_stride);
   }
 }
 

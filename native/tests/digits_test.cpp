@@ -93,7 +93,7 @@ void products_of(const DigitKernels& table, int64_t d, int count, int groups, in
   if (planes == 1) {
     // Several single queries at once, in order and gathered: the same products.
     const int64_t bytes_of_single = table.single_bytes(d, 1), wanted = static_cast<int64_t>(index.size()), several_stride = wanted + 3;
-    for (int several = 1; several <= std::min(groups * digit_lanes, 11); several += 2) {
+    for (const int several : {1, 2, 3, 6, 11}) {
       Packed singles(several * bytes_of_single);
       std::vector<const void*> each;
       for (int q = 0; q < several; ++q) {
