@@ -43,21 +43,21 @@
         {
           "target_name": "kernels_avx2",
           "type": "static_library",
-          "sources": ["native/cpu/kernels_avx2.cpp", "native/cpu/digits_words_avx2.cpp", "native/cpu/words_avx2.cpp", "native/cpu/dense_avx2.cpp", "native/cpu/normals_avx2.cpp"],
+          "sources": ["native/cpu/kernels_avx2.cpp", "native/cpu/digits_words_avx2.cpp", "native/cpu/words_avx2.cpp", "native/cpu/dense_avx2.cpp", "native/cpu/normals_avx2.cpp", "native/cpu/projected_avx2.cpp"],
           "cflags_cc": ["-mavx2", "-mfma", "-mf16c"],
           "xcode_settings": {"OTHER_CPLUSPLUSFLAGS": ["-mavx2", "-mfma", "-mf16c"]}
         },
         {
           "target_name": "kernels_avx512",
           "type": "static_library",
-          "sources": ["native/cpu/kernels_avx512.cpp", "native/cpu/digits_words_avx512.cpp", "native/cpu/words_avx512.cpp", "native/cpu/dense_avx512.cpp", "native/cpu/normals_avx512.cpp"],
+          "sources": ["native/cpu/kernels_avx512.cpp", "native/cpu/digits_words_avx512.cpp", "native/cpu/words_avx512.cpp", "native/cpu/dense_avx512.cpp", "native/cpu/normals_avx512.cpp", "native/cpu/projected_avx512.cpp"],
           "cflags_cc": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma", "-Wno-uninitialized", "-Wno-maybe-uninitialized"],
           "xcode_settings": {"OTHER_CPLUSPLUSFLAGS": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma"]}
         },
         {
           "target_name": "kernels_vnni",
           "type": "static_library",
-          "sources": ["native/cpu/digits_vnni.cpp", "native/cpu/words_vnni.cpp"],
+          "sources": ["native/cpu/digits_vnni.cpp", "native/cpu/words_vnni.cpp", "native/cpu/projected_vnni.cpp"],
           "cflags_cc": [
             "-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mavx512vnni", "-mfma", "-Wno-uninitialized", "-Wno-maybe-uninitialized"
           ],

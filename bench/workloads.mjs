@@ -35,7 +35,7 @@ export const shapes = {
 /** A set of blob images for the growth table: side x side pixels, 1 or 3 channels. */
 export function growthShape(n, side, channels) {
   const d = channels * side * side;
-  return { batch: 64, n, d, noise: noiseLevels, make: () => ({ stored: blobImages(n, side, channels, 7), source: "synthetic blobs" }) };
+  return { batch: 256, n, d, noise: noiseLevels, make: () => ({ stored: blobImages(n, side, channels, 7), source: "synthetic blobs" }) };
 }
 
 function gaussian(n, d) {

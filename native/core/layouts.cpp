@@ -289,6 +289,11 @@ int64_t bytes_of(const std::vector<Element>& values) {
   return static_cast<int64_t>(values.capacity() * sizeof(Element));
 }
 
+int64_t bytes_of(const DigitRows& digits) {
+  return bytes_of(digits.owned) + bytes_of(digits.centre) + bytes_of(digits.scale) + bytes_of(digits.origin) + bytes_of(digits.half_square) +
+         bytes_of(digits.residual);
+}
+
 }  // namespace
 
 Status build_layouts(const Target& target, const Execution& execution, Layouts& layouts, int64_t budget) {
@@ -296,7 +301,7 @@ Status build_layouts(const Target& target, const Execution& execution, Layouts& 
   ThreadPool pool(execution.threads);
   const int64_t box_bytes = bytes_of_boxes(target);
   const int64_t digit_bytes = target.n * (12 + (target.points.dtype == Dtype::u8 ? 0 : target.d));
-  const int64_t prefix_bytes = target.n * 4 * (prefix_width + 1);
+  const int64_t prefix_bytes = target.n * (8 + prefix_columns(target.d));
   const bool with_boxes = box_bytes <= budget;
   if (with_boxes) budget -= box_bytes;
   const bool with_digits = digit_bytes <= budget;
@@ -318,10 +323,8 @@ Status build_layouts(const Target& target, const Execution& execution, Layouts& 
   if (!status.ok()) return status;
   const DigitRows& digits = layouts.digits;
   const PrefixRows& prefix = layouts.prefix;
-  layouts.bytes = layouts.boxes.bytes() + bytes_of(digits.owned) + bytes_of(digits.centre) + bytes_of(digits.scale) +
-                  bytes_of(digits.origin) +
-                  bytes_of(digits.half_square) + bytes_of(digits.residual) + bytes_of(prefix.directions) + bytes_of(prefix.origin) +
-                  bytes_of(prefix.rows) + bytes_of(prefix.half_square);
+  layouts.bytes = layouts.boxes.bytes() + bytes_of(digits) + bytes_of(prefix.tiles) + bytes_of(prefix.half_square) +
+                  bytes_of(prefix.directions) + bytes_of(prefix.origin);
   return {};
 }
 

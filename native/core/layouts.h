@@ -1,8 +1,8 @@
 // Layouts of the rows of a data set that screening reads instead of the rows themselves, built once per target. With c a centre that
 // lies on the grid of the bytes, and y'_i = y_i - c:
 //   DigitRows    y_i = image_i + remainder,  image_ij = c_j + scale_j (u_ij - centre_j),  |y_i - image_i| <= residual_i
-//   PrefixRows   leading principal directions U: coordinates f_i = U y'_i and the length p_i of what they leave, so that
-//                <x', y'_i> <= <U x', f_i> + |x'_perp| p_i + rounding |x'|  for every x', with x'_perp = x' - U^T U x'
+//   PrefixRows   leading principal directions U: the projection F(y') = (U y', |y' - U^T U y'|) of the rows, in bytes.
+//                It shortens distances: |x' - a y'_i| >= |F(x') - a F(y'_i)| for every x' (the triangle inequality for its last coordinate)
 #pragma once
 
 #include <cstdint>
@@ -33,27 +33,43 @@ struct DigitRows {
 };
 
 inline constexpr int64_t digit_padding = 64;
-inline constexpr int64_t prefix_width = 32;
+inline constexpr int64_t most_prefix_columns = 64, prefix_tile_rows = 64;
 
 struct PrefixRows {
-  std::vector<double> directions;     // [d][prefix_width] orthonormal columns, to 1e-12, from a sample of the rows (any are valid); the last is zero
+  int64_t columns = 0;                // of F: a multiple of projection_lanes
+  std::vector<float> directions;      // [columns / 32][d][32] U, one direction per column, from a sample of the rows (any is valid); the last is zero
   std::vector<double> origin;         // [d] c, as in DigitRows
-  std::vector<float> rows;            // [n][prefix_width] f_i, then p_i (rounded up)
-  std::vector<float> half_square;     // [n] 1/2 |y_i - c|^2, rounded down by at most 2^-20 of it
-  double largest_norm = 0;            // max_i |y_i - c|, rounded up
-  double rounding = 0;                // >= |f_i - U y'_i| and the defect of U, in units of y
-  double captured = 0;                // share of sum_i |y_i - c|^2 that the prefix holds, in [0, 1]
+  // F(y'_i) as bytes: image_ik = centre_k + scale_k (u_ik - 128), |F(y'_i) - image_i| <= largest_residual. Tiles of 64 rows as projected.h
+  // reads them: [4][columns / 4][16 rows][4 columns]; rows beyond the last are zero.
+  std::vector<uint8_t> tiles;
+  std::vector<double> scale, centre;  // [columns] >= 0; 0 for a constant column
+  std::vector<double> half_square;    // [n] 1/2 |image_i - centre|^2, relative error below (columns + 8) 2^-53
+  double largest_residual = 0;
+  double largest_norm = 0;            // max_i |image_i - centre|, rounded up
+  double relative = 0;                // projections of float32 x' by project_rows are within relative |x'| + underflow of U x'
+  double underflow = 0;
+  double captured = 0;                // share of sum_i |y_i - c|^2 that U holds, in [0, 1]
+
+  bool empty() const { return tiles.empty(); }
+  // Where column k of row i stands.
+  int64_t place(int64_t i, int64_t k) const {
+    return i / prefix_tile_rows * prefix_tile_rows * columns + i % prefix_tile_rows / 16 * 16 * columns + k / 4 * 64 + i % 16 * 4 + k % 4;
+  }
 };
+
+// F(x') from the projection that project_rows gives, [columns - 1], and |x'|^2: writes its last coordinate, and returns a bound on the
+// distance from what stands there then to F(x').
+double finish_projection(const PrefixRows& prefix, double square, double* projection);
 
 struct Layouts {
   DigitRows digits;
-  PrefixRows prefix;                  // empty rows where d is small or the prefix holds too little to pay
+  PrefixRows prefix;                  // empty where d is small or the prefix holds too little to pay
   Boxes boxes;                        // d <= box_dimensions
   int64_t bytes = 0;                  // memory owned
 };
 
 // For a target of points; rows stored as bytes must have digit_padding readable bytes behind the last. Digits of n rows need 12 n bytes,
-// and n d more where the data are not bytes; the prefix needs 132 n, boxes (4 + 12 d) n at most and 12 n more with weights. What does not
+// and n d more where the data are not bytes; the prefix needs 72 n at most, boxes (4 + 12 d) n at most and 12 n more with weights. What does not
 // fit into the budget is left out: the boxes are thought of first, then the digits, then the prefix. Costs a few passes over the data;
 // the bits do not depend on the threads or the instruction set. Work areas stay below 200 MB + 600 d + 16 n bytes. Code::cancelled.
 Status build_layouts(const Target& target, const Execution& execution, Layouts& layouts, int64_t budget = memory_budget());

@@ -13,8 +13,7 @@
 namespace regimes {
 namespace {
 
-constexpr int64_t kept = prefix_width - 1;
-static_assert(prefix_width == projection_lanes);
+static_assert(most_prefix_columns % projection_lanes == 0 && prefix_tile_rows % 16 == 0);
 
 // Below, a prefix costs as much as the bytes of the row, or its few tiles are done before it could help.
 constexpr int64_t least_dimension = 65;
@@ -44,16 +43,16 @@ class CentredFloats {
   std::vector<double> scratch_;
 };
 
-// Makes rows [count, d] orthonormal; what is linearly dependent is replaced by random directions (count <= d / 2).
-void orthonormalise(std::vector<double>& rows, int64_t count, int64_t d) {
+// Makes rows [count, d] orthonormal; what is linearly dependent is replaced by random directions (count <= d / 2). Each pass removes
+// what is along the others once: three leave 2^-53 of it, however close to them the row was; one is enough between steps of an iteration.
+void orthonormalise(std::vector<double>& rows, int64_t count, int64_t d, int passes) {
   uint64_t fresh = 0;
   for (int64_t i = 0; i < count; ++i) {
     double* row = rows.data() + i * d;
     const double before = std::sqrt(dot(row, row, d));
     double length = before > 0 ? 1 : 0;
     for (int64_t j = 0; j < d && before > 0; ++j) row[j] /= before;
-    // Three removals leave 2^-53 along the others, however close to them the row was.
-    for (int pass = 0; pass < 3 && length > 1e-6; ++pass) {
+    for (int pass = 0; pass < passes && length > 1e-6; ++pass) {
       for (int64_t k = 0; k < i; ++k) {
         const double* other = rows.data() + k * d;
         const double along = dot(row, other, d);
@@ -71,15 +70,30 @@ void orthonormalise(std::vector<double>& rows, int64_t count, int64_t d) {
   }
 }
 
-// The leading directions about c of a strided sample, [prefix_width, d] with the least one last, and the share of the sample's
-// squared lengths that `kept` of them hold. False when cancelled.
-bool sample_directions(const Target& target, const DigitRows& digits, double gain, ThreadPool& pool, const Execution& execution,
+// A strided sample of the rows.
+int64_t sample_size(int64_t n, int64_t d, int64_t columns) {
+  constexpr int64_t most_elements = int64_t{1} << 24;
+  return std::min({n, chunk_rows / 2, std::max<int64_t>(2 * columns, most_elements / d)});
+}
+
+// directions [columns, d] as the panels that project_rows reads.
+std::vector<float> panels_of(const std::vector<double>& directions, int64_t columns, int64_t d) {
+  std::vector<float> panels(columns * d);
+  for (int64_t r = 0; r < columns; ++r) {
+    float* panel = panels.data() + r / projection_lanes * d * projection_lanes + r % projection_lanes;
+    for (int64_t j = 0; j < d; ++j) panel[j * projection_lanes] = static_cast<float>(directions[r * d + j]);
+  }
+  return panels;
+}
+
+// The leading directions about c of a strided sample, [columns, d] with the least one last, and the share of the sample's squared
+// lengths that all but that one hold. False when cancelled.
+bool sample_directions(const Target& target, const DigitRows& digits, int64_t columns, double gain, ThreadPool& pool, const Execution& execution,
                        std::vector<double>& directions, double& captured) {
   const int64_t n = target.n;
   const int64_t d = target.d;
-  constexpr int64_t most_elements = int64_t{1} << 24;
-  const int64_t count = std::min({n, chunk_rows / 2, std::max<int64_t>(2 * prefix_width, most_elements / d)});
-  std::vector<float> sample(count * d), coordinates(count * prefix_width), panel(d * prefix_width);
+  const int64_t count = sample_size(n, d, columns), panels = columns / projection_lanes;
+  std::vector<float> sample(count * d), coordinates(count * columns), sums(columns * d);  // coordinates [panels][count][32]
   std::vector<double> squares(count);
   CentredFloats reader(target, digits.origin, pool.size());
   constexpr int64_t grain = 128;  // rows of one, columns of the other: half a kilobyte of a row at a time
@@ -95,57 +109,133 @@ bool sample_directions(const Target& target, const DigitRows& digits, double gai
   for (const double square : squares) total += square;
 
   const auto project = [&] {
-    for (int64_t j = 0; j < d; ++j) {
-      for (int64_t r = 0; r < prefix_width; ++r) panel[j * prefix_width + r] = static_cast<float>(directions[r * d + j]);
-    }
+    const std::vector<float> panel = panels_of(directions, columns, d);
     in_blocks(count, [&](int64_t first, int64_t rows, int) {
-      project_rows(sample.data() + first * d, d, rows, d, panel.data(), coordinates.data() + first * prefix_width);
+      for (int64_t p = 0; p < panels; ++p) {
+        project_rows(sample.data() + first * d, d, rows, d, panel.data() + p * d * projection_lanes,
+                     coordinates.data() + (p * count + first) * projection_lanes);
+      }
     });
   };
-  directions.resize(prefix_width * d);
-  for (int64_t k = 0; k < prefix_width * d; ++k) {
-    const auto words = philox4x32({static_cast<uint32_t>(k), step_krylov, 0, 1}, {0, 0});
+  directions.resize(columns * d);
+  for (int64_t k = 0; k < columns * d; ++k) {
+    const auto words = philox4x32({static_cast<uint32_t>(k), step_krylov, static_cast<uint32_t>(k >> 32), 1}, {0, 0});
     directions[k] = static_cast<double>(words[0]) * 0x1p-32 - 0.5;
   }
-  orthonormalise(directions, prefix_width, d);
+  orthonormalise(directions, columns, d, 1);
   // The spectrum of data with a useful prefix decays: three steps bring the captured share within percents of the largest possible.
   constexpr int steps = 3;
   for (int step = 0; step < steps; ++step) {
     project();
-    std::fill(panel.begin(), panel.end(), 0.0f);
-    in_blocks(d, [&](int64_t first, int64_t columns, int) {
-      accumulate_columns(sample.data() + first, d, count, columns, coordinates.data(), panel.data() + first * prefix_width);
+    std::fill(sums.begin(), sums.end(), 0.0f);
+    in_blocks(d, [&](int64_t first, int64_t width, int) {
+      for (int64_t p = 0; p < panels; ++p) {
+        accumulate_columns(sample.data() + first, d, count, width, coordinates.data() + p * count * projection_lanes,
+                           sums.data() + (p * d + first) * projection_lanes);
+      }
     });
     if (execution.cancelled()) return false;
-    for (int64_t j = 0; j < d; ++j) {
-      for (int64_t r = 0; r < prefix_width; ++r) directions[r * d + j] = static_cast<double>(panel[j * prefix_width + r]);
+    for (int64_t r = 0; r < columns; ++r) {
+      const float* sum = sums.data() + r / projection_lanes * d * projection_lanes + r % projection_lanes;
+      for (int64_t j = 0; j < d; ++j) directions[r * d + j] = static_cast<double>(sum[j * projection_lanes]);
     }
-    orthonormalise(directions, prefix_width, d);
+    orthonormalise(directions, columns, d, 1);
   }
   project();
   if (execution.cancelled()) return false;
-  std::vector<double> gram(prefix_width * prefix_width, 0.0), values(prefix_width), vectors(prefix_width * prefix_width);
+  std::vector<double> gram(columns * columns, 0.0), values(columns), vectors(columns * columns), f(columns);
   for (int64_t i = 0; i < count; ++i) {
-    const float* f = coordinates.data() + i * prefix_width;
-    for (int64_t r = 0; r < prefix_width; ++r) {
-      for (int64_t s = 0; s < prefix_width; ++s) gram[r * prefix_width + s] += static_cast<double>(f[r]) * static_cast<double>(f[s]);
+    for (int64_t r = 0; r < columns; ++r) f[r] = coordinates[(r / projection_lanes * count + i) * projection_lanes + r % projection_lanes];
+    for (int64_t r = 0; r < columns; ++r) {
+      for (int64_t t = 0; t < columns; ++t) gram[r * columns + t] += f[r] * f[t];
     }
   }
-  if (!symmetric_eigen(std::move(gram), prefix_width, values.data(), vectors.data()).ok()) return true;
-  std::vector<double> rotated(prefix_width * d, 0.0);
+  if (!symmetric_eigen(std::move(gram), columns, values.data(), vectors.data()).ok()) return true;
+  std::vector<double> rotated(columns * d, 0.0);
   double held = 0;
-  for (int64_t r = 0; r < prefix_width; ++r) {
-    const int64_t from = prefix_width - 1 - r;  // values ascend
-    if (r < kept) held += values[from];
-    for (int64_t s = 0; s < prefix_width; ++s) {
-      const double factor = vectors[from * prefix_width + s];
-      for (int64_t j = 0; j < d; ++j) rotated[r * d + j] += factor * directions[s * d + j];
+  for (int64_t r = 0; r < columns; ++r) {
+    const int64_t from = columns - 1 - r;  // values ascend
+    if (r < columns - 1) held += values[from];
+    for (int64_t t = 0; t < columns; ++t) {
+      const double factor = vectors[from * columns + t];
+      for (int64_t j = 0; j < d; ++j) rotated[r * d + j] += factor * directions[t * d + j];
     }
   }
-  orthonormalise(rotated, prefix_width, d);
+  orthonormalise(rotated, columns, d, 3);
   directions = std::move(rotated);
   captured = total > 0 ? held / total : 0;
   return true;
+}
+
+// Projections of rows that are read one after the other.
+class Projector {
+ public:
+  Projector(const Target& target, const DigitRows& digits, const PrefixRows& prefix, int workers)
+      : prefix_(prefix), d_(target.d), reader_(target, digits.origin, workers), floats_(workers * block * d_), panels_(workers * block * prefix.columns) {}
+
+  static constexpr int64_t block = 16;
+
+  // F of `count` <= block rows, row_of(r), into out [count][columns], |y'|^2, and what F may be off.
+  template <class RowOf>
+  void project(RowOf row_of, int64_t count, int worker, double* out, double* squares, double* errors) {
+    const int64_t columns = prefix_.columns;
+    float *tile = floats_.data() + worker * block * d_, *panel = panels_.data() + worker * block * columns;
+    for (int64_t r = 0; r < count; ++r) squares[r] = reader_.read(row_of(r), 1, worker, tile + r * d_);
+    for (int64_t k = 0; k < columns; k += projection_lanes) {
+      project_rows(tile, d_, count, d_, prefix_.directions.data() + k * d_, panel);
+      for (int64_t r = 0; r < count; ++r) std::copy_n(panel + r * projection_lanes, projection_lanes, out + r * columns + k);
+    }
+    for (int64_t r = 0; r < count; ++r) errors[r] = finish_projection(prefix_, squares[r], out + r * columns);
+  }
+
+ private:
+  const PrefixRows& prefix_;
+  int64_t d_;
+  CentredFloats reader_;
+  std::vector<float> floats_, panels_;
+};
+
+// Centres and steps of the columns from a sample. What is larger than there enters with its distance.
+void choose_scale(const Target& target, Projector& projector, PrefixRows& prefix) {
+  const int64_t columns = prefix.columns, count = sample_size(target.n, target.d, columns);
+  constexpr double infinite = std::numeric_limits<double>::infinity();
+  std::vector<double> points(Projector::block * columns), low(columns, infinite), high(columns, -infinite);
+  double squares[Projector::block], errors[Projector::block];
+  for (int64_t first = 0; first < count; first += Projector::block) {
+    const int64_t many = std::min(Projector::block, count - first);
+    projector.project([&](int64_t r) { return (first + r) * target.n / count; }, many, 0, points.data(), squares, errors);
+    for (int64_t k = 0; k < many * columns; ++k) {
+      low[k % columns] = std::min(low[k % columns], points[k]);
+      high[k % columns] = std::max(high[k % columns], points[k]);
+    }
+  }
+  constexpr double margin = 1.2;
+  prefix.centre.resize(columns);
+  prefix.scale.resize(columns);
+  for (int64_t k = 0; k < columns; ++k) {
+    prefix.centre[k] = (low[k] + high[k]) / 2;
+    prefix.scale[k] = margin * (high[k] - low[k]) / 2 / 127;
+  }
+}
+
+// Writes the image of a point and returns its distance, `error` included; `reached` keeps the largest coordinates in steps.
+double write_image(const double* point, double error, int64_t i, const std::vector<double>& per_step, PrefixRows& prefix, double* reached) {
+  double left[4] = {}, square[4] = {}, size[4] = {};
+  for (int64_t k = 0; k < prefix.columns; k += 4) {
+    uint8_t* bytes = prefix.tiles.data() + prefix.place(i, k);
+    for (int lane = 0; lane < 4; ++lane) {
+      const double step = prefix.scale[k + lane], offset = point[k + lane] - prefix.centre[k + lane], level = offset * per_step[k + lane];
+      reached[k + lane] = std::max(reached[k + lane], std::abs(level));
+      const double whole = (std::min(std::max(level, -128.0), 127.0) + 0x1.8p52) - 0x1.8p52, image = whole * step, rest = offset - image;
+      bytes[lane] = static_cast<uint8_t>(static_cast<int32_t>(whole) + 128);
+      square[lane] += image * image;
+      left[lane] += rest * rest;
+      size[lane] += std::abs(point[k + lane]) + std::abs(prefix.centre[k + lane]);
+    }
+  }
+  const auto total = [](const double (&lanes)[4]) { return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]); };
+  prefix.half_square[i] = 0.5 * total(square);
+  return std::sqrt(total(left)) * (1 + 0x1p-40) + 0x1p-50 * total(size) + error;
 }
 
 }  // namespace
@@ -155,72 +245,94 @@ float rounded_up(double value) {
   return static_cast<double>(nearest) < value ? std::nextafter(nearest, std::numeric_limits<float>::infinity()) : nearest;
 }
 
+int64_t prefix_columns(int64_t d) {
+  return std::clamp(d / 8 / projection_lanes * projection_lanes, projection_lanes, most_prefix_columns);
+}
+
+double finish_projection(const PrefixRows& prefix, double square, double* projection) {
+  const int64_t last = prefix.columns - 1, d = static_cast<int64_t>(prefix.origin.size());
+  const double slack = (static_cast<double>(d) + 16) * 0x1p-52 + 1e-11, length = std::sqrt(square) * (1 + slack);
+  double along = 0;
+  for (int64_t k = 0; k < last; ++k) along += projection[k] * projection[k];
+  const double inside = std::sqrt(along), error = prefix.relative * length + prefix.underflow + 0x1p-45 * inside;
+  const double least = std::max(0.0, inside - error), most = inside + error;
+  const double high = std::sqrt(std::max(0.0, square * (1 + slack) - least * least)) * (1 + 0x1p-50);
+  const double low = std::sqrt(std::max(0.0, square * (1 - slack) - most * most)) * (1 - 0x1p-50);
+  projection[last] = (low + high) / 2;
+  return error + (high - low) / 2 + 0x1p-50 * high;
+}
+
 Status build_prefix(const Target& target, const DigitRows& digits, ThreadPool& pool, const Execution& execution, PrefixRows& prefix) {
   prefix = PrefixRows{};
   const int64_t n = target.n;
-  const int64_t d = target.d;
+  const int64_t d = target.d, columns = prefix_columns(d);
   if (d < least_dimension || n < least_rows || digits.largest_norm == 0) return {};
   const double gain = std::ldexp(1.0, -std::ilogb(digits.largest_norm));
   std::vector<double> directions;
   double captured = 0;
-  if (!sample_directions(target, digits, gain, pool, execution, directions, captured)) return cancelled();
+  if (!sample_directions(target, digits, columns, gain, pool, execution, directions, captured)) return cancelled();
   if (captured < least_captured) return {};
-
-  prefix.directions.assign(d * prefix_width, 0.0);
-  std::vector<float> panel(d * prefix_width, 0.0f);
-  for (int64_t j = 0; j < d; ++j) {
-    for (int64_t r = 0; r < kept; ++r) {
-      prefix.directions[j * prefix_width + r] = directions[r * d + j];
-      panel[j * prefix_width + r] = static_cast<float>(directions[r * d + j]);
-    }
-  }
+  std::fill(directions.begin() + (columns - 1) * d, directions.end(), 0.0);
+  prefix.columns = columns;
+  prefix.directions = panels_of(directions, columns, d);
+  prefix.origin = digits.origin;
   // Each coordinate: both factors and their product rounded once, then the two levels of additions; by Cauchy-Schwarz relative to
-  // |U_r| |y'|. The last two terms: the defect of U in <x'_perp, U^T U y'>, and products below the normal floats.
+  // |U_r| |y'|. The last terms: the defect of U, and products below the normal floats.
   const auto chain = static_cast<double>(projection_chain(d));
   const double units = 1.01 * 0x1p-24 * (chain + std::ceil(static_cast<double>(d) / chain) + 4);
-  const double relative = std::sqrt(static_cast<double>(kept)) * units + 1e-11;
-  const double underflow = static_cast<double>(d) * 0x1p-140;
-  const double square_slack = (static_cast<double>(d) + 16) * 0x1p-52 + 1e-11;
+  prefix.relative = std::sqrt(static_cast<double>(columns)) * units + 1e-11;
+  prefix.underflow = static_cast<double>(d) * 0x1p-140;
 
-  prefix.rows.resize(n * prefix_width);
+  Projector projector(target, digits, prefix, pool.size());
+  choose_scale(target, projector, prefix);
+  prefix.tiles.resize((n + prefix_tile_rows - 1) / prefix_tile_rows * prefix_tile_rows * columns);
   prefix.half_square.resize(n);
-  std::vector<double> lengths(n);
-  constexpr int64_t block = 16;
-  std::vector<float> tiles(pool.size() * block * d);
-  CentredFloats reader(target, digits.origin, pool.size());
-  pool.run(chunk_count(n), [&](int64_t chunk, int worker) {
-    float* tile = tiles.data() + worker * block * d;
-    const int64_t end = std::min((chunk + 1) * chunk_rows, n);
-    for (int64_t first = chunk * chunk_rows; first < end && !execution.cancelled(); first += block) {
-      const int64_t count = std::min(block, end - first);
-      float* out = prefix.rows.data() + first * prefix_width;
-      double squares[block];
-      for (int64_t r = 0; r < count; ++r) squares[r] = reader.read(first + r, 1, worker, tile + r * d);
-      project_rows(tile, d, count, d, panel.data(), out);
-      for (int64_t r = 0; r < count; ++r, out += prefix_width) {
-        const double largest = squares[r] * (1 + square_slack);
-        const double length = std::sqrt(largest) * (1 + 0x1p-50);
-        double along = 0;
-        for (int64_t k = 0; k < kept; ++k) along += static_cast<double>(out[k]) * static_cast<double>(out[k]);
-        const double sure = std::max(0.0, std::sqrt(along) * (1 - 0x1p-45) - relative * length - underflow);
-        out[kept] = rounded_up(std::sqrt(std::max(0.0, largest - sure * sure)) * (1 + 0x1p-50));
-        prefix.half_square[first + r] = static_cast<float>(0.5 * squares[r] * (1 - 0x1p-21));
-        lengths[first + r] = length;
+  // The points stay for a second attempt where there is room for them, [n]; else they are found again, a block per worker.
+  constexpr int64_t most_kept = int64_t{1} << 24;
+  const bool keeps = n * columns <= most_kept;
+  std::vector<double> points((keeps ? n : pool.size() * Projector::block) * columns), squares(keeps ? n : pool.size() * Projector::block);
+  std::vector<double> errors(squares.size()), reached(pool.size() * columns), per_step(columns);
+  std::vector<double> held(chunk_count(n)), all(held.size()), residual(held.size());
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    std::fill(reached.begin(), reached.end(), 0.0);
+    for (int64_t k = 0; k < columns; ++k) per_step[k] = prefix.scale[k] > 0 ? 1 / prefix.scale[k] : 0;
+    pool.run(chunk_count(n), [&](int64_t chunk, int worker) {
+      const int64_t end = std::min((chunk + 1) * chunk_rows, n);
+      all[chunk] = held[chunk] = residual[chunk] = 0;
+      for (int64_t first = chunk * chunk_rows; first < end && !execution.cancelled(); first += Projector::block) {
+        const int64_t count = std::min(Projector::block, end - first);
+        const int64_t at = keeps ? first : worker * Projector::block;
+        if (!keeps || attempt == 0) {
+          projector.project([&](int64_t r) { return first + r; }, count, worker, points.data() + at * columns, squares.data() + at,
+                            errors.data() + at);
+        }
+        for (int64_t r = 0; r < count; ++r) {
+          const double* of_row = points.data() + (at + r) * columns;
+          residual[chunk] = std::max(residual[chunk], write_image(of_row, errors[at + r], first + r, per_step, prefix, reached.data() + worker * columns));
+          all[chunk] += squares[at + r];
+          held[chunk] += squares[at + r] - of_row[columns - 1] * of_row[columns - 1];
+        }
       }
+    });
+    if (execution.cancelled()) return cancelled();
+    prefix.largest_residual = *std::max_element(residual.begin(), residual.end());
+    // Rows beyond the sample's: where their distance counts, the steps grow.
+    double square = 0;
+    for (const double step : prefix.scale) square += step * step;
+    if (attempt > 0 || prefix.largest_residual < 2 * std::sqrt(square / 12)) break;
+    for (int64_t k = 0; k < columns; ++k) {
+      double most = 0;
+      for (int worker = 0; worker < pool.size(); ++worker) most = std::max(most, reached[worker * columns + k]);
+      prefix.scale[k] *= std::max(1.0, 1.001 * most / 127);
     }
-  });
-  if (execution.cancelled()) return cancelled();
-  double all = 0;
-  double left = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    prefix.largest_norm = std::max(prefix.largest_norm, lengths[i]);
-    all += lengths[i] * lengths[i];
-    const double rest = static_cast<double>(prefix.rows[i * prefix_width + kept]);
-    left += rest * rest;
   }
-  prefix.captured = std::clamp(1 - left / all, 0.0, 1.0);
-  prefix.rounding = relative * prefix.largest_norm + underflow;
-  prefix.origin = digits.origin;
+  prefix.largest_norm = std::sqrt(2 * *std::max_element(prefix.half_square.begin(), prefix.half_square.end())) * (1 + 0x1p-45);
+  double inside = 0, total = 0;
+  for (size_t chunk = 0; chunk < all.size(); ++chunk) {
+    inside += held[chunk];
+    total += all[chunk];
+  }
+  prefix.captured = std::clamp(inside / total, 0.0, 1.0);
   return {};
 }
 

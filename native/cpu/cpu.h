@@ -7,6 +7,7 @@
 #include "few.h"
 #include "kernels.h"
 #include "normals.h"
+#include "projected.h"
 #include "screen.h"
 #include "small.h"
 #include "words.h"
@@ -17,6 +18,7 @@ struct Instructions {
   const char* name;
   const Kernels* kernels;      // float64
   const DigitKernels* digits;  // bytes times fixed point
+  const ProjectedKernels* projected; // screening by few bytes
   const ScreenKernels* screen; // screening and refinement
   const DenseKernels* dense;   // float32 products and exponentials
   const SmallKernels* small;   // space-ordered tiles

@@ -36,10 +36,6 @@ inline uint32_t at_least(Lanes x, Lanes y) {
   return static_cast<uint32_t>(_mm256_movemask_pd(_mm256_cmp_pd(x.low, y.low, _CMP_GE_OQ))) |
          static_cast<uint32_t>(_mm256_movemask_pd(_mm256_cmp_pd(x.high, y.high, _CMP_GE_OQ))) << 4;
 }
-// where[i] = row for the lanes of `mask`.
-inline void set_where(uint32_t mask, int32_t row, int32_t* where) {
-  for (; mask != 0; mask &= mask - 1) where[__builtin_ctz(mask)] = row;
-}
 
 inline Floats subtract_product(Floats z, Floats x, Floats y) {
   return {_mm256_fnmadd_ps(x.low, y.low, z.low), _mm256_fnmadd_ps(x.high, y.high, z.high)};

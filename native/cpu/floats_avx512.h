@@ -25,10 +25,6 @@ inline Floats multiply_add(Floats x, Floats y, Floats z) { return {_mm512_fmadd_
 inline uint32_t at_least(Floats x, Floats y) { return _mm512_cmp_ps_mask(x.v, y.v, _CMP_GE_OQ); }
 // Bit i: x_i >= y_i, eight float64 lanes.
 inline uint32_t at_least(Lanes x, Lanes y) { return _mm512_cmp_pd_mask(x.v, y.v, _CMP_GE_OQ); }
-// where[i] = row for the lanes of `mask`.
-inline void set_where(uint32_t mask, int32_t row, int32_t* where) {
-  _mm512_mask_storeu_epi32(where, static_cast<__mmask16>(mask), _mm512_set1_epi32(row));
-}
 
 inline Floats subtract_product(Floats z, Floats x, Floats y) { return {_mm512_fnmadd_ps(x.v, y.v, z.v)}; }
 // value where x >= least, else 0.

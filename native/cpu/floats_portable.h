@@ -41,12 +41,6 @@ inline uint32_t at_least(Lanes x, Lanes y) {
   for (int i = 0; i < 8; ++i) mask |= static_cast<uint32_t>(x.v[i] >= y.v[i]) << i;
   return mask;
 }
-// where[i] = row for the lanes of `mask`.
-inline void set_where(uint32_t mask, int32_t row, int32_t* where) {
-  for (int i = 0; i < 16; ++i) {
-    if (mask >> i & 1) where[i] = row;
-  }
-}
 
 #define REGIMES_EACH_FLOAT(expression)           \
   {                                              \

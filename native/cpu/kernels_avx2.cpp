@@ -5,7 +5,7 @@
 #include "floats_avx2.h"
 
 namespace {
-constexpr int distance_rows = 2, distance_groups = 2, pair_rows = 2, prefix_rows = 4, prefix_groups = 1;
+constexpr int distance_rows = 2, distance_groups = 2, pair_rows = 2;
 }
 
 #include "kernels_body.h"

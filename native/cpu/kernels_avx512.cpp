@@ -3,7 +3,7 @@
 #include "floats_avx512.h"
 
 namespace {
-constexpr int distance_rows = 4, distance_groups = 4, pair_rows = 8, prefix_rows = 4, prefix_groups = 4;
+constexpr int distance_rows = 4, distance_groups = 4, pair_rows = 8;
 }
 
 #include "kernels_body.h"

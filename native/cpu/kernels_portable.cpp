@@ -2,7 +2,7 @@
 #include "floats_portable.h"
 
 namespace {
-constexpr int distance_rows = 1, distance_groups = 1, pair_rows = 1, prefix_rows = 1, prefix_groups = 1;
+constexpr int distance_rows = 1, distance_groups = 1, pair_rows = 1;
 }
 
 #include "kernels_body.h"

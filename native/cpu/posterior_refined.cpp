@@ -54,7 +54,7 @@ class RefinedPosterior {
 bool refined_applies(const Target& target, const PosteriorRequest& request) {
   const Layouts* layouts = target.layouts;
   // Screening counts in units of b^2 / a.
-  return layouts != nullptr && (layouts->digits.rows != nullptr || !layouts->prefix.rows.empty()) && request.a > 0 &&
+  return layouts != nullptr && (layouts->digits.rows != nullptr || !layouts->prefix.empty()) && request.a > 0 &&
          std::isfinite(request.b * request.b / request.a) && !wants_second_moments(request);
 }
 

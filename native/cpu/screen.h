@@ -20,13 +20,6 @@ struct RoundedNorms {
 };
 
 struct ScreenKernels {
-  // values[g][r][16] = bias[r] + sum_k rows[r][k] queries[g][k][16], k < prefix_width; values has out_rows rows per group.
-  void (*prefix_values)(const float* rows, int count, const float* bias, const float* queries, int groups, float* values, int64_t out_rows);
-
-  // largest[16] = the maxima of values [count][16]; where they exceed best[16], that and where[16] (first + r, the first of equals)
-  // are updated.
-  void (*maxima)(const float* values, int count, int32_t first, float* largest, float* best, int32_t* where);
-
   // masks[r * mask_stride] bit lane: values[r][lane] >= threshold[lane].
   void (*reach)(const float* values, int count, const float* threshold, uint16_t* masks, int64_t mask_stride);
 
@@ -36,10 +29,6 @@ struct ScreenKernels {
 
   // largest[16] = the maxima of products[r][lane] * factor[lane] + bias[r].
   void (*digit_maxima)(const double* products, int count, const double* bias, const double* factor, double* largest);
-
-  // along[i][k] = sum_j directions[j][k] x'_j, k < prefix_width, and squares[i] = |x'|^2 of x' = x_i - a origin, for queries x [count][d].
-  void (*prefix_coordinates)(const double* x, int64_t count, int64_t d, double a, const double* origin, const double* directions, double* along,
-                             double* squares);
 
   // Of a query x, x' = x - a origin, and x'_q with components digits_j step / scale_j, or x'_j where scale_j = 0: |x'_q|^2, |x' - x'_q|^2,
   // and sum_j |x_j| + a |origin_j|.

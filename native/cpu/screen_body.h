@@ -7,63 +7,6 @@
 namespace {
 
 using regimes::ListSums;
-using regimes::prefix_width;
-
-template <int Rows, int Groups>
-inline void prefix_tile(const float* rows, const float* bias, const float* queries, float* values, int64_t out_rows) {
-  Floats sum[Rows][Groups];
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 8
-    for (int g = 0; g < Groups; ++g) sum[r][g] = spread(bias[r]);
-  for (int64_t k = 0; k < prefix_width; ++k) {
-    Floats query[Groups];
-#pragma GCC unroll 8
-    for (int g = 0; g < Groups; ++g) query[g] = load(queries + (g * prefix_width + k) * 16);
-#pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) {
-      const Floats value = spread(rows[r * prefix_width + k]);
-#pragma GCC unroll 8
-      for (int g = 0; g < Groups; ++g) sum[r][g] = multiply_add(value, query[g], sum[r][g]);
-    }
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 8
-    for (int g = 0; g < Groups; ++g) store(values + (g * out_rows + r) * 16, sum[r][g]);
-}
-
-template <int Groups>
-void prefix_rows_of(const float* rows, int count, const float* bias, const float* queries, float* values, int64_t out_rows) {
-  int r = 0;
-  for (; r + prefix_rows <= count; r += prefix_rows) {
-    prefix_tile<prefix_rows, Groups>(rows + r * prefix_width, bias + r, queries, values + r * 16, out_rows);
-  }
-  for (; r < count; ++r) prefix_tile<1, Groups>(rows + r * prefix_width, bias + r, queries, values + r * 16, out_rows);
-}
-
-void prefix_values(const float* rows, int count, const float* bias, const float* queries, int groups, float* values, int64_t out_rows) {
-  int g = 0;
-  for (; g + prefix_groups <= groups; g += prefix_groups) {
-    prefix_rows_of<prefix_groups>(rows, count, bias, queries + g * prefix_width * 16, values + g * out_rows * 16, out_rows);
-  }
-  for (; g < groups; ++g) prefix_rows_of<1>(rows, count, bias, queries + g * prefix_width * 16, values + g * out_rows * 16, out_rows);
-}
-
-void maxima(const float* values, int count, int32_t first, float* largest, float* best, int32_t* where) {
-  Floats most = load(values);
-  for (int r = 1; r < count; ++r) most = max(most, load(values + r * 16));
-  store(largest, most);
-  const Floats before = load(best);
-  uint32_t open = 0xffffu & ~at_least(before, most);
-  if (open == 0) return;
-  store(best, max(before, most));
-  for (int r = 0; open != 0 && r < count; ++r) {
-    const uint32_t found = open & at_least(load(values + r * 16), most);
-    set_where(found, first + r, where);
-    open &= ~found;
-  }
-}
 
 void reach(const float* values, int count, const float* threshold, uint16_t* masks, int64_t mask_stride) {
   const Floats least = load(threshold);
@@ -99,53 +42,6 @@ inline Lanes load_first(const double* p, int64_t count) {
   double part[8] = {};
   for (int64_t k = 0; k < count; ++k) part[k] = p[k];
   return load(part);
-}
-
-// Coordinates of the queries stay in registers while the directions pass.
-template <int Queries>
-inline void coordinates_of(const double* x, int64_t d, double a, const double* origin, const double* directions, double* along, double* squares) {
-  constexpr int parts = prefix_width / 8;
-  const Lanes factor = broadcast(a);
-  Lanes sum[Queries][parts], square[Queries];
-#pragma GCC unroll 4
-  for (int q = 0; q < Queries; ++q) {
-    square[q] = broadcast(0);
-#pragma GCC unroll 4
-    for (int p = 0; p < parts; ++p) sum[q][p] = broadcast(0);
-  }
-  for (int64_t j = 0; j < d; j += 8) {
-    double centred[Queries][8];
-#pragma GCC unroll 4
-    for (int q = 0; q < Queries; ++q) {
-      const Lanes value = subtract_product(load_first(x + q * d + j, d - j), factor, load_first(origin + j, d - j));
-      square[q] = multiply_add(value, value, square[q]);
-      store(centred[q], value);
-    }
-    for (int64_t k = 0; k < smaller(8, d - j); ++k) {
-      Lanes direction[parts];
-#pragma GCC unroll 4
-      for (int p = 0; p < parts; ++p) direction[p] = load(directions + (j + k) * prefix_width + 8 * p);
-#pragma GCC unroll 4
-      for (int q = 0; q < Queries; ++q) {
-        const Lanes value = broadcast(centred[q][k]);
-#pragma GCC unroll 4
-        for (int p = 0; p < parts; ++p) sum[q][p] = multiply_add(direction[p], value, sum[q][p]);
-      }
-    }
-  }
-  for (int q = 0; q < Queries; ++q) {
-    for (int p = 0; p < parts; ++p) store(along + q * prefix_width + 8 * p, sum[q][p]);
-    squares[q] = lane_total(square[q]);
-  }
-}
-
-void prefix_coordinates(const double* x, int64_t count, int64_t d, double a, const double* origin, const double* directions, double* along,
-                        double* squares) {
-  int64_t q = 0;
-  for (; q + prefix_groups <= count; q += prefix_groups) {
-    coordinates_of<prefix_groups>(x + q * d, d, a, origin, directions, along + q * prefix_width, squares + q);
-  }
-  for (; q < count; ++q) coordinates_of<1>(x + q * d, d, a, origin, directions, along + q * prefix_width, squares + q);
 }
 
 void rounded_norms(const double* x, int64_t d, double a, const double* origin, const int32_t* digits, const double* scale, double step,
@@ -416,7 +312,7 @@ void list_sums(const double* logits, int64_t padded, double maximum, int64_t top
   *sums = {lane_total(rest), lane_total(gap), lane_total(gap_squared), lane_total(squares)};
 }
 
-constexpr regimes::ScreenKernels screen_table{prefix_values, maxima, reach, digit_reach, digit_maxima, prefix_coordinates, rounded_norms,
-                                              score_of, row_distances, row_distances_extended, add_listed_rows, row_products, list_sums};
+constexpr regimes::ScreenKernels screen_table{reach, digit_reach, digit_maxima, rounded_norms, score_of, row_distances, row_distances_extended,
+                                              add_listed_rows, row_products, list_sums};
 
 }  // namespace

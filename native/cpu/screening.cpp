@@ -5,16 +5,15 @@
 #include <limits>
 
 #include "../core/chunks.h"
+#include "../core/dense_block.h"
 #include "../core/error_bound.h"
+#include "../core/row_projection.h"
 
 namespace regimes {
 namespace {
 
 constexpr int64_t rows_together = 256;  // that few queries see one after the other
-
-double largest_log_weight(const Target& target) {
-  return target.log_weights ? *std::max_element(target.log_weights, target.log_weights + target.n) : 0;
-}
+constexpr int64_t groups_together = 4;  // whose products stay in the first-level cache
 
 // The least log weight of a component that takes part.
 double smallest_log_weight(const Target& target) {
@@ -25,10 +24,14 @@ double smallest_log_weight(const Target& target) {
   return least;
 }
 
+double largest_log_weight(const Target& target) {
+  return target.log_weights ? *std::max_element(target.log_weights, target.log_weights + target.n) : 0;
+}
+
 // Without a prefix the largest logit is known exactly before the rows that stay are counted.
 double share_of(const ScreeningScope& scope, const Target& target) {
   if (scope.share > 0) return scope.share;
-  return target.layouts->prefix.rows.empty() ? 1.5 * static_cast<double>(scope.most) / static_cast<double>(target.n) : 0.1;
+  return target.layouts->prefix.empty() ? 1.5 * static_cast<double>(scope.most) / static_cast<double>(target.n) : 0.1;
 }
 
 // A block no larger than the queries there are.
@@ -40,23 +43,22 @@ int64_t block_of(int64_t n, int64_t most, int64_t queries) {
 
 Screening::Screening(const Instructions& set, const Target& target, double a, double b, const ScreeningScope& scope, int64_t queries,
                      ThreadPool& pool, const Execution& execution)
-    : set_(set), target_(target), digits_(target.layouts->digits), prefix_(target.layouts->prefix), a_(a), b_(b), pool_(pool),
-      execution_(execution), n_(target.n), d_(target.d), chunks_(chunk_count(target.n)), block_(block_of(target.n, scope.most, queries)), most_(scope.most),
-      reach_(scope.reach), share_(share_of(scope, target)),
-      largest_log_weight_(largest_log_weight(target)), smallest_log_weight_(smallest_log_weight(target)),
-      with_prefix_(!prefix_.rows.empty()), with_digits_(digits_.rows != nullptr),
-      levels_(digits_.centre.begin(), digits_.centre.end()), single_bytes_(set.digits->single_bytes(target.d, 1)),
-      queries_(static_cast<size_t>(block_)),
-      lists_(static_cast<size_t>(chunks_ * block_)) {
-  work_.resize(static_cast<size_t>(pool.size()));
-  for (Work& work : work_) {
-    work.values.resize(static_cast<size_t>(block_ * prefix_tile_rows));
-    work.products.resize(static_cast<size_t>(block_ * digit_tile_rows));
-    work.masks.resize(static_cast<size_t>(block_ / digit_lanes * digit_tile_rows));
+    : set_(set), target_(target), a_(a), b_(b), pool_(pool), execution_(execution), n_(target.n), d_(target.d), chunks_(chunk_count(target.n)),
+      block_(block_of(target.n, scope.most, queries)), most_(scope.most), reach_(scope.reach), share_(share_of(scope, target)),
+      largest_log_weight_(largest_log_weight(target)), smallest_log_weight_(smallest_log_weight(target)), gain_(b * b / a),
+      prefix_(target.layouts->prefix), digits_(target.layouts->digits), work_(static_cast<size_t>(pool.size())),
+      queries_(static_cast<size_t>(block_)), lists_(static_cast<size_t>(chunks_ * block_)) {
+  if (prefix_.exists()) {
+    prefix_.query_bytes = set.projected->query_bytes(prefix_.rows.columns);
+    prefix_.queries.resize(static_cast<size_t>(block_));
+    prefix_.packed.resize(block_ * prefix_.query_bytes);
   }
-  if (with_digits_) {
-    fixed_.resize(static_cast<size_t>(block_ * d_));
-    singles_.resize(block_ * single_bytes_);
+  if (digits_.exist()) {
+    digits_.single_bytes = set.digits->single_bytes(d_, 1);
+    digits_.centre.assign(digits_.rows.centre.begin(), digits_.rows.centre.end());
+    digits_.queries.resize(static_cast<size_t>(block_));
+    digits_.fixed.resize(static_cast<size_t>(block_ * d_));
+    digits_.singles.resize(block_ * digits_.single_bytes);
   }
   prepare_sample();
 }
@@ -66,70 +68,56 @@ double Screening::floor_of(const Query& query) const {
   return query.best - reach_ - 0x1p-52 * chain_units(d_) * std::abs(query.best);
 }
 
-// In units of <x', y'>: the logit times b^2 / a, less what all rows share.
-double Screening::digit_bias(int64_t row) const {
-  return std::max(b_ * b_ / a_ * target_.log_weight(row) - a_ * digits_.half_square[row], -1e300);
+// What the value of a row that stays reaches, about the centre: then |x_q - a image| <= radius + rho, with radius^2 / (2 b^2) = log pi - floor.
+// `square` is |x_q|^2, `longest` the largest norm of the images.
+double Screening::wanted(int64_t q, double square, double rho, double longest) const {
+  const double floor = floor_of(queries_[q]), radius = b_ * std::sqrt(2 * std::max(0.0, largest_log_weight_ - floor));
+  const double size = std::sqrt(square) + a_ * longest;
+  return (b_ * b_ * floor + 0.5 * square - rho * (radius + 0.5 * rho) - 1e-14 * size * size) / a_;
 }
 
-// A row stays when step P + bias reaches this: then |x_q - a image| <= radius + rho, with radius^2 / (2 b^2) = log pi - floor.
-double Screening::digit_threshold(const Query& query) const {
-  const double floor = floor_of(query), rho = query.displacement + a_ * digits_.largest_residual;
-  const double radius = b_ * std::sqrt(2 * std::max(0.0, largest_log_weight_ - floor));
-  const double size = std::sqrt(query.fixed_square) + a_ * digits_.largest_norm;
-  const double wanted = b_ * b_ * floor + 0.5 * query.fixed_square - rho * (radius + 0.5 * rho) - 1e-14 * size * size;
+double Screening::threshold(int64_t q) const {
+  const Digits::Query& query = digits_.queries[q];
   // The product of a row about the centre is the difference of two that may be much larger.
-  const double centre = query.step * query.centre_product;
-  return wanted / a_ + centre - 0x1p-50 * std::abs(centre);
+  const double centre = query.step * query.centre_product, rho = query.displacement + a_ * digits_.rows.largest_residual;
+  return wanted(q, query.square, rho, digits_.rows.largest_norm) + centre - 0x1p-50 * std::abs(centre);
+}
+
+void Screening::improve_best(Query& query, const int32_t* rows, int64_t count) const {
+  for (int64_t k = 0; k < count; ++k) {
+    double distance = 0;
+    set_.screen->row_distances(target_.points, rows + k, 1, query.x, a_, &distance);
+    query.best = std::max(query.best, target_.log_weight(rows[k]) - distance / (2 * b_ * b_));
+  }
 }
 
 void Screening::run(const double* x, int64_t count) {
   count_ = count;
-  groups_ = (count + digit_lanes - 1) / digit_lanes;
   for (auto& candidates : lists_) {
     candidates.rows.clear();
     candidates.values.clear();
   }
-  prefix_queries_.assign(static_cast<size_t>(groups_ * prefix_width * digit_lanes), 0.0f);
-  pool_.run(groups_, [&](int64_t group, int worker) { prepare(group, x, worker); });
+  pool_.run((count_ + prepared_together - 1) / prepared_together, [&](int64_t task, int worker) {
+    const int64_t first = task * prepared_together;
+    prepare(first, std::min(prepared_together, count_ - first), x, worker);
+  });
   try_sample();
-  if (std::none_of(queries_.begin(), queries_.begin() + count_, [](const Query& query) { return query.open; })) return;
-  if (with_prefix_) {
-    const int64_t tiles = chunks_ * (chunk_rows / prefix_tile_rows);
-    tile_largest_.resize(static_cast<size_t>(tiles * block_));
-    chunk_best_.assign(static_cast<size_t>(chunks_ * block_), -std::numeric_limits<float>::infinity());
-    chunk_where_.assign(chunk_best_.size(), 0);
-    pool_.run(chunks_, [&](int64_t chunk, int worker) { pass_over_prefix(chunk, worker); });
-  }
-  if (execution_.cancelled()) return;
-  if (!with_prefix_) find_by_tiles();
-  if (with_prefix_) {
-    pool_.run(count_, [&](int64_t q, int) { seed_from_prefix(q); });
-    try_sample_again();
-    pool_.run(chunks_, [&](int64_t chunk, int worker) { list_by_prefix(chunk, worker); });
-  }
+  prefix_.exists() ? find_by_prefix() : find_by_tiles();
   if (execution_.cancelled()) return;
 
-  // Queries with too many candidates of the prefix see all rows through the digits.
+  // Queries with too many candidates, or with none yet, see all rows through the digits.
   std::vector<int64_t> members;
   for (int64_t q = 0; q < count_; ++q) {
     Query& query = queries_[q];
-    if (!query.open) continue;
-    const int64_t rows = query.listed ? listed(q) : n_;
-    if (query.listed && rows <= most_) continue;
-    query.open = with_digits_;
-    query.listed = false;
+    if (!query.open || (query.listed && listed(q) <= most_)) continue;
+    query.open = digits_.exist();
     for (int64_t chunk = 0; chunk < chunks_; ++chunk) list(chunk, q).rows.clear();
-    if (with_digits_) members.push_back(q);
+    if (query.open) members.push_back(q);
   }
-  if (!members.empty() && static_cast<int64_t>(members.size()) <= few_queries) {
-    pool_.run(chunks_, [&](int64_t chunk, int worker) { list_by_singles(chunk, worker, members); });
-  } else if (!members.empty()) {
-    const std::vector<DigitLine> packed = pack_members(members);
-    pool_.run(chunks_, [&](int64_t chunk, int worker) { list_by_digits(chunk, worker, members, packed.data()); });
-  }
+  list_rows(members);
   if (execution_.cancelled()) return;
-  if (with_digits_) {
-    pool_.run(chunks_ * count_, [&](int64_t item, int) { digit_values(item / count_, item % count_); });
+  if (digits_.exist()) {
+    pool_.run(chunks_ * count_, [&](int64_t item, int) { find_values(item / count_, item % count_); });
     pool_.run(count_, [&](int64_t q, int) {
       if (!queries_[q].open) return;
       int32_t best_row = -1;
@@ -145,58 +133,65 @@ void Screening::run(const double* x, int64_t count) {
       }
       if (best_row >= 0) improve_best(queries_[q], &best_row, 1);
     });
+    pool_.run(chunks_ * count_, [&](int64_t item, int) { drop(item / count_, item % count_); });
   }
-  if (with_digits_) pool_.run(chunks_ * count_, [&](int64_t item, int) { drop(item / count_, item % count_); });
   for (int64_t q = 0; q < count_; ++q) {
     if (queries_[q].open && listed(q) > most_) queries_[q].open = false;
   }
   pool_.run(chunks_ * count_, [&](int64_t item, int) { find_logits(item / count_, item % count_); });
 }
 
-void Screening::prepare(int64_t group, const double* x, int worker) {
-  const int64_t first = group * digit_lanes, end = std::min(first + digit_lanes, count_);
-  for (int64_t q = first; q < end; ++q) {
+void Screening::prepare(int64_t first, int64_t count, const double* x, int worker) {
+  for (int64_t q = first; q < first + count; ++q) {
     queries_[q] = {};
     queries_[q].x = x + q * d_;
-    queries_[q].listed = with_prefix_;
   }
-  if (with_prefix_) prepare_prefix(first, end - first);
-  for (int64_t q = first; with_digits_ && q < end; ++q) prepare_digits(q, worker);
-  if (with_prefix_) find_prefix_of_sample(group);
+  if (prefix_.exists()) prepare_prefix(first, count, worker);
+  for (int64_t q = first; digits_.exist() && q < first + count; ++q) prepare_digits(q, worker);
 }
 
 void Screening::prepare_digits(int64_t q, int worker) {
-  Query& query = queries_[q];
+  Digits::Query& query = digits_.queries[q];
+  const DigitRows& rows = digits_.rows;
+  const double* x = queries_[q].x;
   LineVector<double>& weighted = work_[worker].weighted;
   weighted.resize(static_cast<size_t>(d_));
-  for (int64_t j = 0; j < d_; ++j) weighted[j] = digits_.scale[j] * (query.x[j] - a_ * digits_.origin[j]);
-  int32_t* fixed = fixed_.data() + q * d_;
-  set_.kernels->round_to_digits(weighted.data(), d_, set_.digits->limit_one, levels_.data(), fixed, &query.step, &query.centre_product);
+  for (int64_t j = 0; j < d_; ++j) weighted[j] = rows.scale[j] * (x[j] - a_ * rows.origin[j]);
+  int32_t* fixed = digits_.fixed.data() + q * d_;
+  set_.kernels->round_to_digits(weighted.data(), d_, set_.digits->limit_one, digits_.centre.data(), fixed, &query.step, &query.centre_product);
   RoundedNorms norms;
-  set_.screen->rounded_norms(query.x, d_, a_, digits_.origin.data(), fixed, digits_.scale.data(), query.step, &norms);
-  query.fixed_square = norms.square;
+  set_.screen->rounded_norms(x, d_, a_, rows.origin.data(), fixed, rows.scale.data(), query.step, &norms);
+  query.square = norms.square;
   query.displacement = std::sqrt(norms.displacement_square) * (1 + 1e-12) + 0x1p-50 * norms.size;
-  set_.digits->pack_single(fixed, d_, 1, singles_.data() + q * single_bytes_);
+  query.sampled = false;
+  set_.digits->pack_single(fixed, d_, 1, digits_.singles.data() + q * digits_.single_bytes);
 }
 
-void Screening::improve_best(Query& query, const int32_t* rows, int64_t count) const {
-  double distances[screening_seeds];
-  set_.screen->row_distances(target_.points, rows, count, query.x, a_, distances);
-  for (int64_t k = 0; k < count; ++k) {
-    query.best = std::max(query.best, target_.log_weight(rows[k]) - distances[k] / (2 * b_ * b_));
+// All rows that reach the thresholds of those members.
+void Screening::list_rows(const std::vector<int64_t>& members) {
+  if (members.empty()) return;
+  if (static_cast<int64_t>(members.size()) <= few_queries) {
+    pool_.run(chunks_, [&](int64_t chunk, int worker) { list_by_singles(chunk, worker, members); });
+  } else {
+    const std::vector<DigitLine> packed = pack_members(members);
+    pool_.run(chunks_, [&](int64_t chunk, int worker) { list_by_groups(chunk, worker, members, packed.data()); });
   }
 }
 
-void Screening::list_masks(int64_t chunk, int64_t first, int count, const uint16_t* masks, const std::vector<int64_t>& members) {
+// Groups of those members, packed for one digit plane.
+std::vector<DigitLine> Screening::pack_members(const std::vector<int64_t>& members) const {
+  const int64_t bytes = set_.digits->group_bytes(d_, 1);
   const int64_t groups = (static_cast<int64_t>(members.size()) + digit_lanes - 1) / digit_lanes;
-  for (int r = 0; r < count; ++r) {
-    for (int64_t g = 0; g < groups; ++g) {
-      for (uint32_t mask = masks[r * groups + g]; mask != 0; mask &= mask - 1) {
-        const int64_t member = g * digit_lanes + __builtin_ctz(mask);
-        if (member < static_cast<int64_t>(members.size())) list(chunk, members[member]).rows.push_back(static_cast<int32_t>(first + r));
-      }
+  std::vector<DigitLine> packed(static_cast<size_t>(groups * bytes) / sizeof(DigitLine));
+  std::vector<int32_t> lanes_of(static_cast<size_t>(digit_lanes * d_));
+  for (int64_t g = 0; g < groups; ++g) {
+    for (int64_t lane = 0; lane < digit_lanes; ++lane) {
+      const size_t member = std::min(static_cast<size_t>(g * digit_lanes + lane), members.size() - 1);
+      std::copy_n(digits_.fixed.data() + members[member] * d_, d_, lanes_of.data() + lane * d_);
     }
+    set_.digits->pack_group(lanes_of.data(), d_, 1, packed.data() + g * bytes / static_cast<int64_t>(sizeof(DigitLine)));
   }
+  return packed;
 }
 
 // For so few queries that lanes would lie idle.
@@ -205,84 +200,96 @@ void Screening::list_by_singles(int64_t chunk, int worker, const std::vector<int
   LineVector<double>& products = work_[worker].products;
   products.resize(std::max(products.size(), static_cast<size_t>(few_queries * rows_together)));
   const void* singles[few_queries];
-  double thresholds[few_queries], bias[rows_together];
+  double thresholds[few_queries], biases[rows_together];
   for (int k = 0; k < count; ++k) {
-    singles[k] = single(members[k]);
-    thresholds[k] = digit_threshold(queries_[members[k]]);
+    singles[k] = digits_.single(members[k]);
+    thresholds[k] = threshold(members[k]);
   }
   const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
   for (int64_t row = chunk * chunk_rows; row < end; row += rows_together) {
     if (execution_.cancelled()) return;
     const int64_t rows = std::min(rows_together, end - row);
-    set_.digits->several_products(digits_.rows + row * digits_.stride, digits_.stride, nullptr, rows, d_, singles, count, products.data(),
-                                  rows_together);
-    for (int64_t r = 0; r < rows; ++r) bias[r] = digit_bias(row + r);
+    set_.digits->several_products(digits_.row(row), digits_.rows.stride, nullptr, rows, d_, singles, count, products.data(), rows_together);
+    for (int64_t r = 0; r < rows; ++r) biases[r] = bias(row + r);
     for (int k = 0; k < count; ++k) {
-      const Query& query = queries_[members[k]];
       const double* of_query = products.data() + k * rows_together;
       for (int64_t r = 0; r < rows; ++r) {
-        if (digit_value(query, of_query[r], bias[r]) >= thresholds[k]) list(chunk, members[k]).rows.push_back(static_cast<int32_t>(row + r));
+        if (!(value(digits_.queries[members[k]], of_query[r], biases[r]) >= thresholds[k])) continue;
+        list(chunk, members[k]).rows.push_back(static_cast<int32_t>(row + r));
       }
     }
   }
 }
 
-void Screening::list_by_digits(int64_t chunk, int worker, const std::vector<int64_t>& members, const void* packed) {
-  const int64_t groups = (static_cast<int64_t>(members.size()) + digit_lanes - 1) / digit_lanes;
-  std::vector<double> thresholds(static_cast<size_t>(block_)), steps(static_cast<size_t>(block_));
-  double bias[digit_tile_rows];
-  for (int64_t k = 0; k < groups * digit_lanes; ++k) {
-    const bool there = k < static_cast<int64_t>(members.size());
-    thresholds[k] = there ? digit_threshold(queries_[members[k]]) : std::numeric_limits<double>::infinity();
-    steps[k] = there ? queries_[members[k]].step : 0;
+void Screening::list_by_groups(int64_t chunk, int worker, const std::vector<int64_t>& members, const void* packed) {
+  const auto count = static_cast<int64_t>(members.size());
+  const int64_t groups = (count + digit_lanes - 1) / digit_lanes, bytes = set_.digits->group_bytes(d_, 1);
+  std::vector<double> thresholds(static_cast<size_t>(groups * digit_lanes), std::numeric_limits<double>::infinity()), steps(thresholds.size());
+  for (int64_t k = 0; k < count; ++k) {
+    thresholds[k] = threshold(members[k]);
+    steps[k] = digits_.queries[members[k]].step;
   }
   LineVector<double>& products = work_[worker].products;
-  std::vector<uint16_t>& masks = work_[worker].masks;
+  products.resize(std::max(products.size(), static_cast<size_t>(groups_together * digit_lanes * digit_tile_rows)));
+  uint16_t masks[digit_tile_rows * groups_together];
+  double biases[digit_tile_rows];
   const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
   for (int64_t row = chunk * chunk_rows; row < end; row += digit_tile_rows) {
     if (execution_.cancelled()) return;
-    const int count = static_cast<int>(std::min<int64_t>(digit_tile_rows, end - row));
-    set_.digits->group_products(digits_.rows + row * digits_.stride, digits_.stride, count, d_, packed, static_cast<int>(groups), 1,
-                                products.data(), digit_tile_rows);
-    for (int r = 0; r < count; ++r) bias[r] = digit_bias(row + r);
-    for (int64_t g = 0; g < groups; ++g) {
-      set_.screen->digit_reach(products.data() + g * digit_tile_rows * digit_lanes, count, bias, steps.data() + g * digit_lanes,
-                               thresholds.data() + g * digit_lanes, masks.data() + g, groups);
+    const int rows = static_cast<int>(std::min<int64_t>(digit_tile_rows, end - row));
+    for (int r = 0; r < rows; ++r) biases[r] = bias(row + r);
+    for (int64_t first = 0; first < groups; first += groups_together) {
+      const auto taken = static_cast<int>(std::min(groups_together, groups - first));
+      set_.digits->group_products(digits_.row(row), digits_.rows.stride, rows, d_, static_cast<const char*>(packed) + first * bytes, taken, 1, products.data(),
+                                  digit_tile_rows);
+      for (int g = 0; g < taken; ++g) {
+        const int64_t lane = (first + g) * digit_lanes;
+        set_.screen->digit_reach(products.data() + g * digit_tile_rows * digit_lanes, rows, biases, steps.data() + lane,
+                                 thresholds.data() + lane, masks + g, taken);
+      }
+      list_masks(chunk, row, rows, masks, taken, members.data() + first * digit_lanes);
     }
-    list_masks(chunk, row, count, masks.data(), members);
   }
 }
 
-void Screening::digit_values(int64_t chunk, int64_t q) {
-  const Query& query = queries_[q];
+// Rows first ... first + count - 1 enter the lists of the members whose bits are set; lanes without a member have none.
+void Screening::list_masks(int64_t chunk, int64_t first, int count, const uint16_t* masks, int groups, const int64_t* members) {
+  for (int r = 0; r < count; ++r) {
+    for (int g = 0; g < groups; ++g) {
+      for (uint32_t mask = masks[r * groups + g]; mask != 0; mask &= mask - 1) {
+        list(chunk, members[g * digit_lanes + __builtin_ctz(mask)]).rows.push_back(static_cast<int32_t>(first + r));
+      }
+    }
+  }
+}
+
+void Screening::find_values(int64_t chunk, int64_t q) {
   Candidates& part = list(chunk, q);
-  if (!query.open || part.rows.empty() || execution_.cancelled()) return;
+  if (!queries_[q].open || part.rows.empty() || execution_.cancelled()) return;
   part.values.resize(part.rows.size());
-  set_.digits->single_products(digits_.rows, digits_.stride, part.rows.data(), static_cast<int64_t>(part.rows.size()), d_, single(q), 1,
-                               part.values.data());
-  for (size_t k = 0; k < part.rows.size(); ++k) part.values[k] = digit_value(query, part.values[k], digit_bias(part.rows[k]));
+  set_.digits->single_products(digits_.rows.rows, digits_.rows.stride, part.rows.data(), static_cast<int64_t>(part.rows.size()), d_,
+                               digits_.single(q), 1, part.values.data());
+  for (size_t k = 0; k < part.rows.size(); ++k) part.values[k] = value(digits_.queries[q], part.values[k], bias(part.rows[k]));
 }
 
 // Keeps the rows that reach the threshold of the best logit known by now.
 void Screening::drop(int64_t chunk, int64_t q) {
-  const Query& query = queries_[q];
   Candidates& part = list(chunk, q);
-  if (!query.open || part.rows.empty() || execution_.cancelled()) return;
-  const double threshold = digit_threshold(query);
+  if (!queries_[q].open || part.rows.empty() || execution_.cancelled()) return;
+  const double least = threshold(q);
   size_t kept = 0;
   for (size_t k = 0; k < part.rows.size(); ++k) {
-    if (part.values[k] >= threshold) part.rows[kept++] = part.rows[k];
+    if (part.values[k] >= least) part.rows[kept++] = part.rows[k];
   }
   part.rows.resize(kept);
   part.values.resize(kept);
 }
 
 void Screening::find_logits(int64_t chunk, int64_t q) {
-  const Query& query = queries_[q];
   Candidates& part = list(chunk, q);
-  if (!query.open || part.rows.empty() || execution_.cancelled()) return;
+  if (!queries_[q].open || part.rows.empty() || execution_.cancelled()) return;
   part.values.resize(part.rows.size());
-  set_.screen->row_distances(target_.points, part.rows.data(), static_cast<int64_t>(part.rows.size()), query.x, a_, part.values.data());
+  set_.screen->row_distances(target_.points, part.rows.data(), static_cast<int64_t>(part.rows.size()), queries_[q].x, a_, part.values.data());
   for (size_t k = 0; k < part.rows.size(); ++k) part.values[k] = target_.log_weight(part.rows[k]) - part.values[k] / (2 * b_ * b_);
 }
 

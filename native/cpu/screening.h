@@ -2,7 +2,7 @@
 // the query's largest. What lies below the canonical reach, log n + 37, carries a mass of less than 2^-53 in all.
 //
 // Three rigorous upper bounds of a logit, each cheaper than the next one:
-//   prefix   <x', y'_i> <= <U x', f_i> + |x'_perp| p_i in float32, 32 products per row (PrefixRows)
+//   prefix   the same as the digits, of a projection to few coordinates, which shortens distances (PrefixRows), in float32
 //   digits   |x - a y_i| >= |x_q - a image_i| - rho, rho = |x - x_q| + a residual, with the exact integer products of one digit
 //            plane (DigitRows); x_q is the query rounded to fixed point
 //   float64  the logit itself, for seeds: the largest known logit minus the reach is what a row must reach to stay
@@ -35,9 +35,8 @@ inline int64_t screened_queries(int64_t n, int64_t most) {
 }
 
 inline constexpr int64_t screening_sample = 512;  // rows that tell how many will stay
-inline constexpr int64_t screening_seeds = 16;    // rows whose logit is computed to find the scale of the largest
-inline constexpr int64_t prefix_tile_rows = 32;   // rows whose largest bound is remembered
-inline constexpr int digit_tile_rows = 64;        // the same of the digits, without a prefix
+inline constexpr int64_t prepared_together = 8;   // queries that meet what they share while it is near
+inline constexpr int digit_tile_rows = 64;        // rows whose largest value is remembered, without a prefix
 inline constexpr int64_t few_queries = 16;        // so few see the rows as single queries
 
 // Rows of one chunk that stay for one query, ascending, and a number for each: the digit product, then the logit.
@@ -73,95 +72,135 @@ class Screening {
   struct Query {
     const double* x = nullptr;
     bool open = true;
-    bool listed = false;        // has candidates from the prefix, or from tiles
-    bool sampled = false;       // its products with the sample are there
-    int32_t staying = 0;        // rows of the sample that reach the prefix's threshold
+    bool listed = false;  // has candidates
     double best = -std::numeric_limits<double>::infinity();  // largest logit known
-    double centred_square = 0;  // |x'|^2, x' = x - a c of the prefix
-    double fixed_square = 0;    // |x'_q|^2 of the digits
-    double displacement = 0;    // |x - x_q|, rounded up
-    double step = 0;            // of the fixed point
-    double centre_product = 0;  // sum_k X_k centre_k
+  };
+
+  // The digits of the rows, and the queries of the block in their fixed point.
+  struct Digits {
+    struct Query {
+      double square = 0;          // |x_q|^2 about the origin of the rows
+      double displacement = 0;    // |x - x_q|, rounded up
+      double step = 0;            // of the fixed point
+      double centre_product = 0;  // sum_k X_k centre_k
+      bool sampled = false;       // its values of the sample are there
+    };
+    explicit Digits(const DigitRows& digit_rows) : rows(digit_rows) {}
+
+    const DigitRows& rows;
+    int64_t single_bytes = 0;
+    std::vector<double> centre, sample_bias;
+    std::vector<Query> queries;
+    LineVector<int32_t> fixed;          // [block][d] X
+    LineBytes singles;                  // [block][single_bytes] X as single_products reads it
+    LineVector<double> sample_values;   // [block][sample]
+    LineVector<double> tile_most;       // [tiles][block]
+
+    bool exist() const { return rows.rows != nullptr; }
+    const char* single(int64_t q) const { return singles.data() + q * single_bytes; }
+    const uint8_t* row(int64_t i) const { return rows.rows + i * rows.stride; }
+  };
+
+  // The same of the prefix.
+  struct Prefix {
+    struct Query {
+      double square = 0, displacement = 0;
+      ProjectedQuery rounded{0, 0};
+    };
+    explicit Prefix(const PrefixRows& prefix_rows) : rows(prefix_rows) {}
+
+    const PrefixRows& rows;
+    int64_t query_bytes = 0;
+    std::vector<Query> queries;
+    LineBytes packed;                   // [block][query_bytes]
+    LineVector<float> bias;             // [tiles][64]
+    LineBytes sample;                   // tiles of the sample's rows
+    LineVector<float> sample_bias, sample_values;  // [block][screening_sample]
+    // Of the pass over all tiles.
+    std::vector<int64_t> members;
+    std::vector<ProjectedQuery> member_queries;
+    LineBytes member_packed;
+    LineVector<float> tile_most;        // [tiles][members]
+
+    bool exists() const { return !rows.empty(); }
+    const uint8_t* tile(int64_t t) const { return rows.tiles.data() + t * projected_tile * rows.columns; }
+    const char* query(int64_t q) const { return packed.data() + q * query_bytes; }
   };
 
   Candidates& list(int64_t chunk, int64_t q) { return lists_[chunk * block_ + q]; }
-  double digit_bias(int64_t row) const;
-  // What digit_threshold is compared with, from a product.
-  double digit_value(const Query& query, double product, double bias) const { return product * query.step + bias; }
-  const char* single(int64_t q) const { return singles_.data() + q * single_bytes_; }
-  float prefix_bias(int64_t row) const;
-  double digit_threshold(const Query& query) const;
-  float prefix_threshold(const Query& query) const;
   double floor_of(const Query& query) const;
-
-  void prepare(int64_t group, const double* x, int worker);
-  void prepare_prefix(int64_t first, int64_t count);
-  void prepare_digits(int64_t q, int worker);
+  // In units of <x', y'>: the logit times b^2 / a, less what all rows share.
+  double bias_of(int64_t row, double half_square) const { return std::max(gain_ * target_.log_weight(row) - a_ * half_square, -1e300); }
+  double bias(int64_t row) const { return bias_of(row, digits_.rows.half_square[row]); }
+  // A row stays when its value, of its product and its bias, reaches the threshold.
+  static double value(const Digits::Query& query, double product, double bias) { return product * query.step + bias; }
+  double wanted(int64_t q, double square, double rho, double longest) const;
+  double threshold(int64_t q) const;
+  float prefix_threshold(int64_t q) const;
   void improve_best(Query& query, const int32_t* rows, int64_t count) const;
-  void pass_over_prefix(int64_t chunk, int worker);
-  void prefix_tile(int64_t row, int count, float* values) const;
+
+  void prepare(int64_t first, int64_t count, const double* x, int worker);
+  void prepare_digits(int64_t q, int worker);
+
+  // screening_prefix.cpp
+  void prepare_prefix(int64_t first, int64_t count, int worker);
+  float prefix_bias(int64_t row) const { return static_cast<float>(std::max(bias_of(row, prefix_.rows.half_square[row]), -1e37)); }
+  void prepare_prefix_sample();
+  void seed_from_prefix_of_sample(int64_t q);
+  bool stays_alike_by_prefix(int64_t q, double share) const;
+  void find_by_prefix();
+  void pass_over_prefix(int64_t chunk);
+  void seed_from_prefix(int64_t first, int64_t count);
+  void list_by_prefix(int64_t chunk, const std::vector<float>& thresholds);
+
+  // screening_sample.cpp
   void prepare_sample();
-  void find_prefix_of_sample(int64_t group);
   void find_samples(const std::vector<int64_t>& members);
-  void count_staying_by_prefix(int64_t group);
-  int64_t staying(int64_t q) const;
+  bool stays_alike(int64_t q, double share) const;
   void try_sample();
-  void try_sample_again();
-  void close_if_alike(int64_t q);
-  void seed_from_prefix(int64_t q);
-  void list_by_prefix(int64_t chunk, int worker);
+  std::vector<int64_t> try_sample_again();
+
+  // screening_tiles.cpp
   void find_by_tiles();
   void pass_over_tiles(int64_t chunk, int worker, const std::vector<int64_t>& members, const void* packed);
   void tile_values(int64_t row, int count, int64_t q, double* values) const;
   void seed_from_tiles(int64_t q);
-  void list_by_tiles(int64_t q);
+  bool list_by_tiles(int64_t q);
+
+  void list_rows(const std::vector<int64_t>& members);
   std::vector<DigitLine> pack_members(const std::vector<int64_t>& members) const;
-  void list_by_digits(int64_t chunk, int worker, const std::vector<int64_t>& members, const void* packed);
+  void list_by_groups(int64_t chunk, int worker, const std::vector<int64_t>& members, const void* packed);
   void list_by_singles(int64_t chunk, int worker, const std::vector<int64_t>& members);
-  void list_masks(int64_t chunk, int64_t first, int count, const uint16_t* masks, const std::vector<int64_t>& members);
-  void digit_values(int64_t chunk, int64_t q);
+  void list_masks(int64_t chunk, int64_t first, int count, const uint16_t* masks, int groups, const int64_t* members);
+
+  void find_values(int64_t chunk, int64_t q);
   void drop(int64_t chunk, int64_t q);
   void find_logits(int64_t chunk, int64_t q);
   int64_t listed(int64_t q) const;
 
   const Instructions& set_;
   const Target& target_;
-  const DigitRows& digits_;
-  const PrefixRows& prefix_;
   const double a_, b_;
   ThreadPool& pool_;
   const Execution& execution_;
   const int64_t n_, d_, chunks_, block_, most_;
-  const double reach_, share_;
-  double largest_log_weight_ = 0, smallest_log_weight_ = 0;
-  const bool with_prefix_, with_digits_;
-  const std::vector<double> levels_;   // bytes of the digits' centre, as numbers
-  const int64_t single_bytes_;
+  const double reach_, share_, largest_log_weight_, smallest_log_weight_, gain_;
+  Prefix prefix_;
+  Digits digits_;
   std::vector<int32_t> sample_;
-  std::vector<double> sample_bias_;
-  std::vector<float> prefix_sample_, prefix_sample_bias_;  // their rows of the prefix
 
   // Work areas of each thread.
   struct Work {
-    LineVector<float> values;
-    LineVector<double> products, centred, weighted;
-    std::vector<uint16_t> masks;
+    LineVector<double> products, weighted, centred, projections;
+    LineVector<float> floats;
+    LineVector<int32_t> fixed;
   };
   std::vector<Work> work_;
 
   // The block of queries at hand.
-  int64_t count_ = 0, groups_ = 0;
+  int64_t count_ = 0;
   std::vector<Query> queries_;
-  LineVector<int32_t> fixed_;          // [block][d] X
-  LineBytes singles_;                  // [block][single_bytes] X as single_products reads it
-  LineVector<double> sample_values_;   // [block][sample] of the digits
-  LineVector<float> prefix_sample_values_;  // [groups][sample][16]
-  LineVector<float> prefix_queries_;  // [groups][prefix_width][16]
-  LineVector<float> tile_largest_;    // [tiles][block]
-  LineVector<double> tile_most_;      // [tiles][block] of the digits
-  LineVector<float> chunk_best_;      // [chunks][block]
-  std::vector<int32_t> chunk_where_;   // [chunks][block]
-  std::vector<Candidates> lists_;      // [chunks][block]
+  std::vector<Candidates> lists_;  // [chunks][block]
 };
 
 }  // namespace regimes

@@ -1,110 +1,214 @@
-// The part of screening that reads PrefixRows: float32 upper bounds of <x', y'_i> from the leading principal directions.
+// The part of screening that reads PrefixRows.
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "../core/chunks.h"
+#include "../core/dense_block.h"
+#include "../core/row_projection.h"
 #include "screening.h"
 
 namespace regimes {
+namespace {
 
-float Screening::prefix_bias(int64_t row) const {
-  return static_cast<float>(std::max(b_ * b_ / a_ * target_.log_weight(row) - a_ * static_cast<double>(prefix_.half_square[row]), -1e37));
+static_assert(projected_tile == prefix_tile_rows && chunk_rows % projected_tile == 0 && screening_sample % projected_tile == 0);
+
+constexpr int64_t seeds = 4;        // tiles whose most promising row is looked at
+constexpr float absent = -1e37f;    // bias of rows that are not there
+
+int64_t tiles_of(int64_t rows) { return (rows + projected_tile - 1) / projected_tile; }
+
+}  // namespace
+
+// Projects the queries as their rows were projected, and rounds the projections.
+void Screening::prepare_prefix(int64_t first, int64_t count, int worker) {
+  const PrefixRows& rows = prefix_.rows;
+  const int64_t columns = rows.columns;
+  Work& work = work_[worker];
+  work.centred.resize(static_cast<size_t>(std::max(d_, columns)));
+  work.floats.resize(static_cast<size_t>(prepared_together * (d_ + projection_lanes)));
+  work.projections.resize(static_cast<size_t>(prepared_together * columns));
+  work.fixed.resize(static_cast<size_t>(columns));
+  double squares[prepared_together], sizes[prepared_together];
+  const double origin = std::sqrt(dot(rows.origin.data(), rows.origin.data(), d_));
+  for (int64_t r = 0; r < count; ++r) {
+    const double* x = queries_[first + r].x;
+    for (int64_t j = 0; j < d_; ++j) work.centred[j] = x[j] - a_ * rows.origin[j];
+    for (int64_t j = 0; j < d_; ++j) work.floats[r * d_ + j] = static_cast<float>(work.centred[j]);
+    squares[r] = dot(work.centred.data(), work.centred.data(), d_);
+    sizes[r] = std::sqrt(dot(x, x, d_)) + a_ * origin;
+  }
+  float* panel = work.floats.data() + prepared_together * d_;
+  for (int64_t k = 0; k < columns; k += projection_lanes) {
+    project_rows(work.floats.data(), d_, count, d_, rows.directions.data() + k * d_, panel);
+    for (int64_t r = 0; r < count; ++r) std::copy_n(panel + r * projection_lanes, projection_lanes, work.projections.data() + r * columns + k);
+  }
+  for (int64_t r = 0; r < count; ++r) {
+    const int64_t q = first + r;
+    double* projection = work.projections.data() + r * columns;
+    // The roundings of x' = x - a c in float64 come on top.
+    const double moved = finish_projection(rows, squares[r], projection) + 0x1p-51 * sizes[r];
+    // Float32 must hold x' and every product, and the bounds their meaning.
+    const double largest = std::sqrt(squares[r]) * rows.largest_norm + a_ * rows.largest_norm * rows.largest_norm;
+    queries_[q].open = squares[r] < 1e60 && largest < 1e30 && gain_ * std::abs(smallest_log_weight_) < 1e30;
+    if (!queries_[q].open) continue;
+    Prefix::Query& query = prefix_.queries[q];
+    for (int64_t k = 0; k < columns; ++k) work.centred[k] = rows.scale[k] * (projection[k] - a_ * rows.centre[k]);
+    double step = 0, sum = 0;
+    set_.kernels->round_to_digits(work.centred.data(), columns, projected_limit, nullptr, work.fixed.data(), &step, &sum);
+    query.rounded = {static_cast<int32_t>(128 * sum), static_cast<float>(step)};
+    RoundedNorms norms;
+    set_.screen->rounded_norms(projection, columns, a_, rows.centre.data(), work.fixed.data(), rows.scale.data(), static_cast<double>(query.rounded.step),
+                               &norms);
+    query.square = norms.square;
+    query.displacement = std::sqrt(norms.displacement_square) * (1 + 1e-12) + 0x1p-50 * norms.size + moved;
+    set_.projected->pack(work.fixed.data(), columns, prefix_.packed.data() + q * prefix_.query_bytes);
+  }
 }
 
-float Screening::prefix_threshold(const Query& query) const {
-  const double norm = std::sqrt(query.centred_square), longest = prefix_.largest_norm, spread = b_ * b_ / a_ * std::abs(smallest_log_weight_);
-  // Thirty-three roundings of sums that hold the bias, |bias| <= a longest^2 / 2 + spread.
-  const double margin = 0x1p-24 * (48 * norm * longest + 18 * a_ * longest * longest + 36 * spread) + prefix_.rounding * norm;
-  const double wanted = (b_ * b_ * floor_of(query) + 0.5 * query.centred_square) / a_;
-  return std::nextafter(static_cast<float>(wanted - margin - 1e-13 * std::abs(wanted)), -std::numeric_limits<float>::infinity());
+float Screening::prefix_threshold(int64_t q) const {
+  const Prefix::Query& query = prefix_.queries[q];
+  const double longest = prefix_.rows.largest_norm, norm = std::sqrt(query.square), spread = gain_ * std::abs(smallest_log_weight_);
+  // The roundings of a product, of a bias and of their sum, |bias| <= a longest^2 / 2 + spread; on the portable path of another product.
+  const double margin = 0x1p-24 * 1.01 * (3 * norm * longest + a_ * longest * longest + 2 * spread);
+  const double least = wanted(q, query.square, query.displacement + a_ * prefix_.rows.largest_residual, longest);
+  const double lowered = std::max(least - margin - 1e-13 * std::abs(least), -3e38);
+  return std::nextafter(static_cast<float>(lowered), -std::numeric_limits<float>::infinity());
 }
 
-void Screening::prepare_prefix(int64_t first, int64_t count) {
-  std::vector<double> coordinates(static_cast<size_t>(count * prefix_width)), squares(static_cast<size_t>(count));
-  set_.screen->prefix_coordinates(queries_[first].x, count, d_, a_, prefix_.origin.data(), prefix_.directions.data(), coordinates.data(),
-                                  squares.data());
-  for (int64_t q = first; q < first + count; ++q) {
-    Query& query = queries_[q];
-    query.centred_square = squares[q - first];
-    const double* along = coordinates.data() + (q - first) * prefix_width;
-    double inside = 0;
-    float* lane = prefix_queries_.data() + (q / digit_lanes) * prefix_width * digit_lanes + q % digit_lanes;
-    for (int64_t k = 0; k < prefix_width - 1; ++k) {
-      lane[k * digit_lanes] = static_cast<float>(along[k]);
-      inside += along[k] * along[k];
+// Tiles of the sample's rows.
+void Screening::prepare_prefix_sample() {
+  const PrefixRows& rows = prefix_.rows;
+  const auto size = static_cast<int64_t>(sample_.size());
+  prefix_.sample.resize(tiles_of(size) * projected_tile * rows.columns);
+  prefix_.sample_bias.assign(static_cast<size_t>(tiles_of(size) * projected_tile), absent);
+  prefix_.sample_values.resize(static_cast<size_t>(block_ * screening_sample));
+  for (int64_t i = 0; i < size; ++i) {
+    for (int64_t k = 0; k < rows.columns; k += 4) {
+      std::copy_n(rows.tiles.data() + rows.place(sample_[i], k), 4, reinterpret_cast<uint8_t*>(prefix_.sample.data()) + rows.place(i, k));
     }
-    // What the prefix leaves, rounded up.
-    const double rest = std::max(0.0, query.centred_square - inside) + 0x1p-52 * static_cast<double>(d_ + 8) * query.centred_square;
-    lane[(prefix_width - 1) * digit_lanes] = static_cast<float>(std::sqrt(rest));
-    // Float32 must hold every product, and the bounds their meaning.
-    const double largest = std::sqrt(query.centred_square) * prefix_.largest_norm + a_ * prefix_.largest_norm * prefix_.largest_norm;
-    if (!(largest < 1e30) || !(b_ * b_ / a_ * std::abs(smallest_log_weight_) < 1e30)) query.open = false;
+    prefix_.sample_bias[i] = prefix_bias(sample_[i]);
   }
 }
 
-void Screening::prefix_tile(int64_t row, int count, float* values) const {
-  float bias[prefix_tile_rows];
-  for (int r = 0; r < count; ++r) bias[r] = prefix_bias(row + r);
-  set_.screen->prefix_values(prefix_.rows.data() + row * prefix_width, count, bias, prefix_queries_.data(), static_cast<int>(groups_), values,
-                             prefix_tile_rows);
+// The values of the sample; the largest logit known becomes that of its most promising row.
+void Screening::seed_from_prefix_of_sample(int64_t q) {
+  const auto size = static_cast<int64_t>(sample_.size());
+  float* values = prefix_.sample_values.data() + q * screening_sample;
+  for (int64_t first = 0; first < size; first += projected_tile) {
+    const auto* tile = reinterpret_cast<const uint8_t*>(prefix_.sample.data()) + first * prefix_.rows.columns;
+    set_.projected->tile_values(tile, prefix_.rows.columns, prefix_.query(q), prefix_.queries[q].rounded, prefix_.sample_bias.data() + first, 0,
+                                values + first);
+  }
+  improve_best(queries_[q], &sample_[std::max_element(values, values + size) - values], 1);
 }
 
-void Screening::pass_over_prefix(int64_t chunk, int worker) {
-  LineVector<float>& values = work_[worker].values;
+// Whether more than a share of the sample reaches the prefix's threshold of the best logit known by now.
+bool Screening::stays_alike_by_prefix(int64_t q, double share) const {
+  const auto size = static_cast<int64_t>(sample_.size());
+  const float least = prefix_threshold(q), *values = prefix_.sample_values.data() + q * screening_sample;
+  int32_t staying = 0;
+  for (int64_t i = 0; i < size; ++i) staying += values[i] >= least;
+  return static_cast<double>(staying) > share * static_cast<double>(size);
+}
+
+void Screening::pass_over_prefix(int64_t chunk) {
+  const auto count = static_cast<int64_t>(prefix_.members.size());
   const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
-  for (int64_t row = chunk * chunk_rows; row < end; row += prefix_tile_rows) {
+  for (int64_t row = chunk * chunk_rows; row < end; row += projected_tile) {
     if (execution_.cancelled()) return;
-    const int count = static_cast<int>(std::min(prefix_tile_rows, end - row));
-    prefix_tile(row, count, values.data());
-    for (int64_t g = 0; g < groups_; ++g) {
-      const int64_t at = g * digit_lanes;
-      set_.screen->maxima(values.data() + g * prefix_tile_rows * digit_lanes, count, static_cast<int32_t>(row),
-                          tile_largest_.data() + (row / prefix_tile_rows) * block_ + at,
-                          chunk_best_.data() + chunk * block_ + at, chunk_where_.data() + chunk * block_ + at);
-    }
+    const int64_t tile = row / projected_tile;
+    float* bias = prefix_.bias.data() + row;
+    for (int64_t r = 0; r < projected_tile; ++r) bias[r] = row + r < n_ ? prefix_bias(row + r) : absent;
+    set_.projected->tile_maxima(prefix_.tile(tile), prefix_.rows.columns, prefix_.member_packed.data(), prefix_.member_queries.data(),
+                                static_cast<int>(count), bias, prefix_.tile_most.data() + tile * count, 1);
   }
 }
 
-// Finds the scale of the largest logit from the most promising row of every chunk.
-void Screening::seed_from_prefix(int64_t q) {
-  if (!queries_[q].open) return;
-  std::vector<int64_t> order(static_cast<size_t>(chunks_));
-  for (int64_t chunk = 0; chunk < chunks_; ++chunk) order[chunk] = chunk;
-  const int64_t count = std::min(screening_seeds, chunks_);
-  std::partial_sort(order.begin(), order.begin() + count, order.end(), [&](int64_t i, int64_t j) {
-    const float left = chunk_best_[i * block_ + q], right = chunk_best_[j * block_ + q];
-    return left > right || (left == right && i < j);
-  });
-  int32_t rows[screening_seeds];
-  for (int64_t k = 0; k < count; ++k) rows[k] = chunk_where_[order[k] * block_ + q];
-  improve_best(queries_[q], rows, count);
-}
-
-void Screening::list_by_prefix(int64_t chunk, int worker) {
-  std::vector<float> thresholds(static_cast<size_t>(block_));
-  LineVector<float>& values = work_[worker].values;
-  std::vector<uint16_t>& masks = work_[worker].masks;
-  std::vector<int64_t> members(static_cast<size_t>(count_));
-  for (int64_t q = 0; q < block_; ++q) {
-    if (q < count_) members[q] = q;
-    const bool wanted = q < count_ && queries_[q].open && queries_[q].listed;
-    thresholds[q] = wanted ? prefix_threshold(queries_[q]) : std::numeric_limits<float>::infinity();
-  }
-  const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
-  for (int64_t row = chunk * chunk_rows; row < end; row += prefix_tile_rows) {
-    if (execution_.cancelled()) return;
-    const float* largest = tile_largest_.data() + (row / prefix_tile_rows) * block_;
+// The largest logit known becomes that of the most promising row of a few tiles, for some of the members.
+void Screening::seed_from_prefix(int64_t first, int64_t count) {
+  const int64_t tiles = tiles_of(n_), kept = std::min(seeds, tiles), stride = static_cast<int64_t>(prefix_.members.size());
+  struct Tile {
+    float most = -std::numeric_limits<float>::infinity();
+    int64_t tile = 0;
+  };
+  Tile best[prepared_together][seeds];  // descending
+  float least[prepared_together];       // their last ones
+  std::fill(least, least + prepared_together, -std::numeric_limits<float>::infinity());
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    const float* most = prefix_.tile_most.data() + tile * stride + first;
     bool any = false;
-    for (int64_t q = 0; q < count_; ++q) any |= largest[q] >= thresholds[q];
-    if (!any) continue;
-    const int count = static_cast<int>(std::min(prefix_tile_rows, end - row));
-    prefix_tile(row, count, values.data());
-    for (int64_t g = 0; g < groups_; ++g) {
-      set_.screen->reach(values.data() + g * prefix_tile_rows * digit_lanes, count, thresholds.data() + g * digit_lanes, masks.data() + g, groups_);
+    for (int64_t i = 0; i < count; ++i) any |= most[i] > least[i];
+    for (int64_t i = 0; any && i < count; ++i) {
+      if (!(most[i] > least[i])) continue;
+      int64_t at = kept - 1;
+      for (; at > 0 && most[i] > best[i][at - 1].most; --at) best[i][at] = best[i][at - 1];
+      best[i][at] = {most[i], tile};
+      least[i] = best[i][kept - 1].most;
     }
-    list_masks(chunk, row, count, masks.data(), members);
   }
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t q = prefix_.members[first + i];
+    for (int64_t k = 0; k < kept; ++k) {
+      float values[projected_tile];
+      const int64_t tile = best[i][k].tile;
+      set_.projected->tile_values(prefix_.tile(tile), prefix_.rows.columns, prefix_.query(q), prefix_.queries[q].rounded,
+                                  prefix_.bias.data() + tile * projected_tile, 0, values);
+      const int64_t row = tile * projected_tile + (std::max_element(values, values + projected_tile) - values);
+      const auto known = static_cast<int32_t>(std::min(row, n_ - 1));
+      improve_best(queries_[q], &known, 1);
+    }
+  }
+}
+
+// The rows of the tiles that reach a query's threshold; each tile meets all its queries while it is near.
+void Screening::list_by_prefix(int64_t chunk, const std::vector<float>& thresholds) {
+  const auto count = static_cast<int64_t>(prefix_.members.size());
+  const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
+  for (int64_t row = chunk * chunk_rows; row < end; row += projected_tile) {
+    if (execution_.cancelled()) return;
+    const int64_t tile = row / projected_tile;
+    const float* most = prefix_.tile_most.data() + tile * count;
+    for (int64_t member = 0; member < count; ++member) {
+      if (!(most[member] >= thresholds[member])) continue;
+      const int64_t q = prefix_.members[member];
+      float values[projected_tile];
+      uint64_t mask = set_.projected->tile_values(prefix_.tile(tile), prefix_.rows.columns, prefix_.query(q), prefix_.queries[q].rounded,
+                                                  prefix_.bias.data() + row, thresholds[member], values);
+      if (n_ - row < projected_tile) mask &= (uint64_t{1} << (n_ - row)) - 1;
+      for (; mask != 0; mask &= mask - 1) list(chunk, q).rows.push_back(static_cast<int32_t>(row + __builtin_ctzll(mask)));
+    }
+  }
+}
+
+// One pass over all rows keeps the largest value of every tile and query, and with it the scale of the largest logit; then the tiles that
+// reach a threshold give the candidates.
+void Screening::find_by_prefix() {
+  prefix_.members.clear();
+  prefix_.member_queries.clear();
+  for (int64_t q = 0; q < count_; ++q) {
+    if (!queries_[q].open) continue;
+    prefix_.members.push_back(q);
+    prefix_.member_queries.push_back(prefix_.queries[q].rounded);
+  }
+  const auto count = static_cast<int64_t>(prefix_.members.size());
+  if (count == 0) return;
+  prefix_.member_packed.resize(count * prefix_.query_bytes);
+  for (int64_t i = 0; i < count; ++i) std::copy_n(prefix_.query(prefix_.members[i]), prefix_.query_bytes, prefix_.member_packed.data() + i * prefix_.query_bytes);
+  prefix_.bias.resize(static_cast<size_t>(tiles_of(n_) * projected_tile));
+  prefix_.tile_most.resize(static_cast<size_t>(tiles_of(n_) * count));
+  pool_.run(chunks_, [&](int64_t chunk, int) { pass_over_prefix(chunk); });
+  if (execution_.cancelled()) return;
+  pool_.run((count + prepared_together - 1) / prepared_together, [&](int64_t task, int) {
+    const int64_t first = task * prepared_together;
+    seed_from_prefix(first, std::min(prepared_together, count - first));
+  });
+  for (const int64_t q : try_sample_again()) queries_[q].listed = true;
+  std::vector<float> thresholds(static_cast<size_t>(count), std::numeric_limits<float>::infinity());
+  for (int64_t member = 0; member < count; ++member) {
+    if (queries_[prefix_.members[member]].listed) thresholds[member] = prefix_threshold(prefix_.members[member]);
+  }
+  pool_.run(chunks_, [&](int64_t chunk, int) { list_by_prefix(chunk, thresholds); });
 }
 
 }  // namespace regimes

@@ -105,10 +105,10 @@ void halves_give_the_bits_of_floats() {
           halves.maximum == floats.maximum && halves.distinct_rows == floats.distinct_rows);
     Layouts of_halves, of_floats;
     CHECK(build_layouts(twins.first, {}, of_halves).ok() && build_layouts(twins.second, {}, of_floats).ok());
-    CHECK(of_floats.digits.rows != nullptr && !of_floats.prefix.rows.empty());
+    CHECK(of_floats.digits.rows != nullptr && !of_floats.prefix.empty());
     CHECK(of_halves.digits.lossless == of_floats.digits.lossless && of_halves.digits.owned == of_floats.digits.owned);
     CHECK(of_halves.digits.half_square == of_floats.digits.half_square && of_halves.digits.residual == of_floats.digits.residual);
-    CHECK(of_halves.prefix.rows == of_floats.prefix.rows && of_halves.prefix.half_square == of_floats.prefix.half_square);
+    CHECK(of_halves.prefix.tiles == of_floats.prefix.tiles && of_halves.prefix.half_square == of_floats.prefix.half_square);
 
     std::vector<double> x(d, 0.3), one(n), two(n);
     std::vector<int32_t> index;
@@ -130,16 +130,16 @@ void layouts_keep_their_budget() {
   const Twins twins(2100, 70, 0.0078125, 30);
   const int64_t n = twins.first.n, d = twins.first.d;
   Layouts whole, digits, prefix, nothing;
-  CHECK(build_layouts(twins.second, {}, whole, n * (d + 12) + n * 132).ok());
-  CHECK(whole.digits.rows != nullptr && !whole.prefix.rows.empty());
-  CHECK(build_layouts(twins.second, {}, digits, n * (d + 12) + n * 132 - 1).ok());
+  CHECK(build_layouts(twins.second, {}, whole, n * (d + 12) + n * 40).ok());
+  CHECK(whole.digits.rows != nullptr && !whole.prefix.empty());
+  CHECK(build_layouts(twins.second, {}, digits, n * (d + 12) + n * 40 - 1).ok());
   // The larger one is left out where it alone is too large.
-  CHECK(digits.digits.rows != nullptr && digits.prefix.rows.empty());
+  CHECK(digits.digits.rows != nullptr && digits.prefix.empty());
   CHECK(build_layouts(twins.second, {}, nothing, n * 12).ok());
-  CHECK(nothing.digits.rows == nullptr && nothing.prefix.rows.empty() && nothing.bytes == 0);
+  CHECK(nothing.digits.rows == nullptr && nothing.prefix.empty() && nothing.bytes == 0);
   const Twins wide(2100, 200, 0.0078125, 30);
-  CHECK(build_layouts(wide.second, {}, prefix, n * 132).ok());
-  CHECK(prefix.digits.rows == nullptr && !prefix.prefix.rows.empty() && prefix.prefix.captured > 0.3);
+  CHECK(build_layouts(wide.second, {}, prefix, n * 40).ok());
+  CHECK(prefix.digits.rows == nullptr && !prefix.prefix.empty() && prefix.prefix.captured > 0.3);
 }
 
 }  // namespace

@@ -6,6 +6,8 @@
 
 #include "../core/layouts.h"
 #include "../core/philox.h"
+#include "../core/prefix_rows.h"
+#include "../core/row_projection.h"
 #include "check.h"
 #include "quad.h"
 
@@ -78,16 +80,10 @@ Rows<Stored> gaussian(int64_t n, int64_t d, double scale, double offset) {
   return rows;
 }
 
-Quad length(const std::vector<Quad>& x) {
+Quad distance(const std::vector<Quad>& x, Quad a, const std::vector<Quad>& y) {
   Quad sum = 0;
-  for (const Quad value : x) sum += value * value;
+  for (size_t j = 0; j < x.size(); ++j) sum += (x[j] - a * y[j]) * (x[j] - a * y[j]);
   return sqrt(sum);
-}
-
-Quad product(const std::vector<Quad>& x, const std::vector<Quad>& y) {
-  Quad sum = 0;
-  for (size_t j = 0; j < x.size(); ++j) sum += x[j] * y[j];
-  return sum;
 }
 
 // Every claim of DigitRows on some rows.
@@ -120,69 +116,83 @@ void check_digits(const Rows<Stored>& rows, const Layouts& layouts) {
   CHECK(wrong == 0);
 }
 
-// Every claim of PrefixRows on some rows: for random x', and for those that make Cauchy-Schwarz tight.
+// Every claim of PrefixRows on some rows: for random x', and for those that make its inequalities tight.
 template <class Stored>
 void check_prefix(const Rows<Stored>& rows, const Layouts& layouts) {
   const PrefixRows& prefix = layouts.prefix;
   const DataView view = rows.target().points;
-  const int64_t d = rows.d;
-  constexpr int64_t kept = prefix_width - 1;
-  CHECK(static_cast<int64_t>(prefix.rows.size()) == rows.n * prefix_width);
-  if (prefix.rows.empty()) return;
+  const int64_t d = rows.d, columns = prefix.columns;
+  if (prefix.empty()) return;
+  CHECK(columns == prefix_columns(d) && columns % projection_lanes == 0 && columns <= most_prefix_columns);
+  CHECK(static_cast<int64_t>(prefix.tiles.size()) == (rows.n + 63) / 64 * 64 * columns);
   CHECK(prefix.captured > 0.25 && prefix.captured <= 1);
   int64_t wrong = 0;
-  for (int64_t r = 0; r < kept; ++r) {
-    for (int64_t s = 0; s <= r; ++s) {
-      Quad sum = 0;
-      for (int64_t j = 0; j < d; ++j) sum += Quad(prefix.directions[j * prefix_width + r]) * Quad(prefix.directions[j * prefix_width + s]);
-      wrong += std::abs(static_cast<double>(sum - Quad(r == s ? 1 : 0))) > 1e-12;
+  std::vector<int> places(prefix.tiles.size());
+  for (int64_t i = 0; i < (rows.n + 63) / 64 * 64; ++i) {
+    for (int64_t k = 0; k < columns; ++k) {
+      places[prefix.place(i, k)]++;
+      wrong += i >= rows.n && prefix.tiles[prefix.place(i, k)] != 0;
     }
   }
+  for (const int count : places) wrong += count != 1;
   CHECK(wrong == 0);
 
-  const auto coordinates = [&](const std::vector<Quad>& x) {
-    std::vector<Quad> along(kept, Quad(0));
-    for (int64_t r = 0; r < kept; ++r) {
-      for (int64_t j = 0; j < d; ++j) along[r] += Quad(prefix.directions[j * prefix_width + r]) * x[j];
-    }
-    return along;
+  const auto direction = [&](int64_t k, int64_t j) {
+    return Quad(prefix.directions[(k / projection_lanes * d + j) * projection_lanes + k % projection_lanes]);
   };
-  const auto remainder = [&](std::vector<Quad> x, const std::vector<Quad>& along) {
-    for (int64_t r = 0; r < kept; ++r) {
-      for (int64_t j = 0; j < d; ++j) x[j] -= along[r] * Quad(prefix.directions[j * prefix_width + r]);
+  // What stands for F(x'), of a float32 x', and how far it may be off.
+  const auto project = [&](const std::vector<float>& x, double* error) {
+    std::vector<double> f(columns);
+    for (int64_t k = 0; k < columns; k += projection_lanes) {
+      float panel[projection_lanes];
+      project_rows(x.data(), d, 1, d, prefix.directions.data() + k * d, panel);
+      for (int64_t lane = 0; lane < projection_lanes; ++lane) f[k + lane] = panel[lane];
     }
-    return x;
+    double square = 0;
+    for (const float value : x) square += double(value) * value;
+    *error = finish_projection(prefix, square, f.data());
+    return f;
   };
   std::vector<double> z(d);
   for (int64_t i = 0; i < rows.n; i += 1 + rows.n / 23) {
-    std::vector<Quad> y(d);
+    std::vector<Quad> y(d), image(columns);
     for (int64_t j = 0; j < d; ++j) y[j] = Quad(view.value(i, j)) - Quad(prefix.origin[j]);
-    const std::vector<Quad> along = coordinates(y);
-    const std::vector<Quad> rest = remainder(y, along);
-    const float* stored = prefix.rows.data() + i * prefix_width;
-    std::vector<Quad> f(stored, stored + kept);
-    Quad gap = 0;
-    for (int64_t r = 0; r < kept; ++r) gap += (f[r] - along[r]) * (f[r] - along[r]);
-    wrong += sqrt(gap) > Quad(prefix.rounding);
-    wrong += length(rest) > Quad(stored[kept]);
-    wrong += length(y) > Quad(prefix.largest_norm);
-    const double half = static_cast<double>(product(y, y)) / 2;
-    wrong += prefix.half_square[i] > half || prefix.half_square[i] < half * (1 - 0x1p-20);
-
-    std::vector<std::vector<Quad>> queries = {y, rest, remainder(y, f)};
-    normals(9, static_cast<uint64_t>(i), step_noise, d, z.data());
-    queries.emplace_back(z.begin(), z.end());
-    queries.push_back(y);
-    for (int64_t j = 0; j < d; ++j) queries.back()[j] += Quad(0.01 * z[j] * prefix.largest_norm);
-    // Along the error of the stored coordinates, where only `rounding` protects.
-    queries.emplace_back(d, Quad(0));
-    for (int64_t r = 0; r < kept; ++r) {
-      for (int64_t j = 0; j < d; ++j) queries.back()[j] += (along[r] - f[r]) * Quad(prefix.directions[j * prefix_width + r]);
+    Quad square = 0;
+    for (int64_t k = 0; k < columns; ++k) {
+      const Quad offset = Quad(prefix.scale[k]) * (prefix.tiles[prefix.place(i, k)] - 128);
+      square += offset * offset;
+      image[k] = Quad(prefix.centre[k]) + offset;
     }
-    for (const std::vector<Quad>& x : queries) {
-      const std::vector<Quad> ux = coordinates(x);
-      const Quad bound = product(ux, f) + length(remainder(x, ux)) * Quad(stored[kept]) + Quad(prefix.rounding) * length(x);
-      wrong += product(x, y) > bound;
+    const double half = static_cast<double>(square) / 2;
+    wrong += std::abs(prefix.half_square[i] - half) > half * static_cast<double>(columns + 8) * 0x1p-53;
+    wrong += sqrt(square) > Quad(prefix.largest_norm);
+
+    // What the image is off, within the span of the directions: along it nothing but the residual protects.
+    std::vector<Quad> missed(d, Quad(0));
+    for (int64_t k = 0; k + 1 < columns; ++k) {
+      Quad along = 0;
+      for (int64_t j = 0; j < d; ++j) along += direction(k, j) * y[j];
+      for (int64_t j = 0; j < d; ++j) missed[j] += (along - image[k]) * direction(k, j);
+    }
+    normals(9, static_cast<uint64_t>(i), step_noise, d, z.data());
+    for (const double a : {1.0, 0.7}) {
+      std::vector<std::vector<Quad>> queries(6, std::vector<Quad>(d));
+      for (int64_t j = 0; j < d; ++j) {
+        queries[0][j] = Quad(a) * y[j];
+        queries[1][j] = Quad(z[j]) * Quad(prefix.largest_norm / 10);
+        queries[2][j] = Quad(a) * y[j] + Quad(0.01 * z[j] * prefix.largest_norm);
+        queries[3][j] = Quad(a) * y[j] + Quad(100) * missed[j];
+        queries[4][j] = Quad(a) * (y[j] - missed[j]);
+        queries[5][j] = Quad(-a) * y[j];
+      }
+      for (const std::vector<Quad>& wanted : queries) {
+        std::vector<float> x(d);
+        for (int64_t j = 0; j < d; ++j) x[j] = static_cast<float>(static_cast<double>(wanted[j]));
+        double error = 0;
+        const std::vector<double> f = project(x, &error);
+        const Quad apart = distance(std::vector<Quad>(f.begin(), f.end()), Quad(a), image);
+        wrong += apart > distance(std::vector<Quad>(x.begin(), x.end()), Quad(a), y) + Quad(error) + Quad(a * prefix.largest_residual);
+      }
     }
   }
   CHECK(wrong == 0);
@@ -194,7 +204,8 @@ void bytes_are_used_in_place() {
   CHECK(layouts.digits.rows == rows.values.data() && layouts.digits.owned.empty() && layouts.digits.lossless);
   CHECK(layouts.digits.largest_residual < 1e-13);
   CHECK(layouts.prefix.captured > 0.8);
-  CHECK(layouts.bytes > rows.n * (12 + 4 * prefix_width) && layouts.bytes < rows.n * (24 + 4 * prefix_width) + 64 * 8 * rows.d);
+  const int64_t columns = layouts.prefix.columns;
+  CHECK(columns == 32 && layouts.bytes > rows.n * (20 + columns) && layouts.bytes < rows.n * (32 + columns) + 64 * 8 * rows.d);
   check_digits(rows, layouts);
   check_prefix(rows, layouts);
 
@@ -207,7 +218,7 @@ void bytes_are_used_in_place() {
   check_prefix(falling, mirrored);
   falling.scale = 0;
   check_digits(falling, layouts_of(falling));
-  CHECK(layouts_of(falling).prefix.rows.empty());
+  CHECK(layouts_of(falling).prefix.empty());
 }
 
 template <class Stored>
@@ -311,7 +322,7 @@ void what_floats_cannot_hold_is_left_out() {
   for (const double scale : {1e150, 1e18, 1e-20, 1e-150}) {
     const Rows<double> rows = gaussian<double>(2100, 70, scale, 0);
     const Layouts layouts = layouts_of(rows);
-    CHECK(layouts.digits.rows == nullptr && layouts.digits.half_square.empty() && layouts.prefix.rows.empty());
+    CHECK(layouts.digits.rows == nullptr && layouts.digits.half_square.empty() && layouts.prefix.empty());
   }
   Rows<double> huge(2100, 70);
   for (int64_t k = 0; k < huge.n * huge.d; ++k) huge.values[k] = (k + k / huge.d) % 2 ? 1.7e308 : -1.7e308;
@@ -322,13 +333,13 @@ void what_floats_cannot_hold_is_left_out() {
 }
 
 void a_prefix_that_would_not_pay_is_left_out() {
-  CHECK(layouts_of(images(2500, 8)).prefix.rows.empty());   // 64 columns
-  CHECK(layouts_of(images(1900, 11)).prefix.rows.empty());
+  CHECK(layouts_of(images(2500, 8)).prefix.empty());   // 64 columns
+  CHECK(layouts_of(images(1900, 11)).prefix.empty());
   Rows<float> white(2500, 400);
   std::vector<double> z(white.n * white.d);
   normals(1, 2, step_noise, static_cast<int64_t>(z.size()), z.data());
   std::copy(z.begin(), z.end(), white.values.begin());
-  CHECK(layouts_of(white).prefix.rows.empty());
+  CHECK(layouts_of(white).prefix.empty());
   CHECK(layouts_of(white).digits.rows != nullptr);
 }
 
@@ -345,9 +356,9 @@ void check_threads(const Rows<Stored>& rows) {
     CHECK(same_bits(one.digits.owned, other.digits.owned) && same_bits(one.digits.centre, other.digits.centre));
     CHECK(same_bits(one.digits.scale, other.digits.scale) && same_bits(one.digits.origin, other.digits.origin));
     CHECK(same_bits(one.digits.half_square, other.digits.half_square) && same_bits(one.digits.residual, other.digits.residual));
-    CHECK(same_bits(one.prefix.directions, other.prefix.directions) && same_bits(one.prefix.rows, other.prefix.rows));
+    CHECK(same_bits(one.prefix.directions, other.prefix.directions) && one.prefix.tiles == other.prefix.tiles);
     CHECK(same_bits(one.prefix.half_square, other.prefix.half_square) && one.prefix.captured == other.prefix.captured);
-    CHECK(one.prefix.rounding == other.prefix.rounding && one.digits.largest_norm == other.digits.largest_norm);
+    CHECK(one.prefix.largest_residual == other.prefix.largest_residual && one.digits.largest_norm == other.digits.largest_norm);
   }
 }
 

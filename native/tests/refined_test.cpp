@@ -219,9 +219,9 @@ void test(Problem& p, const std::vector<const Instructions*>& sets) {
   // Screening by the digits alone, and by the prefix alone: where both answer, the same bits.
   for (const bool keep_prefix : {false, true}) {
     Layouts other = p.layouts;
-    if (!keep_prefix) other.prefix.rows.clear();
+    if (!keep_prefix) other.prefix.tiles.clear();
     if (keep_prefix) other.digits.rows = nullptr;
-    if (other.prefix.rows.empty() && other.digits.rows == nullptr) continue;
+    if (other.prefix.empty() && other.digits.rows == nullptr) continue;
     if (!keep_prefix && !p.layouts.digits.owned.empty()) other.digits.rows = other.digits.owned.data();
     Target target = p.target;
     target.layouts = &other;
@@ -308,45 +308,20 @@ void test_progress() {
 
 }  // namespace
 
-// What screening knows of queries, against plain loops of more precision; whatever stands beside a query, its bits are the same.
+// What screening knows of a query, and its score, against plain loops of more precision.
 void test_query_kernels(const Instructions& set, int64_t d) {
   std::mt19937_64 random(static_cast<uint64_t>(d));
   std::normal_distribution<double> normal;
-  const int64_t queries = 6;
-  std::vector<double> x(static_cast<size_t>(queries * d)), origin(static_cast<size_t>(d)), scale(origin.size());
-  std::vector<double> directions(static_cast<size_t>(d * prefix_width)), score(origin.size());
-  std::vector<int32_t> digits(origin.size());
-  for (double& value : x) value = normal(random);
-  for (double& value : directions) value = normal(random);
+  std::vector<double> x(static_cast<size_t>(d)), origin(x.size()), scale(x.size()), denoised(x.size()), score(x.size());
+  std::vector<int32_t> digits(x.size());
   for (int64_t j = 0; j < d; ++j) {
+    x[j] = normal(random);
+    denoised[j] = normal(random);
     origin[j] = normal(random);
     scale[j] = j % 5 == 3 ? 0 : 0.01 + std::abs(normal(random));
     digits[j] = static_cast<int32_t>(random() % 255) - 127;
   }
   const double a = 0.8, step = 1e-2, b2 = 0.36, unit = 0x1p-53 * static_cast<double>(d + 8);
-  std::vector<double> along(static_cast<size_t>(queries * prefix_width)), squares(static_cast<size_t>(queries));
-  set.screen->prefix_coordinates(x.data(), queries, d, a, origin.data(), directions.data(), along.data(), squares.data());
-  bool close = true, same = true;
-  for (int64_t q = 0; q < queries; ++q) {
-    Quad square = 0;
-    std::vector<Quad> sums(static_cast<size_t>(prefix_width), 0), sizes(sums);
-    for (int64_t j = 0; j < d; ++j) {
-      const Quad centred = Quad(x[q * d + j]) - Quad(a) * origin[j];
-      const double size = std::abs(x[q * d + j]) + std::abs(a * origin[j]);
-      square += centred * centred;
-      for (int64_t k = 0; k < prefix_width; ++k) {
-        sums[k] += centred * directions[j * prefix_width + k];
-        sizes[k] += size * std::abs(directions[j * prefix_width + k]);
-      }
-    }
-    close = close && std::abs(static_cast<double>(square - squares[q])) <= 4 * unit * static_cast<double>(square) + 4 * unit;
-    for (int64_t k = 0; k < prefix_width; ++k) {
-      close = close && std::abs(static_cast<double>(sums[k] - along[q * prefix_width + k])) <= 2 * unit * static_cast<double>(sizes[k]);
-    }
-    double alone[prefix_width], square_alone = 0;
-    set.screen->prefix_coordinates(x.data() + q * d, 1, d, a, origin.data(), directions.data(), alone, &square_alone);
-    same = same && square_alone == squares[q] && std::equal(alone, alone + prefix_width, along.data() + q * prefix_width);
-  }
   RoundedNorms norms{};
   set.screen->rounded_norms(x.data(), d, a, origin.data(), digits.data(), scale.data(), step, &norms);
   Quad square = 0, displacement = 0, size = 0;
@@ -356,16 +331,17 @@ void test_query_kernels(const Instructions& set, int64_t d) {
     displacement += (centred - rounded) * (centred - rounded);
     size += std::abs(x[j]) + a * std::abs(origin[j]);
   }
-  close = close && std::abs(static_cast<double>(square - norms.square)) <= 8 * unit * static_cast<double>(square);
+  bool close = std::abs(static_cast<double>(square - norms.square)) <= 8 * unit * static_cast<double>(square);
   close = close && std::abs(static_cast<double>(displacement - norms.displacement_square)) <= 8 * unit * static_cast<double>(displacement + square);
   close = close && std::abs(static_cast<double>(size - norms.size)) <= 8 * unit * static_cast<double>(size);
-  set.screen->score_of(directions.data(), x.data(), d, a, b2, score.data());
+  set.screen->score_of(denoised.data(), x.data(), d, a, b2, score.data());
+  bool same = true;
   for (int64_t j = 0; j < d; ++j) {
-    const double expected = std::fma(a, directions[j], -x[j]) / b2, terms = (std::abs(a * directions[j]) + std::abs(x[j])) / b2;
+    const double expected = std::fma(a, denoised[j], -x[j]) / b2, terms = (std::abs(a * denoised[j]) + std::abs(x[j])) / b2;
     same = same && (score[j] == expected || (set.screen == screen_portable() && std::abs(score[j] - expected) <= 5 * 0x1p-53 * terms));
   }
   expect(close, std::string(set.name) + ": kernels of queries, d=" + std::to_string(d));
-  expect(same, std::string(set.name) + ": bits of kernels of queries, d=" + std::to_string(d));
+  expect(same, std::string(set.name) + ": bits of scores, d=" + std::to_string(d));
 }
 
 int main() {

@@ -1,0 +1,90 @@
+// The products of few bytes: the same integers and floats on every instruction set as in plain loops, however many queries stand together.
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "../cpu/projected.h"
+#include "check.h"
+
+using namespace regimes;
+
+namespace {
+
+struct Problem {
+  int64_t columns;
+  int queries;
+  std::vector<uint8_t> tile;
+  std::vector<int32_t> x;
+  std::vector<ProjectedQuery> rounded;
+  std::vector<float> bias;
+};
+
+Problem make(int64_t columns, int queries, bool extreme) {
+  std::mt19937_64 random(static_cast<uint64_t>(columns * 100 + queries));
+  Problem p{columns, queries, {}, {}, {}, {}};
+  for (int64_t k = 0; k < projected_tile * columns; ++k) p.tile.push_back(extreme ? 255 : static_cast<uint8_t>(random()));
+  for (int64_t k = 0; k < queries * columns; ++k) {
+    const int32_t value = static_cast<int32_t>(random() % (2 * projected_limit + 1)) - projected_limit;
+    p.x.push_back(extreme ? (k / columns % 2 == 0 ? projected_limit : -projected_limit) : value);
+  }
+  for (int q = 0; q < queries; ++q) {
+    int32_t sum = 0;
+    for (int64_t k = 0; k < columns; ++k) sum += p.x[q * columns + k];
+    p.rounded.push_back({128 * sum, 1e-6f * static_cast<float>(1 + q)});
+  }
+  for (int r = 0; r < projected_tile; ++r) p.bias.push_back(static_cast<float>(random() % 1000) * -0.3f);
+  return p;
+}
+
+int64_t product(const Problem& p, int q, int r) {
+  int64_t sum = -int64_t{p.rounded[q].centre};
+  for (int64_t k = 0; k < p.columns; ++k) {
+    sum += int64_t{p.tile[r / 16 * 16 * p.columns + k / 4 * 64 + r % 16 * 4 + k % 4]} * p.x[q * p.columns + k];
+  }
+  return sum;
+}
+
+void test(const ProjectedKernels& kernels, const Problem& p, bool fused) {
+  const int64_t bytes = kernels.query_bytes(p.columns), stride = 3;
+  CHECK(bytes % 64 == 0);
+  std::vector<char> memory(static_cast<size_t>(p.queries * bytes) + 64);
+  char* packed = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) % 64;
+  for (int q = 0; q < p.queries; ++q) kernels.pack(p.x.data() + q * p.columns, p.columns, packed + q * bytes);
+  std::vector<float> most(static_cast<size_t>(p.queries * stride), 0.5f);
+  kernels.tile_maxima(p.tile.data(), p.columns, packed, p.rounded.data(), p.queries, p.bias.data(), most.data(), stride);
+  bool equal = true, closest = true;
+  for (int q = 0; q < p.queries; ++q) {
+    float values[projected_tile], largest = -3e38f;
+    const float threshold = p.bias[q % projected_tile];
+    const uint64_t mask = kernels.tile_values(p.tile.data(), p.columns, packed + q * bytes, p.rounded[q], p.bias.data(), threshold, values);
+    for (int r = 0; r < projected_tile; ++r) {
+      const auto whole = static_cast<float>(product(p, q, r));
+      const float expected = fused ? std::fma(whole, p.rounded[q].step, p.bias[r]) : whole * p.rounded[q].step + p.bias[r];
+      equal = equal && values[r] == expected && ((mask >> r & 1) != 0) == (expected >= threshold);
+      largest = std::max(largest, expected);
+    }
+    closest = closest && most[q * stride] == largest && most[q * stride + 1] == 0.5f;
+  }
+  CHECK(equal);
+  CHECK(closest);
+}
+
+}  // namespace
+
+int main() {
+  std::vector<std::pair<const ProjectedKernels*, bool>> tables{{projected_portable(), false}};
+#ifdef REGIMES_X86_KERNELS
+  for (const ProjectedKernels* table : {projected_vnni(), projected_avx512(), projected_avx2()}) {
+    if (table != nullptr) tables.emplace_back(table, true);
+  }
+#endif
+  for (const auto& [table, fused] : tables) {
+    for (const int64_t columns : {32, 64, 96, 128}) {
+      for (const int queries : {1, 2, 3, 4, 5, 16}) {
+        for (const bool extreme : {false, true}) test(*table, make(columns, queries, extreme), fused);
+      }
+    }
+  }
+  return check::summary();
+}
