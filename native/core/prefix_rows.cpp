@@ -195,37 +195,40 @@ class Projector {
   std::vector<float> floats_, panels_;
 };
 
-// Centres and steps of the columns from a sample. What is larger than there enters with its distance.
+// Centres and steps of the columns from a sample: its range and a little more, or five deviations about its mean where that is less, as
+// few rows that lie far out must not make all others coarse.
 void choose_scale(const Target& target, Projector& projector, PrefixRows& prefix) {
   const int64_t columns = prefix.columns, count = sample_size(target.n, target.d, columns);
-  constexpr double infinite = std::numeric_limits<double>::infinity();
-  std::vector<double> points(Projector::block * columns), low(columns, infinite), high(columns, -infinite);
-  double squares[Projector::block], errors[Projector::block];
+  constexpr double infinite = std::numeric_limits<double>::infinity(), margin = 1.2, deviations = 5;
+  std::vector<double> points(count * columns), squares(count), errors(count);
   for (int64_t first = 0; first < count; first += Projector::block) {
-    const int64_t many = std::min(Projector::block, count - first);
-    projector.project([&](int64_t r) { return (first + r) * target.n / count; }, many, 0, points.data(), squares, errors);
-    for (int64_t k = 0; k < many * columns; ++k) {
-      low[k % columns] = std::min(low[k % columns], points[k]);
-      high[k % columns] = std::max(high[k % columns], points[k]);
-    }
+    projector.project([&](int64_t r) { return (first + r) * target.n / count; }, std::min(Projector::block, count - first), 0,
+                      points.data() + first * columns, squares.data() + first, errors.data() + first);
   }
-  constexpr double margin = 1.2;
   prefix.centre.resize(columns);
   prefix.scale.resize(columns);
   for (int64_t k = 0; k < columns; ++k) {
-    prefix.centre[k] = (low[k] + high[k]) / 2;
-    prefix.scale[k] = margin * (high[k] - low[k]) / 2 / 127;
+    double low = infinite, high = -infinite, sum = 0, square = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      low = std::min(low, points[i * columns + k]);
+      high = std::max(high, points[i * columns + k]);
+      sum += points[i * columns + k];
+    }
+    const double mean = sum / static_cast<double>(count);
+    for (int64_t i = 0; i < count; ++i) square += (points[i * columns + k] - mean) * (points[i * columns + k] - mean);
+    const double half = margin * (high - low) / 2, spread = deviations * std::sqrt(square / static_cast<double>(count));
+    prefix.centre[k] = half <= spread ? (low + high) / 2 : mean;
+    prefix.scale[k] = std::min(half, spread) / 127;
   }
 }
 
-// Writes the image of a point and returns its distance, `error` included; `reached` keeps the largest coordinates in steps.
-double write_image(const double* point, double error, int64_t i, const std::vector<double>& per_step, PrefixRows& prefix, double* reached) {
+// Writes the image of a point and returns its distance, `error` included.
+double write_image(const double* point, double error, int64_t i, const std::vector<double>& per_step, PrefixRows& prefix) {
   double left[4] = {}, square[4] = {}, size[4] = {};
   for (int64_t k = 0; k < prefix.columns; k += 4) {
     uint8_t* bytes = prefix.tiles.data() + prefix.place(i, k);
     for (int lane = 0; lane < 4; ++lane) {
       const double step = prefix.scale[k + lane], offset = point[k + lane] - prefix.centre[k + lane], level = offset * per_step[k + lane];
-      reached[k + lane] = std::max(reached[k + lane], std::abs(level));
       const double whole = (std::min(std::max(level, -128.0), 127.0) + 0x1.8p52) - 0x1.8p52, image = whole * step, rest = offset - image;
       bytes[lane] = static_cast<uint8_t>(static_cast<int32_t>(whole) + 128);
       square[lane] += image * image;
@@ -236,6 +239,28 @@ double write_image(const double* point, double error, int64_t i, const std::vect
   const auto total = [](const double (&lanes)[4]) { return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]); };
   prefix.half_square[i] = 0.5 * total(square);
   return std::sqrt(total(left)) * (1 + 0x1p-40) + 0x1p-50 * total(size) + error;
+}
+
+// Sets rows apart whose image is far from them: by more than twice what rounding explains, unless there are too many of them.
+void set_apart(std::vector<float> residual, PrefixRows& prefix) {
+  const auto n = static_cast<int64_t>(residual.size()), most = n / 128;
+  double square = 0;
+  for (const double step : prefix.scale) square += step * step;
+  std::vector<float> sorted = residual;
+  std::nth_element(sorted.begin(), sorted.end() - 1 - most, sorted.end());
+  const float limit = std::max(static_cast<float>(2 * std::sqrt(square / 12)), *(sorted.end() - 1 - most));
+  prefix.apart.assign((n + prefix_tile_rows - 1) / prefix_tile_rows, 0);
+  double longest = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    if (residual[i] > limit) {
+      prefix.apart[i / prefix_tile_rows] |= uint64_t{1} << (i % prefix_tile_rows);
+      prefix.half_square[i] = std::numeric_limits<double>::infinity();
+      continue;
+    }
+    prefix.largest_residual = std::max(prefix.largest_residual, static_cast<double>(residual[i]));
+    longest = std::max(longest, prefix.half_square[i]);
+  }
+  prefix.largest_norm = std::sqrt(2 * longest) * (1 + 0x1p-45);
 }
 
 }  // namespace
@@ -287,46 +312,26 @@ Status build_prefix(const Target& target, const DigitRows& digits, ThreadPool& p
   choose_scale(target, projector, prefix);
   prefix.tiles.resize((n + prefix_tile_rows - 1) / prefix_tile_rows * prefix_tile_rows * columns);
   prefix.half_square.resize(n);
-  // The points stay for a second attempt where there is room for them, [n]; else they are found again, a block per worker.
-  constexpr int64_t most_kept = int64_t{1} << 24;
-  const bool keeps = n * columns <= most_kept;
-  std::vector<double> points((keeps ? n : pool.size() * Projector::block) * columns), squares(keeps ? n : pool.size() * Projector::block);
-  std::vector<double> errors(squares.size()), reached(pool.size() * columns), per_step(columns);
-  std::vector<double> held(chunk_count(n)), all(held.size()), residual(held.size());
-  for (int attempt = 0; attempt < 2; ++attempt) {
-    std::fill(reached.begin(), reached.end(), 0.0);
-    for (int64_t k = 0; k < columns; ++k) per_step[k] = prefix.scale[k] > 0 ? 1 / prefix.scale[k] : 0;
-    pool.run(chunk_count(n), [&](int64_t chunk, int worker) {
-      const int64_t end = std::min((chunk + 1) * chunk_rows, n);
-      all[chunk] = held[chunk] = residual[chunk] = 0;
-      for (int64_t first = chunk * chunk_rows; first < end && !execution.cancelled(); first += Projector::block) {
-        const int64_t count = std::min(Projector::block, end - first);
-        const int64_t at = keeps ? first : worker * Projector::block;
-        if (!keeps || attempt == 0) {
-          projector.project([&](int64_t r) { return first + r; }, count, worker, points.data() + at * columns, squares.data() + at,
-                            errors.data() + at);
-        }
-        for (int64_t r = 0; r < count; ++r) {
-          const double* of_row = points.data() + (at + r) * columns;
-          residual[chunk] = std::max(residual[chunk], write_image(of_row, errors[at + r], first + r, per_step, prefix, reached.data() + worker * columns));
-          all[chunk] += squares[at + r];
-          held[chunk] += squares[at + r] - of_row[columns - 1] * of_row[columns - 1];
-        }
+  std::vector<double> points(pool.size() * Projector::block * columns), per_step(columns), held(chunk_count(n)), all(held.size());
+  std::vector<float> residual(n);
+  for (int64_t k = 0; k < columns; ++k) per_step[k] = prefix.scale[k] > 0 ? 1 / prefix.scale[k] : 0;
+  pool.run(chunk_count(n), [&](int64_t chunk, int worker) {
+    double* point = points.data() + worker * Projector::block * columns;
+    const int64_t end = std::min((chunk + 1) * chunk_rows, n);
+    for (int64_t first = chunk * chunk_rows; first < end && !execution.cancelled(); first += Projector::block) {
+      const int64_t count = std::min(Projector::block, end - first);
+      double squares[Projector::block], errors[Projector::block];
+      projector.project([&](int64_t r) { return first + r; }, count, worker, point, squares, errors);
+      for (int64_t r = 0; r < count; ++r) {
+        const double* of_row = point + r * columns;
+        residual[first + r] = rounded_up(write_image(of_row, errors[r], first + r, per_step, prefix));
+        all[chunk] += squares[r];
+        held[chunk] += squares[r] - of_row[columns - 1] * of_row[columns - 1];
       }
-    });
-    if (execution.cancelled()) return cancelled();
-    prefix.largest_residual = *std::max_element(residual.begin(), residual.end());
-    // Rows beyond the sample's: where their distance counts, the steps grow.
-    double square = 0;
-    for (const double step : prefix.scale) square += step * step;
-    if (attempt > 0 || prefix.largest_residual < 2 * std::sqrt(square / 12)) break;
-    for (int64_t k = 0; k < columns; ++k) {
-      double most = 0;
-      for (int worker = 0; worker < pool.size(); ++worker) most = std::max(most, reached[worker * columns + k]);
-      prefix.scale[k] *= std::max(1.0, 1.001 * most / 127);
     }
-  }
-  prefix.largest_norm = std::sqrt(2 * *std::max_element(prefix.half_square.begin(), prefix.half_square.end())) * (1 + 0x1p-45);
+  });
+  if (execution.cancelled()) return cancelled();
+  set_apart(std::move(residual), prefix);
   double inside = 0, total = 0;
   for (size_t chunk = 0; chunk < all.size(); ++chunk) {
     inside += held[chunk];

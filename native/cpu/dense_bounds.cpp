@@ -43,10 +43,11 @@ DenseErrors dense_errors(const DenseArithmetic& with, const DenseQuery& query, c
     const double largest = sums.step / whole * std::max(far, 0x1p15 * with.units);
     const double variance = sums.variance / (whole * whole) + root * with.rounded * root * with.rounded;
     denoised += deviations * std::sqrt(variance) + deviations * deviations / 3 * largest;
-    denoised += sums.lost / whole * with.units + 8 * unit * far + 600 * small * (far + with.origin_norm);  // the last: heavy rows
+    denoised += sums.lost / whole * with.units + 8 * unit * far;
   } else {
     denoised += static_cast<double>(second_chain + chains + 2) * unit * far;
   }
+  if (!with.fixed || with.words) denoised += 1100 * small * (far + with.origin_norm);  // sums of heavy rows, in blocks of 512
   double log_density = shift * shift / 2 + logit + weights + sums_of + left_out + chance * averaged + square_of;
   log_density += with.denoised ? with.kappa * moved * denoised : shift;
   return {1.01 * log_density, 1.01 * denoised};

@@ -14,7 +14,8 @@ namespace {
 static_assert(projected_tile == prefix_tile_rows && chunk_rows % projected_tile == 0 && screening_sample % projected_tile == 0);
 
 constexpr int64_t seeds = 4;        // tiles whose most promising row is looked at
-constexpr float absent = -1e37f;    // bias of rows that are not there
+constexpr float absent = -1e37f;    // bias of rows that are not there, or of which nothing is known
+constexpr float not_listed = std::numeric_limits<float>::infinity();
 
 int64_t tiles_of(int64_t rows) { return (rows + projected_tile - 1) / projected_tile; }
 
@@ -161,7 +162,7 @@ void Screening::seed_from_prefix(int64_t first, int64_t count) {
   }
 }
 
-// The rows of the tiles that reach a query's threshold; each tile meets all its queries while it is near.
+// The rows of the tiles that reach a query's threshold, and those set apart; each tile meets all its queries while it is near.
 void Screening::list_by_prefix(int64_t chunk, const std::vector<float>& thresholds) {
   const auto count = static_cast<int64_t>(prefix_.members.size());
   const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
@@ -169,13 +170,18 @@ void Screening::list_by_prefix(int64_t chunk, const std::vector<float>& threshol
     if (execution_.cancelled()) return;
     const int64_t tile = row / projected_tile;
     const float* most = prefix_.tile_most.data() + tile * count;
+    const uint64_t apart = prefix_.rows.apart[tile];
     for (int64_t member = 0; member < count; ++member) {
-      if (!(most[member] >= thresholds[member])) continue;
+      const bool reaches = most[member] >= thresholds[member];
+      if (!reaches && (apart == 0 || thresholds[member] == not_listed)) continue;
       const int64_t q = prefix_.members[member];
-      float values[projected_tile];
-      uint64_t mask = set_.projected->tile_values(prefix_.tile(tile), prefix_.rows.columns, prefix_.query(q), prefix_.queries[q].rounded,
-                                                  prefix_.bias.data() + row, thresholds[member], values);
-      if (n_ - row < projected_tile) mask &= (uint64_t{1} << (n_ - row)) - 1;
+      uint64_t mask = apart;
+      if (reaches) {
+        float values[projected_tile];
+        mask |= set_.projected->tile_values(prefix_.tile(tile), prefix_.rows.columns, prefix_.query(q), prefix_.queries[q].rounded,
+                                            prefix_.bias.data() + row, thresholds[member], values);
+        if (n_ - row < projected_tile) mask &= (uint64_t{1} << (n_ - row)) - 1;
+      }
       for (; mask != 0; mask &= mask - 1) list(chunk, q).rows.push_back(static_cast<int32_t>(row + __builtin_ctzll(mask)));
     }
   }
@@ -204,7 +210,7 @@ void Screening::find_by_prefix() {
     seed_from_prefix(first, std::min(prepared_together, count - first));
   });
   for (const int64_t q : try_sample_again()) queries_[q].listed = true;
-  std::vector<float> thresholds(static_cast<size_t>(count), std::numeric_limits<float>::infinity());
+  std::vector<float> thresholds(static_cast<size_t>(count), not_listed);
   for (int64_t member = 0; member < count; ++member) {
     if (queries_[prefix_.members[member]].listed) thresholds[member] = prefix_threshold(prefix_.members[member]);
   }

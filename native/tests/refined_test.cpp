@@ -31,7 +31,8 @@ struct Problem {
 };
 
 // Rows near a curve of few dimensions plus noise, as images are; queries drawn forward, at ties of neighbours, at data, and far away.
-void make(Problem& p, int64_t n, int64_t d, double b, bool bytes, bool weighted, uint64_t seed) {
+// `far`: every 400th row stands thirty times farther out.
+void make(Problem& p, int64_t n, int64_t d, double b, bool bytes, bool weighted, uint64_t seed, bool far = false) {
   std::mt19937_64 random(seed);
   std::normal_distribution<double> normal;
   const int factors = 6;
@@ -43,7 +44,7 @@ void make(Problem& p, int64_t n, int64_t d, double b, bool bytes, bool weighted,
     for (int64_t j = 0; j < d; ++j) {
       double sum = 0.3 * normal(random);
       for (int k = 0; k < factors; ++k) sum += z[k] * directions[k * d + j] / 2;
-      rows[i * d + j] = sum;
+      rows[i * d + j] = far && i % 400 == 38 ? 30 * sum : sum;
     }
   }
   std::copy_n(rows.begin(), d, rows.begin() + 7 * d);  // a duplicate
@@ -365,6 +366,14 @@ int main() {
         asked += p.batch;
       }
     }
+  }
+  for (const double b : {1e-3, 0.4}) {
+    Problem p;
+    make(p, 5000, 97, b, false, true, 12, true);
+    int64_t apart = 0;
+    for (const uint64_t tile : p.layouts.prefix.apart) apart += __builtin_popcountll(tile);
+    CHECK(apart > 0 && apart <= 5000 / 128);
+    test(p, sets);
   }
   for (const Instructions* set : sets) {
     for (const int64_t d : {1, 7, 8, 65, 784}) test_query_kernels(*set, d);
