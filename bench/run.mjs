@@ -150,7 +150,7 @@ async function growthTable() {
     rmSync(workload.folder, { recursive: true });
   }
   rows.sort((left, right) => left[0].localeCompare(right[0]) || Number(left[1]) - Number(right[1]));
-  console.log(`Growth: ours, 64 queries, uint8 blob images (all n at d = 784, then all d at n = 20 000)\n`);
+  console.log(`Growth: ours, 256 queries, uint8 blob images (all n at d = 784, then all d at n = 20 000)\n`);
   console.log(`${printTable(["noise", "threads", "n", "d", "ms", "ns per query and datum", "CPU ns", "CPU ps per entry", "path"], rows)}\n`);
 }
 
