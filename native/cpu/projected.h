@@ -22,9 +22,9 @@ struct ProjectedKernels {
   int64_t (*query_bytes)(int64_t columns);
   void (*pack)(const int32_t* x, int64_t columns, void* packed);
 
-  // most[i * most_stride] = the largest value of a tile's rows for each of the packed queries, which stand query_bytes apart.
+  // most[i] = the largest value of a tile's rows for each of the packed queries, which stand query_bytes apart.
   void (*tile_maxima)(const uint8_t* tile, int64_t columns, const char* packed, const ProjectedQuery* queries, int count, const float* bias,
-                      float* most, int64_t most_stride);
+                      float* most);
 
   // The values of a tile's rows for one packed query; bit r of the result: value_r >= threshold.
   uint64_t (*tile_values)(const uint8_t* tile, int64_t columns, const char* packed, const ProjectedQuery& query, const float* bias,

@@ -68,13 +68,13 @@ inline int values_of(const uint8_t* tile, int64_t columns, const char* packed, c
 }
 
 void tile_maxima(const uint8_t* tile, int64_t columns, const char* packed, const ProjectedQuery* queries, int count, const float* bias,
-                 float* most, int64_t most_stride) {
+                 float* most) {
   for (int q = 0; q < count;) {
     Floats largest[queries_together];
     for (Floats& x : largest) x = spread(-3.4e38f);
     const int taken = values_of<queries_together>(tile, columns, packed + q * packed_bytes(columns), queries + q, count - q, bias,
                                                   [&](int i, int, Floats values) { largest[i] = max(largest[i], values); });
-    for (int i = 0; i < taken; ++i) most[(q + i) * most_stride] = largest_lane(largest[i]);
+    for (int i = 0; i < taken; ++i) most[q + i] = largest_lane(largest[i]);
     q += taken;
   }
 }

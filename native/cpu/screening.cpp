@@ -83,12 +83,12 @@ double Screening::threshold(int64_t q) const {
   return wanted(q, query.square, rho, digits_.rows.largest_norm) + centre - 0x1p-50 * std::abs(centre);
 }
 
-void Screening::improve_best(Query& query, const int32_t* rows, int64_t count) const {
-  for (int64_t k = 0; k < count; ++k) {
-    double distance = 0;
-    set_.screen->row_distances(target_.points, rows + k, 1, query.x, a_, &distance);
-    query.best = std::max(query.best, target_.log_weight(rows[k]) - distance / (2 * b_ * b_));
-  }
+// The largest logit known is at least that of this row.
+void Screening::improve_best(Query& query, int64_t row) const {
+  const auto index = static_cast<int32_t>(row);
+  double distance = 0;
+  set_.screen->row_distances(target_.points, &index, 1, query.x, a_, &distance);
+  query.best = std::max(query.best, target_.log_weight(row) - distance / (2 * b_ * b_));
 }
 
 void Screening::run(const double* x, int64_t count) {
@@ -131,7 +131,7 @@ void Screening::run(const double* x, int64_t count) {
           }
         }
       }
-      if (best_row >= 0) improve_best(queries_[q], &best_row, 1);
+      if (best_row >= 0) improve_best(queries_[q], best_row);
     });
     pool_.run(chunks_ * count_, [&](int64_t item, int) { drop(item / count_, item % count_); });
   }

@@ -115,7 +115,8 @@ class Screening {
     LineBytes packed;                   // [block][query_bytes]
     LineVector<float> bias;             // [tiles][64]
     LineBytes sample;                   // tiles of the sample's rows
-    LineVector<float> sample_bias, sample_values;  // [block][screening_sample]
+    LineVector<float> sample_bias;
+    LineVector<float> sample_values;    // [block][screening_sample]
     // Of the pass over all tiles.
     std::vector<int64_t> members;
     std::vector<ProjectedQuery> member_queries;
@@ -137,7 +138,7 @@ class Screening {
   double wanted(int64_t q, double square, double rho, double longest) const;
   double threshold(int64_t q) const;
   float prefix_threshold(int64_t q) const;
-  void improve_best(Query& query, const int32_t* rows, int64_t count) const;
+  void improve_best(Query& query, int64_t row) const;
 
   void prepare(int64_t first, int64_t count, const double* x, int worker);
   void prepare_digits(int64_t q, int worker);

@@ -101,7 +101,7 @@ void Screening::seed_from_prefix_of_sample(int64_t q) {
     set_.projected->tile_values(tile, prefix_.rows.columns, prefix_.query(q), prefix_.queries[q].rounded, prefix_.sample_bias.data() + first, 0,
                                 values + first);
   }
-  improve_best(queries_[q], &sample_[std::max_element(values, values + size) - values], 1);
+  improve_best(queries_[q], sample_[std::max_element(values, values + size) - values]);
 }
 
 // Whether more than a share of the sample reaches the prefix's threshold of the best logit known by now.
@@ -122,7 +122,7 @@ void Screening::pass_over_prefix(int64_t chunk) {
     float* bias = prefix_.bias.data() + row;
     for (int64_t r = 0; r < projected_tile; ++r) bias[r] = row + r < n_ ? prefix_bias(row + r) : absent;
     set_.projected->tile_maxima(prefix_.tile(tile), prefix_.rows.columns, prefix_.member_packed.data(), prefix_.member_queries.data(),
-                                static_cast<int>(count), bias, prefix_.tile_most.data() + tile * count, 1);
+                                static_cast<int>(count), bias, prefix_.tile_most.data() + tile * count);
   }
 }
 
@@ -156,8 +156,7 @@ void Screening::seed_from_prefix(int64_t first, int64_t count) {
       set_.projected->tile_values(prefix_.tile(tile), prefix_.rows.columns, prefix_.query(q), prefix_.queries[q].rounded,
                                   prefix_.bias.data() + tile * projected_tile, 0, values);
       const int64_t row = tile * projected_tile + (std::max_element(values, values + projected_tile) - values);
-      const auto known = static_cast<int32_t>(std::min(row, n_ - 1));
-      improve_best(queries_[q], &known, 1);
+      improve_best(queries_[q], std::min(row, n_ - 1));
     }
   }
 }

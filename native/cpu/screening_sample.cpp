@@ -80,7 +80,7 @@ void Screening::try_sample() {
     Query& query = queries_[members[i]];
     const auto size = static_cast<int64_t>(sample_.size());
     const double* values = digits_.sample_values.data() + members[i] * size;
-    improve_best(query, &sample_[std::max_element(values, values + size) - values], 1);
+    improve_best(query, sample_[std::max_element(values, values + size) - values]);
     // Without a prefix the sample says nothing of the largest logit: a query drawn forward lies about b sqrt(d) from a row.
     const double known = query.best, typical = -0.5 * static_cast<double>(d_) - std::log(static_cast<double>(n_));
     if (!prefix_.exists()) query.best = std::max(known, typical);

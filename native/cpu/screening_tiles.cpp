@@ -70,8 +70,7 @@ void Screening::seed_from_tiles(int64_t q) {
   const int64_t first = best * digit_tile_rows;
   const int count = static_cast<int>(std::min<int64_t>(digit_tile_rows, n_ - first));
   tile_values(first, count, q, values);
-  const auto row = static_cast<int32_t>(first + (std::max_element(values, values + count) - values));
-  improve_best(queries_[q], &row, 1);
+  improve_best(queries_[q], first + (std::max_element(values, values + count) - values));
 }
 
 // False: so many tiles reach the threshold that the query is better off in a group.
