@@ -301,7 +301,7 @@ Status build_layouts(const Target& target, const Execution& execution, Layouts& 
   ThreadPool pool(execution.threads);
   const int64_t box_bytes = bytes_of_boxes(target);
   const int64_t digit_bytes = target.n * (12 + (target.points.dtype == Dtype::u8 ? 0 : target.d));
-  const int64_t prefix_bytes = target.n * (9 + prefix_columns(target.d));
+  const int64_t prefix_bytes = target.n * (12 + prefix_columns(target.d));
   const bool with_boxes = box_bytes <= budget;
   if (with_boxes) budget -= box_bytes;
   const bool with_digits = digit_bytes <= budget;
@@ -323,8 +323,8 @@ Status build_layouts(const Target& target, const Execution& execution, Layouts& 
   if (!status.ok()) return status;
   const DigitRows& digits = layouts.digits;
   const PrefixRows& prefix = layouts.prefix;
-  layouts.bytes = layouts.boxes.bytes() + bytes_of(digits) + bytes_of(prefix.tiles) + bytes_of(prefix.half_square) + bytes_of(prefix.apart) +
-                  bytes_of(prefix.directions) + bytes_of(prefix.origin);
+  layouts.bytes = layouts.boxes.bytes() + bytes_of(digits) + bytes_of(prefix.tiles) + bytes_of(prefix.gain) + bytes_of(prefix.residual) +
+                  bytes_of(prefix.half_square) + bytes_of(prefix.directions) + bytes_of(prefix.origin);
   return {};
 }
 

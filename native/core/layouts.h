@@ -39,14 +39,16 @@ struct PrefixRows {
   int64_t columns = 0;                // of F: a multiple of projection_lanes
   std::vector<float> directions;      // [columns / 32][d][32] U, one direction per column, from a sample of the rows (any is valid); the last is zero
   std::vector<double> origin;         // [d] c, as in DigitRows
-  // F(y'_i) as bytes: image_ik = centre_k + scale_k (u_ik - 128), |F(y'_i) - image_i| <= largest_residual but for few rows that are set
-  // apart: nothing is known of them. Tiles of 64 rows as projected.h reads them: [4][columns / 4][16 rows][4 columns]; rows beyond the last are zero.
+  // F(y'_i) as bytes: image_ik = gain_i (centre_k + scale_k (u_ik - 128)), |F(y'_i) - image_i| <= residual_i. The gain is the length of
+  // y'_i, so that bytes serve rows of any length alike.
+  // Tiles of 64 rows as projected.h reads them: [4][columns / 4][16 rows][4 columns]; rows beyond the last are zero.
   std::vector<uint8_t> tiles;
   std::vector<double> scale, centre;  // [columns] >= 0; 0 for a constant column
-  std::vector<double> half_square;    // [n] 1/2 |image_i - centre|^2, relative error below (columns + 8) 2^-53; infinite for rows apart
-  std::vector<uint64_t> apart;        // [tiles] bit r: row r of the tile is set apart
+  std::vector<float> gain, residual;  // [64 tiles], zero beyond the last row
+  std::vector<float> half_square;     // the same, 1/2 (|image_i|^2 - residual_i^2), rounded down
   double largest_residual = 0;
-  double largest_norm = 0;            // max_i |image_i - centre| of the others, rounded up
+  double largest_norm = 0;            // at least every |image_i| and |y'_i|
+  double centre_norm = 0;             // |centre|, rounded up
   double relative = 0;                // projections of float32 x' by project_rows are within relative |x'| + underflow of U x'
   double underflow = 0;
   double captured = 0;                // share of sum_i |y_i - c|^2 that U holds, in [0, 1]
@@ -70,7 +72,7 @@ struct Layouts {
 };
 
 // For a target of points; rows stored as bytes must have digit_padding readable bytes behind the last. Digits of n rows need 12 n bytes,
-// and n d more where the data are not bytes; the prefix needs 73 n at most, boxes (4 + 12 d) n at most and 12 n more with weights. What does not
+// and n d more where the data are not bytes; the prefix needs 76 n at most, boxes (4 + 12 d) n at most and 12 n more with weights. What does not
 // fit into the budget is left out: the boxes are thought of first, then the digits, then the prefix. Costs a few passes over the data;
 // the bits do not depend on the threads or the instruction set. Work areas stay below 200 MB + 2200 d + 16 n bytes. Code::cancelled.
 Status build_layouts(const Target& target, const Execution& execution, Layouts& layouts, int64_t budget = memory_budget());

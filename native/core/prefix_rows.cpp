@@ -195,8 +195,8 @@ class Projector {
   std::vector<float> floats_, panels_;
 };
 
-// Centres and steps of the columns from a sample: its range and a little more, or five deviations about its mean where that is less, as
-// few rows that lie far out must not make all others coarse.
+// Centres and steps of the columns from the directions of a sample's projections: their range and a little more, or five deviations about
+// their mean where that is less, as few rows that lie far out must not make all others coarse.
 void choose_scale(const Target& target, Projector& projector, PrefixRows& prefix) {
   const int64_t columns = prefix.columns, count = sample_size(target.n, target.d, columns);
   constexpr double infinite = std::numeric_limits<double>::infinity(), margin = 1.2, deviations = 5;
@@ -204,6 +204,10 @@ void choose_scale(const Target& target, Projector& projector, PrefixRows& prefix
   for (int64_t first = 0; first < count; first += Projector::block) {
     projector.project([&](int64_t r) { return (first + r) * target.n / count; }, std::min(Projector::block, count - first), 0,
                       points.data() + first * columns, squares.data() + first, errors.data() + first);
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    const double per_length = squares[i] > 0 ? 1 / std::sqrt(squares[i]) : 0;
+    for (int64_t k = 0; k < columns; ++k) points[i * columns + k] *= per_length;
   }
   prefix.centre.resize(columns);
   prefix.scale.resize(columns);
@@ -222,45 +226,31 @@ void choose_scale(const Target& target, Projector& projector, PrefixRows& prefix
   }
 }
 
-// Writes the image of a point and returns its distance, `error` included.
-double write_image(const double* point, double error, int64_t i, const std::vector<double>& per_step, PrefixRows& prefix) {
+// Writes the image of a point of this length, which is `error` from F(y'), and what screening needs to know of it.
+void write_image(const double* point, double length, double error, int64_t i, const std::vector<double>& per_step, PrefixRows& prefix) {
+  const auto gain = static_cast<float>(length);
+  const double factor = static_cast<double>(gain), inverse = factor > 0 ? 1 / factor : 0;
   double left[4] = {}, square[4] = {}, size[4] = {};
   for (int64_t k = 0; k < prefix.columns; k += 4) {
     uint8_t* bytes = prefix.tiles.data() + prefix.place(i, k);
     for (int lane = 0; lane < 4; ++lane) {
-      const double step = prefix.scale[k + lane], offset = point[k + lane] - prefix.centre[k + lane], level = offset * per_step[k + lane];
-      const double whole = (std::min(std::max(level, -128.0), 127.0) + 0x1.8p52) - 0x1.8p52, image = whole * step, rest = offset - image;
+      const double step = prefix.scale[k + lane], centre = prefix.centre[k + lane];
+      const double level = (point[k + lane] * inverse - centre) * per_step[k + lane];
+      const double whole = (std::min(std::max(level, -128.0), 127.0) + 0x1.8p52) - 0x1.8p52, image = factor * (centre + whole * step);
+      const double rest = point[k + lane] - image;
       bytes[lane] = static_cast<uint8_t>(static_cast<int32_t>(whole) + 128);
       square[lane] += image * image;
       left[lane] += rest * rest;
-      size[lane] += std::abs(point[k + lane]) + std::abs(prefix.centre[k + lane]);
+      size[lane] += std::abs(point[k + lane]) + factor * (std::abs(centre) + std::abs(whole * step));
     }
   }
   const auto total = [](const double (&lanes)[4]) { return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]); };
-  prefix.half_square[i] = 0.5 * total(square);
-  return std::sqrt(total(left)) * (1 + 0x1p-40) + 0x1p-50 * total(size) + error;
-}
-
-// Sets rows apart whose image is far from them: by more than twice what rounding explains, unless there are too many of them.
-void set_apart(std::vector<float> residual, PrefixRows& prefix) {
-  const auto n = static_cast<int64_t>(residual.size()), most = n / 128;
-  double square = 0;
-  for (const double step : prefix.scale) square += step * step;
-  std::vector<float> sorted = residual;
-  std::nth_element(sorted.begin(), sorted.end() - 1 - most, sorted.end());
-  const float limit = std::max(static_cast<float>(2 * std::sqrt(square / 12)), *(sorted.end() - 1 - most));
-  prefix.apart.assign((n + prefix_tile_rows - 1) / prefix_tile_rows, 0);
-  double longest = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    if (residual[i] > limit) {
-      prefix.apart[i / prefix_tile_rows] |= uint64_t{1} << (i % prefix_tile_rows);
-      prefix.half_square[i] = std::numeric_limits<double>::infinity();
-      continue;
-    }
-    prefix.largest_residual = std::max(prefix.largest_residual, static_cast<double>(residual[i]));
-    longest = std::max(longest, prefix.half_square[i]);
-  }
-  prefix.largest_norm = std::sqrt(2 * longest) * (1 + 0x1p-45);
+  const double roundings = 0x1p-50 * total(size);
+  const float residual = rounded_up(std::sqrt(total(left)) * (1 + 0x1p-40) + roundings + error);
+  const double norm = std::sqrt(total(square)), least = std::max(0.0, norm * (1 - 0x1p-45) - roundings), squared = static_cast<double>(residual) * residual;
+  prefix.gain[i] = gain;
+  prefix.residual[i] = residual;
+  prefix.half_square[i] = -rounded_up(0.5 * (squared * (1 + 0x1p-50) - least * least * (1 - 0x1p-50)));
 }
 
 }  // namespace
@@ -310,10 +300,12 @@ Status build_prefix(const Target& target, const DigitRows& digits, ThreadPool& p
 
   Projector projector(target, digits, prefix, pool.size());
   choose_scale(target, projector, prefix);
-  prefix.tiles.resize((n + prefix_tile_rows - 1) / prefix_tile_rows * prefix_tile_rows * columns);
-  prefix.half_square.resize(n);
+  const int64_t places = (n + prefix_tile_rows - 1) / prefix_tile_rows * prefix_tile_rows;
+  prefix.tiles.resize(places * columns);
+  prefix.gain.resize(places);
+  prefix.residual.resize(places);
+  prefix.half_square.resize(places);
   std::vector<double> points(pool.size() * Projector::block * columns), per_step(columns), held(chunk_count(n)), all(held.size());
-  std::vector<float> residual(n);
   for (int64_t k = 0; k < columns; ++k) per_step[k] = prefix.scale[k] > 0 ? 1 / prefix.scale[k] : 0;
   pool.run(chunk_count(n), [&](int64_t chunk, int worker) {
     double* point = points.data() + worker * Projector::block * columns;
@@ -324,14 +316,21 @@ Status build_prefix(const Target& target, const DigitRows& digits, ThreadPool& p
       projector.project([&](int64_t r) { return first + r; }, count, worker, point, squares, errors);
       for (int64_t r = 0; r < count; ++r) {
         const double* of_row = point + r * columns;
-        residual[first + r] = rounded_up(write_image(of_row, errors[r], first + r, per_step, prefix));
+        write_image(of_row, std::sqrt(squares[r]), errors[r], first + r, per_step, prefix);
         all[chunk] += squares[r];
         held[chunk] += squares[r] - of_row[columns - 1] * of_row[columns - 1];
       }
     }
   });
   if (execution.cancelled()) return cancelled();
-  set_apart(std::move(residual), prefix);
+  for (int64_t i = 0; i < n; ++i) {
+    const auto residual = static_cast<double>(prefix.residual[i]);
+    prefix.largest_residual = std::max(prefix.largest_residual, residual);
+    prefix.largest_norm = std::max(prefix.largest_norm, (static_cast<double>(prefix.gain[i]) + residual) * (1 + 0x1p-22));
+  }
+  double centre = 0;
+  for (const double c : prefix.centre) centre += c * c;
+  prefix.centre_norm = std::sqrt(centre) * (1 + 0x1p-45);
   double inside = 0, total = 0;
   for (size_t chunk = 0; chunk < all.size(); ++chunk) {
     inside += held[chunk];

@@ -1,8 +1,9 @@
 // Screening's first products: rows of few unsigned bytes (PrefixRows) times queries of 16-bit integers, one table per instruction set. Rows
 // stand in tiles of 64, 16 rows to a register: tile [4][columns / 4][16 rows][4 columns]. A product
 //   P_r = sum_k u_rk X_k,  |X_k| <= projected_limit,  columns <= 128
-// is an exact integer of 32 bits whatever the order, and what a row is worth the float32 value_r = (P_r - centre) step + bias_r, rounded
-// when the integer becomes a float, and by one multiplication and addition in one rounding (two on the portable path).
+// is an exact integer of 32 bits whatever the order, and what a row is worth the float32
+//   value_r = gain_r ((P_r - centre) step + offset) + (slack_r radius + bias_r)
+// rounded when the integer becomes a float, and by each multiplication and addition in one rounding (two on the portable path).
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,12 @@ inline constexpr int32_t projected_limit = 32639;  // two digits of a byte, 127 
 
 struct ProjectedQuery {
   int32_t centre;
-  float step;
+  float step, offset, radius;
+};
+
+// Of the rows of one tile.
+struct ProjectedRows {
+  const float *gain, *slack, *bias;
 };
 
 struct ProjectedKernels {
@@ -23,11 +29,11 @@ struct ProjectedKernels {
   void (*pack)(const int32_t* x, int64_t columns, void* packed);
 
   // most[i] = the largest value of a tile's rows for each of the packed queries, which stand query_bytes apart.
-  void (*tile_maxima)(const uint8_t* tile, int64_t columns, const char* packed, const ProjectedQuery* queries, int count, const float* bias,
-                      float* most);
+  void (*tile_maxima)(const uint8_t* tile, int64_t columns, const char* packed, const ProjectedQuery* queries, int count,
+                      const ProjectedRows& of_rows, float* most);
 
   // The values of a tile's rows for one packed query; bit r of the result: value_r >= threshold.
-  uint64_t (*tile_values)(const uint8_t* tile, int64_t columns, const char* packed, const ProjectedQuery& query, const float* bias,
+  uint64_t (*tile_values)(const uint8_t* tile, int64_t columns, const char* packed, const ProjectedQuery& query, const ProjectedRows& of_rows,
                           float threshold, float* values);
 };
 

@@ -16,6 +16,7 @@ namespace {
 
 using regimes::projected_tile;
 using regimes::ProjectedQuery;
+using regimes::ProjectedRows;
 
 constexpr int tile_groups = projected_tile / 16;
 static_assert(tile_groups % groups_together == 0);
@@ -48,43 +49,46 @@ template <int Queries>
 
 // Calls write(query, group of 16 rows, values) for the first `Most` of the queries, or for all of fewer; returns how many.
 template <int Most, class Write>
-inline int values_of(const uint8_t* tile, int64_t columns, const char* packed, const ProjectedQuery* queries, int count, const float* bias,
-                     Write write) {
+inline int values_of(const uint8_t* tile, int64_t columns, const char* packed, const ProjectedQuery* queries, int count,
+                     const ProjectedRows& of_rows, Write write) {
   if constexpr (Most > 1) {
-    if (count < Most) return values_of<Most - 1>(tile, columns, packed, queries, count, bias, write);
+    if (count < Most) return values_of<Most - 1>(tile, columns, packed, queries, count, of_rows, write);
   }
   const int64_t steps = columns / 4;
   Totals total[Most * groups_together];
   for (int first = 0; first < tile_groups; first += groups_together) {
     product_tile<Most>(tile + first * steps * 64, steps, packed, packed_bytes(columns), total);
     for (int q = 0; q < Most; ++q) {
+      const Floats step = spread(queries[q].step), offset = spread(queries[q].offset), radius = spread(queries[q].radius);
       for (int g = 0; g < groups_together; ++g) {
-        const Floats product = whole(total[q * groups_together + g], queries[q].centre);
-        write(q, first + g, multiply_add(product, spread(queries[q].step), load(bias + (first + g) * 16)));
+        const int at = (first + g) * 16;
+        const Floats product = multiply_add(whole(total[q * groups_together + g], queries[q].centre), step, offset);
+        const Floats rest = multiply_add(load(of_rows.slack + at), radius, load(of_rows.bias + at));
+        write(q, first + g, multiply_add(load(of_rows.gain + at), product, rest));
       }
     }
   }
   return Most;
 }
 
-void tile_maxima(const uint8_t* tile, int64_t columns, const char* packed, const ProjectedQuery* queries, int count, const float* bias,
-                 float* most) {
+void tile_maxima(const uint8_t* tile, int64_t columns, const char* packed, const ProjectedQuery* queries, int count,
+                 const ProjectedRows& of_rows, float* most) {
   for (int q = 0; q < count;) {
     Floats largest[queries_together];
     for (Floats& x : largest) x = spread(-3.4e38f);
-    const int taken = values_of<queries_together>(tile, columns, packed + q * packed_bytes(columns), queries + q, count - q, bias,
+    const int taken = values_of<queries_together>(tile, columns, packed + q * packed_bytes(columns), queries + q, count - q, of_rows,
                                                   [&](int i, int, Floats values) { largest[i] = max(largest[i], values); });
     for (int i = 0; i < taken; ++i) most[q + i] = largest_lane(largest[i]);
     q += taken;
   }
 }
 
-uint64_t tile_values(const uint8_t* tile, int64_t columns, const char* packed, const ProjectedQuery& query, const float* bias,
+uint64_t tile_values(const uint8_t* tile, int64_t columns, const char* packed, const ProjectedQuery& query, const ProjectedRows& of_rows,
                      float threshold, float* values) {
   uint64_t mask = 0;
-  values_of<1>(tile, columns, packed, &query, 1, bias, [&](int, int g, Floats of_rows) {
-    store(values + 16 * g, of_rows);
-    mask |= static_cast<uint64_t>(at_least(of_rows, spread(threshold))) << (16 * g);
+  values_of<1>(tile, columns, packed, &query, 1, of_rows, [&](int, int g, Floats result) {
+    store(values + 16 * g, result);
+    mask |= static_cast<uint64_t>(at_least(result, spread(threshold))) << (16 * g);
   });
   return mask;
 }

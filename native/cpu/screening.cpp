@@ -68,12 +68,16 @@ double Screening::floor_of(const Query& query) const {
   return query.best - reach_ - 0x1p-52 * chain_units(d_) * std::abs(query.best);
 }
 
-// What the value of a row that stays reaches, about the centre: then |x_q - a image| <= radius + rho, with radius^2 / (2 b^2) = log pi - floor.
+// Distance within which rows that stay lie.
+double Screening::radius(const Query& query) const {
+  return b_ * std::sqrt(2 * std::max(0.0, largest_log_weight_ - floor_of(query))) * (1 + 0x1p-50);
+}
+
+// What the value of a row that stays reaches, about the centre: then |x_q - a image| <= r + rho, with r^2 / (2 b^2) = log pi - floor.
 // `square` is |x_q|^2, `longest` the largest norm of the images.
 double Screening::wanted(int64_t q, double square, double rho, double longest) const {
-  const double floor = floor_of(queries_[q]), radius = b_ * std::sqrt(2 * std::max(0.0, largest_log_weight_ - floor));
   const double size = std::sqrt(square) + a_ * longest;
-  return (b_ * b_ * floor + 0.5 * square - rho * (radius + 0.5 * rho) - 1e-14 * size * size) / a_;
+  return (b_ * b_ * floor_of(queries_[q]) + 0.5 * square - rho * (radius(queries_[q]) + 0.5 * rho) - 1e-14 * size * size) / a_;
 }
 
 double Screening::threshold(int64_t q) const {

@@ -104,19 +104,21 @@ class Screening {
   // The same of the prefix.
   struct Prefix {
     struct Query {
-      double square = 0, displacement = 0;
-      ProjectedQuery rounded{0, 0};
+      double square = 0, displacement = 0;  // |x_q|^2 about the origin of the rows, |F(x') - x_q|
+      ProjectedQuery rounded{0, 0, 0, 0};
     };
-    explicit Prefix(const PrefixRows& prefix_rows) : rows(prefix_rows) {}
+    explicit Prefix(const PrefixRows& prefix_rows);
 
     const PrefixRows& rows;
+    std::vector<double> centre_per_scale;  // [columns], 0 for a constant column
     int64_t query_bytes = 0;
     std::vector<Query> queries;
     LineBytes packed;                   // [block][query_bytes]
     LineVector<float> bias;             // [tiles][64]
+    LineVector<float> least_slack;      // [tiles]
     LineBytes sample;                   // tiles of the sample's rows
-    LineVector<float> sample_bias;
-    LineVector<float> sample_values;    // [block][screening_sample]
+    LineVector<float> sample_gain, sample_slack, sample_bias;
+    LineVector<float> sample_values;    // [block][screening_sample], without slack
     // Of the pass over all tiles.
     std::vector<int64_t> members;
     std::vector<ProjectedQuery> member_queries;
@@ -125,6 +127,10 @@ class Screening {
 
     bool exists() const { return !rows.empty(); }
     const uint8_t* tile(int64_t t) const { return rows.tiles.data() + t * projected_tile * rows.columns; }
+    ProjectedRows of_rows(int64_t t) const {
+      const int64_t row = t * projected_tile;
+      return {rows.gain.data() + row, rows.residual.data() + row, bias.data() + row};
+    }
     const char* query(int64_t q) const { return packed.data() + q * query_bytes; }
   };
 
@@ -135,8 +141,10 @@ class Screening {
   double bias(int64_t row) const { return bias_of(row, digits_.rows.half_square[row]); }
   // A row stays when its value, of its product and its bias, reaches the threshold.
   static double value(const Digits::Query& query, double product, double bias) { return product * query.step + bias; }
+  double radius(const Query& query) const;
   double wanted(int64_t q, double square, double rho, double longest) const;
   double threshold(int64_t q) const;
+  float prefix_radius(int64_t q) const;
   float prefix_threshold(int64_t q) const;
   void improve_best(Query& query, int64_t row) const;
 
@@ -145,14 +153,14 @@ class Screening {
 
   // screening_prefix.cpp
   void prepare_prefix(int64_t first, int64_t count, int worker);
-  float prefix_bias(int64_t row) const { return static_cast<float>(std::max(bias_of(row, prefix_.rows.half_square[row]), -1e37)); }
+  float prefix_bias(int64_t row) const { return static_cast<float>(std::max(bias_of(row, static_cast<double>(prefix_.rows.half_square[row])), -1e37)); }
   void prepare_prefix_sample();
   void seed_from_prefix_of_sample(int64_t q);
   bool stays_alike_by_prefix(int64_t q, double share) const;
   void find_by_prefix();
   void pass_over_prefix(int64_t chunk);
   void seed_from_prefix(int64_t first, int64_t count);
-  void list_by_prefix(int64_t chunk, const std::vector<float>& thresholds);
+  void list_by_prefix(int64_t chunk, const std::vector<float>& thresholds, const std::vector<float>& less);
 
   // screening_sample.cpp
   void prepare_sample();

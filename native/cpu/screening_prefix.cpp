@@ -5,6 +5,7 @@
 
 #include "../core/chunks.h"
 #include "../core/dense_block.h"
+#include "../core/prefix_rows.h"
 #include "../core/row_projection.h"
 #include "screening.h"
 
@@ -20,6 +21,10 @@ constexpr float not_listed = std::numeric_limits<float>::infinity();
 int64_t tiles_of(int64_t rows) { return (rows + projected_tile - 1) / projected_tile; }
 
 }  // namespace
+
+Screening::Prefix::Prefix(const PrefixRows& prefix_rows) : rows(prefix_rows) {
+  for (size_t k = 0; k < rows.scale.size(); ++k) centre_per_scale.push_back(rows.scale[k] > 0 ? rows.centre[k] / rows.scale[k] : 0);
+}
 
 // Projects the queries as their rows were projected, and rounds the projections.
 void Screening::prepare_prefix(int64_t first, int64_t count, int worker) {
@@ -54,26 +59,40 @@ void Screening::prepare_prefix(int64_t first, int64_t count, int worker) {
     queries_[q].open = squares[r] < 1e60 && largest < 1e30 && gain_ * std::abs(smallest_log_weight_) < 1e30;
     if (!queries_[q].open) continue;
     Prefix::Query& query = prefix_.queries[q];
-    for (int64_t k = 0; k < columns; ++k) work.centred[k] = rows.scale[k] * (projection[k] - a_ * rows.centre[k]);
-    double step = 0, sum = 0;
-    set_.kernels->round_to_digits(work.centred.data(), columns, projected_limit, nullptr, work.fixed.data(), &step, &sum);
-    query.rounded = {static_cast<int32_t>(128 * sum), static_cast<float>(step)};
+    for (int64_t k = 0; k < columns; ++k) work.centred[k] = rows.scale[k] * projection[k];
+    double step = 0, offset = 0;
+    set_.kernels->round_to_digits(work.centred.data(), columns, projected_limit, prefix_.centre_per_scale.data(), work.fixed.data(), &step, &offset);
+    int32_t sum = 0;
+    for (int64_t k = 0; k < columns; ++k) sum += work.fixed[k];
+    const auto rounded_step = static_cast<float>(step);
+    offset *= static_cast<double>(rounded_step);
+    for (int64_t k = 0; k < columns; ++k) offset += rows.scale[k] > 0 ? 0 : projection[k] * rows.centre[k];
+    query.rounded = {128 * sum, rounded_step, static_cast<float>(offset), 0};
     RoundedNorms norms;
-    set_.screen->rounded_norms(projection, columns, a_, rows.centre.data(), work.fixed.data(), rows.scale.data(), static_cast<double>(query.rounded.step),
-                               &norms);
+    set_.screen->rounded_norms(projection, columns, 0, rows.centre.data(), work.fixed.data(), rows.scale.data(), static_cast<double>(rounded_step), &norms);
     query.square = norms.square;
     query.displacement = std::sqrt(norms.displacement_square) * (1 + 1e-12) + 0x1p-50 * norms.size + moved;
     set_.projected->pack(work.fixed.data(), columns, prefix_.packed.data() + q * prefix_.query_bytes);
   }
 }
 
+// With |x_q - a image_i| <= r + rho + a residual_i the square of the right side has, beside (r + rho)^2, the terms 2 a residual_i (r + rho),
+// which the slack of a row times this radius adds, and (a residual_i)^2, which its half_square holds.
+float Screening::prefix_radius(int64_t q) const { return rounded_up((radius(queries_[q]) + prefix_.queries[q].displacement) * (1 + 0x1p-50)); }
+
+// What the value of a row that stays reaches.
 float Screening::prefix_threshold(int64_t q) const {
   const Prefix::Query& query = prefix_.queries[q];
-  const double longest = prefix_.rows.largest_norm, norm = std::sqrt(query.square), spread = gain_ * std::abs(smallest_log_weight_);
-  // The roundings of a product, of a bias and of their sum, |bias| <= a longest^2 / 2 + spread; on the portable path of another product.
-  const double margin = 0x1p-24 * 1.01 * (3 * norm * longest + a_ * longest * longest + 2 * spread);
-  const double least = wanted(q, query.square, query.displacement + a_ * prefix_.rows.largest_residual, longest);
-  const double lowered = std::max(least - margin - 1e-13 * std::abs(least), -3e38);
+  const PrefixRows& rows = prefix_.rows;
+  const double norm = std::sqrt(query.square), reached = radius(queries_[q]) + query.displacement, spread = gain_ * std::abs(smallest_log_weight_);
+  // No row that stays is longer.
+  const double longest = std::min(rows.largest_norm, 1.01 * ((norm + reached) / a_ + rows.largest_residual));
+  // The roundings in float32: of gain offset and of gain product, twice; of slack and bias; of their sum. |product + offset| is at most |x_q|
+  // |image| / gain. On the portable path each product is rounded too.
+  const double margin = 0x1p-24 * 1.01 * (norm * longest * (5 + 3 * rows.centre_norm) + 2 * a_ * longest * longest + 4 * (spread + rows.largest_residual * reached));
+  const double least = wanted(q, query.square, query.displacement, longest);
+  // The last term: a threshold to which something is added in float32 (list_by_prefix).
+  const double lowered = std::max(least - margin - 0x1p-22 * std::abs(least), -3e38);
   return std::nextafter(static_cast<float>(lowered), -std::numeric_limits<float>::infinity());
 }
 
@@ -82,24 +101,28 @@ void Screening::prepare_prefix_sample() {
   const PrefixRows& rows = prefix_.rows;
   const auto size = static_cast<int64_t>(sample_.size());
   prefix_.sample.resize(tiles_of(size) * projected_tile * rows.columns);
-  prefix_.sample_bias.assign(static_cast<size_t>(tiles_of(size) * projected_tile), absent);
+  prefix_.sample_gain.assign(static_cast<size_t>(tiles_of(size) * projected_tile), 0);
+  prefix_.sample_slack.assign(prefix_.sample_gain.size(), 0);
+  prefix_.sample_bias.assign(prefix_.sample_gain.size(), absent);
   prefix_.sample_values.resize(static_cast<size_t>(block_ * screening_sample));
   for (int64_t i = 0; i < size; ++i) {
     for (int64_t k = 0; k < rows.columns; k += 4) {
       std::copy_n(rows.tiles.data() + rows.place(sample_[i], k), 4, reinterpret_cast<uint8_t*>(prefix_.sample.data()) + rows.place(i, k));
     }
+    prefix_.sample_gain[i] = rows.gain[sample_[i]];
+    prefix_.sample_slack[i] = rows.residual[sample_[i]];
     prefix_.sample_bias[i] = prefix_bias(sample_[i]);
   }
 }
 
-// The values of the sample; the largest logit known becomes that of its most promising row.
+// The values of the sample without slack; the largest logit known becomes that of its most promising row.
 void Screening::seed_from_prefix_of_sample(int64_t q) {
   const auto size = static_cast<int64_t>(sample_.size());
   float* values = prefix_.sample_values.data() + q * screening_sample;
   for (int64_t first = 0; first < size; first += projected_tile) {
     const auto* tile = reinterpret_cast<const uint8_t*>(prefix_.sample.data()) + first * prefix_.rows.columns;
-    set_.projected->tile_values(tile, prefix_.rows.columns, prefix_.query(q), prefix_.queries[q].rounded, prefix_.sample_bias.data() + first, 0,
-                                values + first);
+    const ProjectedRows of_rows{prefix_.sample_gain.data() + first, prefix_.sample_slack.data() + first, prefix_.sample_bias.data() + first};
+    set_.projected->tile_values(tile, prefix_.rows.columns, prefix_.query(q), prefix_.queries[q].rounded, of_rows, 0, values + first);
   }
   improve_best(queries_[q], sample_[std::max_element(values, values + size) - values]);
 }
@@ -107,9 +130,9 @@ void Screening::seed_from_prefix_of_sample(int64_t q) {
 // Whether more than a share of the sample reaches the prefix's threshold of the best logit known by now.
 bool Screening::stays_alike_by_prefix(int64_t q, double share) const {
   const auto size = static_cast<int64_t>(sample_.size());
-  const float least = prefix_threshold(q), *values = prefix_.sample_values.data() + q * screening_sample;
+  const float least = prefix_threshold(q), radius = prefix_radius(q), *values = prefix_.sample_values.data() + q * screening_sample;
   int32_t staying = 0;
-  for (int64_t i = 0; i < size; ++i) staying += values[i] >= least;
+  for (int64_t i = 0; i < size; ++i) staying += values[i] + prefix_.sample_slack[i] * radius >= least;
   return static_cast<double>(staying) > share * static_cast<double>(size);
 }
 
@@ -121,8 +144,10 @@ void Screening::pass_over_prefix(int64_t chunk) {
     const int64_t tile = row / projected_tile;
     float* bias = prefix_.bias.data() + row;
     for (int64_t r = 0; r < projected_tile; ++r) bias[r] = row + r < n_ ? prefix_bias(row + r) : absent;
+    const float* slack = prefix_.rows.residual.data() + row;
+    prefix_.least_slack[tile] = *std::min_element(slack, slack + std::min<int64_t>(projected_tile, end - row));
     set_.projected->tile_maxima(prefix_.tile(tile), prefix_.rows.columns, prefix_.member_packed.data(), prefix_.member_queries.data(),
-                                static_cast<int>(count), bias, prefix_.tile_most.data() + tile * count);
+                                static_cast<int>(count), prefix_.of_rows(tile), prefix_.tile_most.data() + tile * count);
   }
 }
 
@@ -153,34 +178,31 @@ void Screening::seed_from_prefix(int64_t first, int64_t count) {
     for (int64_t k = 0; k < kept; ++k) {
       float values[projected_tile];
       const int64_t tile = best[i][k].tile;
-      set_.projected->tile_values(prefix_.tile(tile), prefix_.rows.columns, prefix_.query(q), prefix_.queries[q].rounded,
-                                  prefix_.bias.data() + tile * projected_tile, 0, values);
+      set_.projected->tile_values(prefix_.tile(tile), prefix_.rows.columns, prefix_.query(q), prefix_.queries[q].rounded, prefix_.of_rows(tile), 0,
+                                  values);
       const int64_t row = tile * projected_tile + (std::max_element(values, values + projected_tile) - values);
       improve_best(queries_[q], std::min(row, n_ - 1));
     }
   }
 }
 
-// The rows of the tiles that reach a query's threshold, and those set apart; each tile meets all its queries while it is near.
-void Screening::list_by_prefix(int64_t chunk, const std::vector<float>& thresholds) {
+// The rows of the tiles that reach a query's threshold; each tile meets all its queries while it is near. Since the pass over all tiles the
+// radius of a query shrank, by no less than `less`.
+void Screening::list_by_prefix(int64_t chunk, const std::vector<float>& thresholds, const std::vector<float>& less) {
   const auto count = static_cast<int64_t>(prefix_.members.size());
   const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
   for (int64_t row = chunk * chunk_rows; row < end; row += projected_tile) {
     if (execution_.cancelled()) return;
     const int64_t tile = row / projected_tile;
     const float* most = prefix_.tile_most.data() + tile * count;
-    const uint64_t apart = prefix_.rows.apart[tile];
+    const float slack = prefix_.least_slack[tile];
     for (int64_t member = 0; member < count; ++member) {
-      const bool reaches = most[member] >= thresholds[member];
-      if (!reaches && (apart == 0 || thresholds[member] == not_listed)) continue;
+      if (!(most[member] >= thresholds[member] + less[member] * slack)) continue;
       const int64_t q = prefix_.members[member];
-      uint64_t mask = apart;
-      if (reaches) {
-        float values[projected_tile];
-        mask |= set_.projected->tile_values(prefix_.tile(tile), prefix_.rows.columns, prefix_.query(q), prefix_.queries[q].rounded,
-                                            prefix_.bias.data() + row, thresholds[member], values);
-        if (n_ - row < projected_tile) mask &= (uint64_t{1} << (n_ - row)) - 1;
-      }
+      float values[projected_tile];
+      uint64_t mask = set_.projected->tile_values(prefix_.tile(tile), prefix_.rows.columns, prefix_.query(q), prefix_.queries[q].rounded,
+                                                  prefix_.of_rows(tile), thresholds[member], values);
+      if (n_ - row < projected_tile) mask &= (uint64_t{1} << (n_ - row)) - 1;
       for (; mask != 0; mask &= mask - 1) list(chunk, q).rows.push_back(static_cast<int32_t>(row + __builtin_ctzll(mask)));
     }
   }
@@ -194,6 +216,7 @@ void Screening::find_by_prefix() {
   for (int64_t q = 0; q < count_; ++q) {
     if (!queries_[q].open) continue;
     prefix_.members.push_back(q);
+    prefix_.queries[q].rounded.radius = prefix_radius(q);
     prefix_.member_queries.push_back(prefix_.queries[q].rounded);
   }
   const auto count = static_cast<int64_t>(prefix_.members.size());
@@ -201,6 +224,7 @@ void Screening::find_by_prefix() {
   prefix_.member_packed.resize(count * prefix_.query_bytes);
   for (int64_t i = 0; i < count; ++i) std::copy_n(prefix_.query(prefix_.members[i]), prefix_.query_bytes, prefix_.member_packed.data() + i * prefix_.query_bytes);
   prefix_.bias.resize(static_cast<size_t>(tiles_of(n_) * projected_tile));
+  prefix_.least_slack.resize(static_cast<size_t>(tiles_of(n_)));
   prefix_.tile_most.resize(static_cast<size_t>(tiles_of(n_) * count));
   pool_.run(chunks_, [&](int64_t chunk, int) { pass_over_prefix(chunk); });
   if (execution_.cancelled()) return;
@@ -209,11 +233,16 @@ void Screening::find_by_prefix() {
     seed_from_prefix(first, std::min(prepared_together, count - first));
   });
   for (const int64_t q : try_sample_again()) queries_[q].listed = true;
-  std::vector<float> thresholds(static_cast<size_t>(count), not_listed);
+  std::vector<float> thresholds(static_cast<size_t>(count), not_listed), less(thresholds.size(), 0);
   for (int64_t member = 0; member < count; ++member) {
-    if (queries_[prefix_.members[member]].listed) thresholds[member] = prefix_threshold(prefix_.members[member]);
+    const int64_t q = prefix_.members[member];
+    if (!queries_[q].listed) continue;
+    float& radius = prefix_.queries[q].rounded.radius;
+    radius = prefix_radius(q);
+    thresholds[member] = prefix_threshold(q);
+    less[member] = (prefix_.member_queries[member].radius - radius) * (1 - 0x1p-20f);
   }
-  pool_.run(chunks_, [&](int64_t chunk, int) { list_by_prefix(chunk, thresholds); });
+  pool_.run(chunks_, [&](int64_t chunk, int) { list_by_prefix(chunk, thresholds, less); });
 }
 
 }  // namespace regimes

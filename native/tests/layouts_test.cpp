@@ -159,17 +159,13 @@ void check_prefix(const Rows<Stored>& rows, const Layouts& layouts) {
     for (int64_t j = 0; j < d; ++j) y[j] = Quad(view.value(i, j)) - Quad(prefix.origin[j]);
     Quad square = 0;
     for (int64_t k = 0; k < columns; ++k) {
-      const Quad offset = Quad(prefix.scale[k]) * (prefix.tiles[prefix.place(i, k)] - 128);
-      square += offset * offset;
-      image[k] = Quad(prefix.centre[k]) + offset;
+      image[k] = Quad(prefix.gain[i]) * (Quad(prefix.centre[k]) + Quad(prefix.scale[k]) * (prefix.tiles[prefix.place(i, k)] - 128));
+      square += image[k] * image[k];
     }
-    if ((prefix.apart[i / 64] >> (i % 64) & 1) != 0) {
-      wrong += !std::isinf(prefix.half_square[i]);
-      continue;
-    }
-    const double half = static_cast<double>(square) / 2;
-    wrong += std::abs(prefix.half_square[i] - half) > half * static_cast<double>(columns + 8) * 0x1p-53;
-    wrong += sqrt(square) > Quad(prefix.largest_norm);
+    const Quad residual = prefix.residual[i], half = (square - residual * residual) / 2;
+    wrong += Quad(prefix.half_square[i]) > half || half - Quad(prefix.half_square[i]) > (square + residual * residual) * Quad(0x1p-23);
+    wrong += sqrt(square) > Quad(prefix.largest_norm) || Quad(prefix.gain[i]) > Quad(prefix.largest_norm);
+    wrong += prefix.residual[i] > prefix.largest_residual;
 
     // What the image is off, within the span of the directions: along it nothing but the residual protects.
     std::vector<Quad> missed(d, Quad(0));
@@ -195,7 +191,7 @@ void check_prefix(const Rows<Stored>& rows, const Layouts& layouts) {
         double error = 0;
         const std::vector<double> f = project(x, &error);
         const Quad apart = distance(std::vector<Quad>(f.begin(), f.end()), Quad(a), image);
-        wrong += apart > distance(std::vector<Quad>(x.begin(), x.end()), Quad(a), y) + Quad(error) + Quad(a * prefix.largest_residual);
+        wrong += apart > distance(std::vector<Quad>(x.begin(), x.end()), Quad(a), y) + Quad(error) + Quad(a) * residual;
       }
     }
   }
@@ -361,6 +357,7 @@ void check_threads(const Rows<Stored>& rows) {
     CHECK(same_bits(one.digits.scale, other.digits.scale) && same_bits(one.digits.origin, other.digits.origin));
     CHECK(same_bits(one.digits.half_square, other.digits.half_square) && same_bits(one.digits.residual, other.digits.residual));
     CHECK(same_bits(one.prefix.directions, other.prefix.directions) && one.prefix.tiles == other.prefix.tiles);
+    CHECK(same_bits(one.prefix.gain, other.prefix.gain) && same_bits(one.prefix.residual, other.prefix.residual));
     CHECK(same_bits(one.prefix.half_square, other.prefix.half_square) && one.prefix.captured == other.prefix.captured);
     CHECK(one.prefix.largest_residual == other.prefix.largest_residual && one.digits.largest_norm == other.digits.largest_norm);
   }

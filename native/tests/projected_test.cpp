@@ -17,12 +17,13 @@ struct Problem {
   std::vector<uint8_t> tile;
   std::vector<int32_t> x;
   std::vector<ProjectedQuery> rounded;
-  std::vector<float> bias;
+  std::vector<float> gain, slack, bias;
+  ProjectedRows of_rows() const { return {gain.data(), slack.data(), bias.data()}; }
 };
 
 Problem make(int64_t columns, int queries, bool extreme) {
   std::mt19937_64 random(static_cast<uint64_t>(columns * 100 + queries));
-  Problem p{columns, queries, {}, {}, {}, {}};
+  Problem p{columns, queries, {}, {}, {}, {}, {}, {}};
   for (int64_t k = 0; k < projected_tile * columns; ++k) p.tile.push_back(extreme ? 255 : static_cast<uint8_t>(random()));
   for (int64_t k = 0; k < queries * columns; ++k) {
     const int32_t value = static_cast<int32_t>(random() % (2 * projected_limit + 1)) - projected_limit;
@@ -31,9 +32,13 @@ Problem make(int64_t columns, int queries, bool extreme) {
   for (int q = 0; q < queries; ++q) {
     int32_t sum = 0;
     for (int64_t k = 0; k < columns; ++k) sum += p.x[q * columns + k];
-    p.rounded.push_back({128 * sum, 1e-6f * static_cast<float>(1 + q)});
+    p.rounded.push_back({128 * sum, 1e-6f * static_cast<float>(1 + q), static_cast<float>(random() % 1000) * 0.1f - 50, 0.7f * static_cast<float>(q)});
   }
-  for (int r = 0; r < projected_tile; ++r) p.bias.push_back(static_cast<float>(random() % 1000) * -0.3f);
+  for (int r = 0; r < projected_tile; ++r) {
+    p.gain.push_back(static_cast<float>(random() % 100) * 0.07f);
+    p.slack.push_back(static_cast<float>(random() % 100) * 0.003f);
+    p.bias.push_back(static_cast<float>(random() % 1000) * -0.3f);
+  }
   return p;
 }
 
@@ -52,15 +57,17 @@ void test(const ProjectedKernels& kernels, const Problem& p, bool fused) {
   char* packed = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) % 64;
   for (int q = 0; q < p.queries; ++q) kernels.pack(p.x.data() + q * p.columns, p.columns, packed + q * bytes);
   std::vector<float> most(static_cast<size_t>(p.queries) + 1, 0.5f);
-  kernels.tile_maxima(p.tile.data(), p.columns, packed, p.rounded.data(), p.queries, p.bias.data(), most.data());
+  kernels.tile_maxima(p.tile.data(), p.columns, packed, p.rounded.data(), p.queries, p.of_rows(), most.data());
   bool equal = true, closest = true;
   for (int q = 0; q < p.queries; ++q) {
     float values[projected_tile], largest = -3e38f;
     const float threshold = p.bias[q % projected_tile];
-    const uint64_t mask = kernels.tile_values(p.tile.data(), p.columns, packed + q * bytes, p.rounded[q], p.bias.data(), threshold, values);
+    const uint64_t mask = kernels.tile_values(p.tile.data(), p.columns, packed + q * bytes, p.rounded[q], p.of_rows(), threshold, values);
     for (int r = 0; r < projected_tile; ++r) {
       const auto whole = static_cast<float>(product(p, q, r));
-      const float expected = fused ? std::fma(whole, p.rounded[q].step, p.bias[r]) : whole * p.rounded[q].step + p.bias[r];
+      const auto add_product = [&](float x, float y, float z) { return fused ? std::fma(x, y, z) : x * y + z; };
+      const ProjectedQuery& query = p.rounded[q];
+      const float expected = add_product(p.gain[r], add_product(whole, query.step, query.offset), add_product(p.slack[r], query.radius, p.bias[r]));
       equal = equal && values[r] == expected && ((mask >> r & 1) != 0) == (expected >= threshold);
       largest = std::max(largest, expected);
     }
