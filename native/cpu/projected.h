@@ -28,13 +28,17 @@ struct ProjectedKernels {
   int64_t (*query_bytes)(int64_t columns);
   void (*pack)(const int32_t* x, int64_t columns, void* packed);
 
-  // most[i] = the largest value of a tile's rows for each of the packed queries, which stand query_bytes apart.
-  void (*tile_maxima)(const uint8_t* tile, int64_t columns, const char* packed, const ProjectedQuery* queries, int count,
+  // most[i] = the largest value of a tile's rows for packed query i.
+  void (*tile_maxima)(const uint8_t* tile, int64_t columns, const char* const* packed, const ProjectedQuery* queries, int count,
                       const ProjectedRows& of_rows, float* most);
 
-  // The values of a tile's rows for one packed query; bit r of the result: value_r >= threshold.
-  uint64_t (*tile_values)(const uint8_t* tile, int64_t columns, const char* packed, const ProjectedQuery& query, const ProjectedRows& of_rows,
-                          float threshold, float* values);
+  // Bit r of masks[i]: value_r of query i is at least thresholds[i].
+  void (*tile_masks)(const uint8_t* tile, int64_t columns, const char* const* packed, const ProjectedQuery* queries, int count,
+                     const ProjectedRows& of_rows, const float* thresholds, uint64_t* masks);
+
+  // The values of a tile's rows for one packed query.
+  void (*tile_values)(const uint8_t* tile, int64_t columns, const char* packed, const ProjectedQuery& query, const ProjectedRows& of_rows,
+                      float* values);
 };
 
 // Null where the instruction set was not compiled or this machine lacks it.

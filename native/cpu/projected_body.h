@@ -24,7 +24,7 @@ static_assert(tile_groups % groups_together == 0);
 // The totals of Queries queries, result [queries][groups_together]. A function of its own, ending in plain stores, for the reason given in
 // digits_body.h.
 template <int Queries>
-[[gnu::noinline]] void product_tile(const uint8_t* rows, int64_t steps, const char* packed, int64_t packed_stride, Totals* result) {
+[[gnu::noinline]] void product_tile(const uint8_t* rows, int64_t steps, const char* const* packed, Totals* result) {
   Totals total[Queries][groups_together];
 #pragma GCC unroll 8
   for (int q = 0; q < Queries; ++q)
@@ -33,7 +33,7 @@ template <int Queries>
   for (int64_t s = 0; s < steps; ++s) {
     QueryDigits digits[Queries];
 #pragma GCC unroll 8
-    for (int q = 0; q < Queries; ++q) digits[q] = load_query(packed + q * packed_stride, s, steps);
+    for (int q = 0; q < Queries; ++q) digits[q] = load_query(packed[q], s, steps);
 #pragma GCC unroll 8
     for (int g = 0; g < groups_together; ++g) {
       const RowBytes bytes = load_rows(rows + (g * steps + s) * 64);
@@ -49,7 +49,7 @@ template <int Queries>
 
 // Calls write(query, group of 16 rows, values) for the first `Most` of the queries, or for all of fewer; returns how many.
 template <int Most, class Write>
-inline int values_of(const uint8_t* tile, int64_t columns, const char* packed, const ProjectedQuery* queries, int count,
+inline int values_of(const uint8_t* tile, int64_t columns, const char* const* packed, const ProjectedQuery* queries, int count,
                      const ProjectedRows& of_rows, Write write) {
   if constexpr (Most > 1) {
     if (count < Most) return values_of<Most - 1>(tile, columns, packed, queries, count, of_rows, write);
@@ -57,7 +57,7 @@ inline int values_of(const uint8_t* tile, int64_t columns, const char* packed, c
   const int64_t steps = columns / 4;
   Totals total[Most * groups_together];
   for (int first = 0; first < tile_groups; first += groups_together) {
-    product_tile<Most>(tile + first * steps * 64, steps, packed, packed_bytes(columns), total);
+    product_tile<Most>(tile + first * steps * 64, steps, packed, total);
     for (int q = 0; q < Most; ++q) {
       const Floats step = spread(queries[q].step), offset = spread(queries[q].offset), radius = spread(queries[q].radius);
       for (int g = 0; g < groups_together; ++g) {
@@ -71,28 +71,34 @@ inline int values_of(const uint8_t* tile, int64_t columns, const char* packed, c
   return Most;
 }
 
-void tile_maxima(const uint8_t* tile, int64_t columns, const char* packed, const ProjectedQuery* queries, int count,
+void tile_maxima(const uint8_t* tile, int64_t columns, const char* const* packed, const ProjectedQuery* queries, int count,
                  const ProjectedRows& of_rows, float* most) {
   for (int q = 0; q < count;) {
     Floats largest[queries_together];
     for (Floats& x : largest) x = spread(-3.4e38f);
-    const int taken = values_of<queries_together>(tile, columns, packed + q * packed_bytes(columns), queries + q, count - q, of_rows,
+    const int taken = values_of<queries_together>(tile, columns, packed + q, queries + q, count - q, of_rows,
                                                   [&](int i, int, Floats values) { largest[i] = max(largest[i], values); });
     for (int i = 0; i < taken; ++i) most[q + i] = largest_lane(largest[i]);
     q += taken;
   }
 }
 
-uint64_t tile_values(const uint8_t* tile, int64_t columns, const char* packed, const ProjectedQuery& query, const ProjectedRows& of_rows,
-                     float threshold, float* values) {
-  uint64_t mask = 0;
-  values_of<1>(tile, columns, packed, &query, 1, of_rows, [&](int, int g, Floats result) {
-    store(values + 16 * g, result);
-    mask |= static_cast<uint64_t>(at_least(result, spread(threshold))) << (16 * g);
-  });
-  return mask;
+void tile_masks(const uint8_t* tile, int64_t columns, const char* const* packed, const ProjectedQuery* queries, int count,
+                const ProjectedRows& of_rows, const float* thresholds, uint64_t* masks) {
+  for (int q = 0; q < count;) {
+    uint64_t reached[queries_together] = {};
+    const int taken = values_of<queries_together>(tile, columns, packed + q, queries + q, count - q, of_rows, [&](int i, int g, Floats values) {
+      reached[i] |= static_cast<uint64_t>(at_least(values, spread(thresholds[q + i]))) << (16 * g);
+    });
+    for (int i = 0; i < taken; ++i) masks[q + i] = reached[i];
+    q += taken;
+  }
 }
 
-constexpr regimes::ProjectedKernels projected_table{packed_bytes, pack_query, tile_maxima, tile_values};
+void tile_values(const uint8_t* tile, int64_t columns, const char* packed, const ProjectedQuery& query, const ProjectedRows& of_rows, float* values) {
+  values_of<1>(tile, columns, &packed, &query, 1, of_rows, [&](int, int g, Floats result) { store(values + 16 * g, result); });
+}
+
+constexpr regimes::ProjectedKernels projected_table{packed_bytes, pack_query, tile_maxima, tile_masks, tile_values};
 
 }  // namespace

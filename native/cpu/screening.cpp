@@ -14,6 +14,7 @@ namespace {
 
 constexpr int64_t rows_together = 256;  // that few queries see one after the other
 constexpr int64_t groups_together = 4;  // whose products stay in the first-level cache
+constexpr int64_t listed_singly = 4;    // candidates whose logits cost less than the query's digits
 
 // The least log weight of a component that takes part.
 double smallest_log_weight(const Target& target) {
@@ -89,10 +90,14 @@ double Screening::threshold(int64_t q) const {
 
 // The largest logit known is at least that of this row.
 void Screening::improve_best(Query& query, int64_t row) const {
+  if (row == query.best_row) return;
   const auto index = static_cast<int32_t>(row);
   double distance = 0;
   set_.screen->row_distances(target_.points, &index, 1, query.x, a_, &distance);
-  query.best = std::max(query.best, target_.log_weight(row) - distance / (2 * b_ * b_));
+  const double logit = target_.log_weight(row) - distance / (2 * b_ * b_);
+  if (!(logit > query.best)) return;
+  query.best = logit;
+  query.best_row = row;
 }
 
 void Screening::run(const double* x, int64_t count) {
@@ -110,35 +115,24 @@ void Screening::run(const double* x, int64_t count) {
   if (execution_.cancelled()) return;
 
   // Queries with too many candidates, or with none yet, see all rows through the digits.
-  std::vector<int64_t> members;
+  std::vector<int64_t> unlisted, uncertain;
   for (int64_t q = 0; q < count_; ++q) {
     Query& query = queries_[q];
-    if (!query.open || (query.listed && listed(q) <= most_)) continue;
-    query.open = digits_.exist();
-    for (int64_t chunk = 0; chunk < chunks_; ++chunk) list(chunk, q).rows.clear();
-    if (query.open) members.push_back(q);
+    if (!query.open) continue;
+    const int64_t candidates = query.listed ? listed(q) : n_;
+    if (candidates > most_) {
+      query.open = digits_.exist();
+      for (int64_t chunk = 0; chunk < chunks_; ++chunk) list(chunk, q).rows.clear();
+      if (query.open) unlisted.push_back(q);
+    }
+    if (query.open && candidates > listed_singly) uncertain.push_back(q);
   }
-  list_rows(members);
-  if (execution_.cancelled()) return;
   if (digits_.exist()) {
-    pool_.run(chunks_ * count_, [&](int64_t item, int) { find_values(item / count_, item % count_); });
-    pool_.run(count_, [&](int64_t q, int) {
-      if (!queries_[q].open) return;
-      int32_t best_row = -1;
-      double best = -std::numeric_limits<double>::infinity();
-      for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
-        const Candidates& part = list(chunk, q);
-        for (size_t k = 0; k < part.rows.size(); ++k) {
-          if (part.values[k] > best) {
-            best = part.values[k];
-            best_row = part.rows[k];
-          }
-        }
-      }
-      if (best_row >= 0) improve_best(queries_[q], best_row);
-    });
-    pool_.run(chunks_ * count_, [&](int64_t item, int) { drop(item / count_, item % count_); });
+    prepare_digits(uncertain);
+    list_rows(unlisted);
+    drop_by_digits(uncertain);
   }
+  if (execution_.cancelled()) return;
   for (int64_t q = 0; q < count_; ++q) {
     if (queries_[q].open && listed(q) > most_) queries_[q].open = false;
   }
@@ -151,7 +145,17 @@ void Screening::prepare(int64_t first, int64_t count, const double* x, int worke
     queries_[q].x = x + q * d_;
   }
   if (prefix_.exists()) prepare_prefix(first, count, worker);
-  for (int64_t q = first; digits_.exist() && q < first + count; ++q) prepare_digits(q, worker);
+  for (int64_t q = first; digits_.exist() && q < first + count; ++q) {
+    digits_.queries[q].ready = digits_.queries[q].sampled = false;
+    if (!prefix_.exists()) prepare_digits(q, worker);
+  }
+}
+
+// For queries whose digits are not known yet.
+void Screening::prepare_digits(const std::vector<int64_t>& members) {
+  pool_.run(static_cast<int64_t>(members.size()), [&](int64_t i, int worker) {
+    if (!digits_.queries[members[i]].ready) prepare_digits(members[i], worker);
+  });
 }
 
 void Screening::prepare_digits(int64_t q, int worker) {
@@ -167,7 +171,7 @@ void Screening::prepare_digits(int64_t q, int worker) {
   set_.screen->rounded_norms(x, d_, a_, rows.origin.data(), fixed, rows.scale.data(), query.step, &norms);
   query.square = norms.square;
   query.displacement = std::sqrt(norms.displacement_square) * (1 + 1e-12) + 0x1p-50 * norms.size;
-  query.sampled = false;
+  query.ready = true;
   set_.digits->pack_single(fixed, d_, 1, digits_.singles.data() + q * digits_.single_bytes);
 }
 
@@ -267,9 +271,31 @@ void Screening::list_masks(int64_t chunk, int64_t first, int count, const uint16
   }
 }
 
+// Of the candidates of those members, those stay that the digits do not rule out.
+void Screening::drop_by_digits(const std::vector<int64_t>& members) {
+  const auto count = static_cast<int64_t>(members.size());
+  pool_.run(chunks_ * count, [&](int64_t item, int) { find_values(item / count, members[item % count]); });
+  pool_.run(count, [&](int64_t i, int) {
+    const int64_t q = members[i];
+    int32_t best_row = -1;
+    double best = -std::numeric_limits<double>::infinity();
+    for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
+      const Candidates& part = list(chunk, q);
+      for (size_t k = 0; k < part.rows.size(); ++k) {
+        if (part.values[k] > best) {
+          best = part.values[k];
+          best_row = part.rows[k];
+        }
+      }
+    }
+    if (best_row >= 0) improve_best(queries_[q], best_row);
+  });
+  pool_.run(chunks_ * count, [&](int64_t item, int) { drop(item / count, members[item % count]); });
+}
+
 void Screening::find_values(int64_t chunk, int64_t q) {
   Candidates& part = list(chunk, q);
-  if (!queries_[q].open || part.rows.empty() || execution_.cancelled()) return;
+  if (part.rows.empty() || execution_.cancelled()) return;
   part.values.resize(part.rows.size());
   set_.digits->single_products(digits_.rows.rows, digits_.rows.stride, part.rows.data(), static_cast<int64_t>(part.rows.size()), d_,
                                digits_.single(q), 1, part.values.data());
@@ -279,7 +305,7 @@ void Screening::find_values(int64_t chunk, int64_t q) {
 // Keeps the rows that reach the threshold of the best logit known by now.
 void Screening::drop(int64_t chunk, int64_t q) {
   Candidates& part = list(chunk, q);
-  if (!queries_[q].open || part.rows.empty() || execution_.cancelled()) return;
+  if (part.rows.empty() || execution_.cancelled()) return;
   const double least = threshold(q);
   size_t kept = 0;
   for (size_t k = 0; k < part.rows.size(); ++k) {
@@ -293,6 +319,10 @@ void Screening::find_logits(int64_t chunk, int64_t q) {
   Candidates& part = list(chunk, q);
   if (!queries_[q].open || part.rows.empty() || execution_.cancelled()) return;
   part.values.resize(part.rows.size());
+  if (part.rows.size() == 1 && part.rows[0] == queries_[q].best_row) {
+    part.values[0] = queries_[q].best;
+    return;
+  }
   set_.screen->row_distances(target_.points, part.rows.data(), static_cast<int64_t>(part.rows.size()), queries_[q].x, a_, part.values.data());
   for (size_t k = 0; k < part.rows.size(); ++k) part.values[k] = target_.log_weight(part.rows[k]) - part.values[k] / (2 * b_ * b_);
 }

@@ -34,7 +34,7 @@ inline int64_t screened_queries(int64_t n, int64_t most) {
   return std::clamp<int64_t>((int64_t{1} << 24) / std::max(most, n / 8 + 1) / digit_lanes * digit_lanes, digit_lanes, 256);
 }
 
-inline constexpr int64_t screening_sample = 512;  // rows that tell how many will stay
+inline constexpr int64_t screening_sample = 512;  // rows that tell how many will stay, at most
 inline constexpr int64_t prepared_together = 8;   // queries that meet what they share while it is near
 inline constexpr int digit_tile_rows = 64;        // rows whose largest value is remembered, without a prefix
 inline constexpr int64_t few_queries = 16;        // so few see the rows as single queries
@@ -73,7 +73,8 @@ class Screening {
     const double* x = nullptr;
     bool open = true;
     bool listed = false;  // has candidates
-    double best = -std::numeric_limits<double>::infinity();  // largest logit known
+    double best = -std::numeric_limits<double>::infinity();  // largest logit known,
+    int64_t best_row = -1;                                   // that of this row
   };
 
   // The digits of the rows, and the queries of the block in their fixed point.
@@ -83,6 +84,7 @@ class Screening {
       double displacement = 0;    // |x - x_q|, rounded up
       double step = 0;            // of the fixed point
       double centre_product = 0;  // sum_k X_k centre_k
+      bool ready = false;         // all of this is known
       bool sampled = false;       // its values of the sample are there
     };
     explicit Digits(const DigitRows& digit_rows) : rows(digit_rows) {}
@@ -122,7 +124,7 @@ class Screening {
     // Of the pass over all tiles.
     std::vector<int64_t> members;
     std::vector<ProjectedQuery> member_queries;
-    LineBytes member_packed;
+    std::vector<const char*> member_packed;
     LineVector<float> tile_most;        // [tiles][members]
 
     bool exists() const { return !rows.empty(); }
@@ -149,6 +151,7 @@ class Screening {
   void improve_best(Query& query, int64_t row) const;
 
   void prepare(int64_t first, int64_t count, const double* x, int worker);
+  void prepare_digits(const std::vector<int64_t>& members);
   void prepare_digits(int64_t q, int worker);
 
   // screening_prefix.cpp
@@ -182,6 +185,7 @@ class Screening {
   void list_by_singles(int64_t chunk, int worker, const std::vector<int64_t>& members);
   void list_masks(int64_t chunk, int64_t first, int count, const uint16_t* masks, int groups, const int64_t* members);
 
+  void drop_by_digits(const std::vector<int64_t>& members);
   void find_values(int64_t chunk, int64_t q);
   void drop(int64_t chunk, int64_t q);
   void find_logits(int64_t chunk, int64_t q);

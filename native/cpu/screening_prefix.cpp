@@ -14,7 +14,9 @@ namespace {
 
 static_assert(projected_tile == prefix_tile_rows && chunk_rows % projected_tile == 0 && screening_sample % projected_tile == 0);
 
-constexpr int64_t seeds = 4;        // tiles whose most promising row is looked at
+constexpr int64_t most_seeds = 12;  // tiles whose most promising row is looked at: one for `rows_per_seed` rows, as many as pay
+constexpr int64_t rows_per_seed = 5000;
+constexpr int tile_queries = 64;    // that a tile meets together when its rows are listed
 constexpr float absent = -1e37f;    // bias of rows that are not there, or of which nothing is known
 constexpr float not_listed = std::numeric_limits<float>::infinity();
 
@@ -122,7 +124,7 @@ void Screening::seed_from_prefix_of_sample(int64_t q) {
   for (int64_t first = 0; first < size; first += projected_tile) {
     const auto* tile = reinterpret_cast<const uint8_t*>(prefix_.sample.data()) + first * prefix_.rows.columns;
     const ProjectedRows of_rows{prefix_.sample_gain.data() + first, prefix_.sample_slack.data() + first, prefix_.sample_bias.data() + first};
-    set_.projected->tile_values(tile, prefix_.rows.columns, prefix_.query(q), prefix_.queries[q].rounded, of_rows, 0, values + first);
+    set_.projected->tile_values(tile, prefix_.rows.columns, prefix_.query(q), prefix_.queries[q].rounded, of_rows, values + first);
   }
   improve_best(queries_[q], sample_[std::max_element(values, values + size) - values]);
 }
@@ -151,16 +153,16 @@ void Screening::pass_over_prefix(int64_t chunk) {
   }
 }
 
-// The largest logit known becomes that of the most promising row of a few tiles, for some of the members.
+// The largest logit known becomes that of the most promising row of a few tiles that may hold a larger one, for some of the members.
 void Screening::seed_from_prefix(int64_t first, int64_t count) {
-  const int64_t tiles = tiles_of(n_), kept = std::min(seeds, tiles), stride = static_cast<int64_t>(prefix_.members.size());
+  const int64_t tiles = tiles_of(n_), kept = std::min(std::clamp<int64_t>(n_ / rows_per_seed, 1, most_seeds), tiles), stride = static_cast<int64_t>(prefix_.members.size());
   struct Tile {
     float most = -std::numeric_limits<float>::infinity();
     int64_t tile = 0;
   };
-  Tile best[prepared_together][seeds];  // descending
+  Tile best[prepared_together][most_seeds];  // descending
   float least[prepared_together];       // their last ones
-  std::fill(least, least + prepared_together, -std::numeric_limits<float>::infinity());
+  for (int64_t i = 0; i < count; ++i) least[i] = prefix_threshold(prefix_.members[first + i]);
   for (int64_t tile = 0; tile < tiles; ++tile) {
     const float* most = prefix_.tile_most.data() + tile * stride + first;
     bool any = false;
@@ -170,16 +172,15 @@ void Screening::seed_from_prefix(int64_t first, int64_t count) {
       int64_t at = kept - 1;
       for (; at > 0 && most[i] > best[i][at - 1].most; --at) best[i][at] = best[i][at - 1];
       best[i][at] = {most[i], tile};
-      least[i] = best[i][kept - 1].most;
+      least[i] = std::max(least[i], best[i][kept - 1].most);
     }
   }
   for (int64_t i = 0; i < count; ++i) {
     const int64_t q = prefix_.members[first + i];
-    for (int64_t k = 0; k < kept; ++k) {
+    for (int64_t k = 0; k < kept && best[i][k].most >= prefix_threshold(q); ++k) {
       float values[projected_tile];
       const int64_t tile = best[i][k].tile;
-      set_.projected->tile_values(prefix_.tile(tile), prefix_.rows.columns, prefix_.query(q), prefix_.queries[q].rounded, prefix_.of_rows(tile), 0,
-                                  values);
+      set_.projected->tile_values(prefix_.tile(tile), prefix_.rows.columns, prefix_.query(q), prefix_.queries[q].rounded, prefix_.of_rows(tile), values);
       const int64_t row = tile * projected_tile + (std::max_element(values, values + projected_tile) - values);
       improve_best(queries_[q], std::min(row, n_ - 1));
     }
@@ -191,19 +192,34 @@ void Screening::seed_from_prefix(int64_t first, int64_t count) {
 void Screening::list_by_prefix(int64_t chunk, const std::vector<float>& thresholds, const std::vector<float>& less) {
   const auto count = static_cast<int64_t>(prefix_.members.size());
   const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
+  int64_t reaching[tile_queries];
+  const char* packed[tile_queries];
+  ProjectedQuery rounded[tile_queries];
+  float least[tile_queries];
+  uint64_t masks[tile_queries];
   for (int64_t row = chunk * chunk_rows; row < end; row += projected_tile) {
     if (execution_.cancelled()) return;
     const int64_t tile = row / projected_tile;
-    const float* most = prefix_.tile_most.data() + tile * count;
-    const float slack = prefix_.least_slack[tile];
-    for (int64_t member = 0; member < count; ++member) {
-      if (!(most[member] >= thresholds[member] + less[member] * slack)) continue;
-      const int64_t q = prefix_.members[member];
-      float values[projected_tile];
-      uint64_t mask = set_.projected->tile_values(prefix_.tile(tile), prefix_.rows.columns, prefix_.query(q), prefix_.queries[q].rounded,
-                                                  prefix_.of_rows(tile), thresholds[member], values);
-      if (n_ - row < projected_tile) mask &= (uint64_t{1} << (n_ - row)) - 1;
-      for (; mask != 0; mask &= mask - 1) list(chunk, q).rows.push_back(static_cast<int32_t>(row + __builtin_ctzll(mask)));
+    const float *most = prefix_.tile_most.data() + tile * count, slack = prefix_.least_slack[tile];
+    for (int64_t member = 0; member < count;) {
+      int many = 0;
+      for (; member < count && many < tile_queries; ++member) {
+        reaching[many] = member;
+        many += most[member] >= thresholds[member] + less[member] * slack ? 1 : 0;
+      }
+      for (int i = 0; i < many; ++i) {
+        const int64_t q = prefix_.members[reaching[i]];
+        packed[i] = prefix_.query(q);
+        rounded[i] = prefix_.queries[q].rounded;
+        least[i] = thresholds[reaching[i]];
+      }
+      set_.projected->tile_masks(prefix_.tile(tile), prefix_.rows.columns, packed, rounded, many, prefix_.of_rows(tile), least, masks);
+      for (int i = 0; i < many; ++i) {
+        std::vector<int32_t>& rows = list(chunk, prefix_.members[reaching[i]]).rows;
+        for (uint64_t mask = n_ - row < projected_tile ? masks[i] & ((uint64_t{1} << (n_ - row)) - 1) : masks[i]; mask != 0; mask &= mask - 1) {
+          rows.push_back(static_cast<int32_t>(row + __builtin_ctzll(mask)));
+        }
+      }
     }
   }
 }
@@ -213,16 +229,16 @@ void Screening::list_by_prefix(int64_t chunk, const std::vector<float>& threshol
 void Screening::find_by_prefix() {
   prefix_.members.clear();
   prefix_.member_queries.clear();
+  prefix_.member_packed.clear();
   for (int64_t q = 0; q < count_; ++q) {
     if (!queries_[q].open) continue;
     prefix_.members.push_back(q);
     prefix_.queries[q].rounded.radius = prefix_radius(q);
     prefix_.member_queries.push_back(prefix_.queries[q].rounded);
+    prefix_.member_packed.push_back(prefix_.query(q));
   }
   const auto count = static_cast<int64_t>(prefix_.members.size());
   if (count == 0) return;
-  prefix_.member_packed.resize(count * prefix_.query_bytes);
-  for (int64_t i = 0; i < count; ++i) std::copy_n(prefix_.query(prefix_.members[i]), prefix_.query_bytes, prefix_.member_packed.data() + i * prefix_.query_bytes);
   prefix_.bias.resize(static_cast<size_t>(tiles_of(n_) * projected_tile));
   prefix_.least_slack.resize(static_cast<size_t>(tiles_of(n_)));
   prefix_.tile_most.resize(static_cast<size_t>(tiles_of(n_) * count));

@@ -10,13 +10,13 @@
 namespace regimes {
 namespace {
 
-constexpr double listed_by_prefix = 0.1;  // a larger share of the sample is left to the digits
+constexpr double listed_by_prefix = 0.05;  // a larger share of the sample is left to the digits
 
 }  // namespace
 
 void Screening::prepare_sample() {
-  const int64_t step = std::max<int64_t>(1, n_ / screening_sample);
-  for (int64_t row = step / 2; row < n_ && static_cast<int64_t>(sample_.size()) < screening_sample; row += step) {
+  const int64_t most = std::clamp<int64_t>(n_ / 64, screening_sample / 4, screening_sample), step = std::max<int64_t>(1, n_ / most);
+  for (int64_t row = step / 2; row < n_ && static_cast<int64_t>(sample_.size()) < most; row += step) {
     sample_.push_back(static_cast<int32_t>(row));
   }
   if (digits_.exist()) {
@@ -28,6 +28,7 @@ void Screening::prepare_sample() {
 
 // The digits' values of the sample for these queries.
 void Screening::find_samples(const std::vector<int64_t>& members) {
+  prepare_digits(members);
   const auto size = static_cast<int64_t>(sample_.size()), count = static_cast<int64_t>(members.size());
   pool_.run((count + prepared_together - 1) / prepared_together, [&](int64_t task, int worker) {
     const int64_t first = task * prepared_together, many = std::min(prepared_together, count - first);

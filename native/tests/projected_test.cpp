@@ -55,26 +55,32 @@ void test(const ProjectedKernels& kernels, const Problem& p, bool fused) {
   CHECK(bytes % 64 == 0);
   std::vector<char> memory(static_cast<size_t>(p.queries * bytes) + 64);
   char* packed = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) % 64;
-  for (int q = 0; q < p.queries; ++q) kernels.pack(p.x.data() + q * p.columns, p.columns, packed + q * bytes);
-  std::vector<float> most(static_cast<size_t>(p.queries) + 1, 0.5f);
-  kernels.tile_maxima(p.tile.data(), p.columns, packed, p.rounded.data(), p.queries, p.of_rows(), most.data());
+  std::vector<const char*> of_query;
+  std::vector<float> most(static_cast<size_t>(p.queries) + 1, 0.5f), thresholds;
+  std::vector<uint64_t> masks(most.size(), 7);
+  for (int q = 0; q < p.queries; ++q) {
+    kernels.pack(p.x.data() + q * p.columns, p.columns, packed + q * bytes);
+    of_query.push_back(packed + q * bytes);
+    thresholds.push_back(p.bias[q % projected_tile]);
+  }
+  kernels.tile_masks(p.tile.data(), p.columns, of_query.data(), p.rounded.data(), p.queries, p.of_rows(), thresholds.data(), masks.data());
+  kernels.tile_maxima(p.tile.data(), p.columns, of_query.data(), p.rounded.data(), p.queries, p.of_rows(), most.data());
   bool equal = true, closest = true;
   for (int q = 0; q < p.queries; ++q) {
     float values[projected_tile], largest = -3e38f;
-    const float threshold = p.bias[q % projected_tile];
-    const uint64_t mask = kernels.tile_values(p.tile.data(), p.columns, packed + q * bytes, p.rounded[q], p.of_rows(), threshold, values);
+    kernels.tile_values(p.tile.data(), p.columns, of_query[q], p.rounded[q], p.of_rows(), values);
     for (int r = 0; r < projected_tile; ++r) {
       const auto whole = static_cast<float>(product(p, q, r));
       const auto add_product = [&](float x, float y, float z) { return fused ? std::fma(x, y, z) : x * y + z; };
       const ProjectedQuery& query = p.rounded[q];
       const float expected = add_product(p.gain[r], add_product(whole, query.step, query.offset), add_product(p.slack[r], query.radius, p.bias[r]));
-      equal = equal && values[r] == expected && ((mask >> r & 1) != 0) == (expected >= threshold);
+      equal = equal && values[r] == expected && ((masks[q] >> r & 1) != 0) == (expected >= thresholds[q]);
       largest = std::max(largest, expected);
     }
     closest = closest && most[q] == largest;
   }
   CHECK(equal);
-  CHECK(closest && most[p.queries] == 0.5f);
+  CHECK(closest && most[p.queries] == 0.5f && masks[p.queries] == 7);
 }
 
 }  // namespace
