@@ -51,8 +51,9 @@ export interface DatasetOptions extends RunOptions {
    *
    * Mapped are .npy and safetensors of uint8, float16, float32 or float64: not gzipped, in C order and the machine's byte order, with
    * `rows` a range or absent, without `classes`, a label column or `nonfinite: "drop"`. Opening needs 24 bytes per row, the layouts
-   * that posteriors and sweeps build at most an eighth of the physical memory. While the data set is in use the file must stay as it
-   * is: a call on one that was cut short or written to rejects with E_FILE_CHANGED; one that was replaced by another goes on unchanged.
+   * that posteriors and sweeps build at most an eighth of the memory that the process may use. While the data set is in use the file
+   * must stay as it is: a call on one that was cut short or written to rejects with E_FILE_CHANGED; one that was replaced by another
+   * goes on unchanged.
    */
   readonly map?: MapChoice | undefined;
   /** Largest number of bytes read or unpacked, default 16 GiB; mapped rows do not count. */

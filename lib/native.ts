@@ -324,6 +324,8 @@ export interface NativeAddon {
   ): NativeJob<{ readonly values: Float64Array<ArrayBuffer>; readonly vectors: Float64Array<ArrayBuffer> }>;
   /** Bytes that V8 counts outside its heap: array buffers, and what the handles said that they hold. */
   externalMemory(): number;
+  /** Of this process, in bytes, where that may be less than the machine has; 0: none. What is built for speed keeps to an eighth. */
+  limitMemory(bytes: number): void;
   /** Stops every running job; called when the process exits. */
   cancelAll(): void;
 }
@@ -341,6 +343,7 @@ export function native(): NativeAddon {
     } catch (error) {
       throw toRegimesError(error);
     }
+    addon.limitMemory(process.constrainedMemory?.() ?? 0);
     // Cleanup hooks of the addon do not run on process.exit() or an uncaught throw: stop its threads from here.
     process.once("exit", () => addon.cancelAll());
     loaded = addon;

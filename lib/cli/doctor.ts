@@ -35,8 +35,10 @@ function nodeCheck(): Check {
 
 function machineCheck(): Check {
   const model = cpus()[0]?.model.trim() ?? "unknown processor";
-  const gigabytes = (totalmem() / 1e9).toFixed(1);
-  return { name: "machine", state: "ok", detail: `${model}, ${availableParallelism()} threads, ${gigabytes} GB memory` };
+  const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;
+  const total = totalmem(), limit = process.constrainedMemory?.() ?? 0;
+  const limited = limit > 0 && limit < total ? ` (this process: ${gigabytes(limit)})` : "";
+  return { name: "machine", state: "ok", detail: `${model}, ${availableParallelism()} threads, ${gigabytes(total)} memory${limited}` };
 }
 
 function addonCheck(): Check {

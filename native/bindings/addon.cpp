@@ -1,8 +1,10 @@
 // The addon's exports and its per-environment state. No mathematics here.
 #include <napi.h>
 
+#include <algorithm>
 #include <vector>
 
+#include "../core/memory_budget.h"
 #include "../dispatch.h"
 #include "arguments.h"
 #include "environment.h"
@@ -37,6 +39,12 @@ Napi::Value backend_info(const Napi::CallbackInfo& info) {
 // What V8 counts outside its heap: array buffers, and what the handles of this addon said that they hold.
 Napi::Value external_memory(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(Napi::MemoryManagement::AdjustExternalMemory(info.Env(), 0)));
+}
+
+Napi::Value limit_memory(const Napi::CallbackInfo& info) {
+  const double bytes = info[0].As<Napi::Number>().DoubleValue();
+  regimes::limit_memory(bytes > 0 ? static_cast<int64_t>(std::min(bytes, 0x1p62)) : 0);
+  return info.Env().Undefined();
 }
 
 // Stops and joins every job of this environment, before the process ends under their feet.
@@ -90,6 +98,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   add<project>(exports, "project");
   add<symmetric_eigen>(exports, "symmetricEigen");
   add<external_memory>(exports, "externalMemory");
+  add<limit_memory>(exports, "limitMemory");
   add<cancel_all>(exports, "cancelAll");
   return exports;
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "../core/layouts.h"
+#include "../core/memory_budget.h"
 #include "../core/philox.h"
 #include "../core/prefix_rows.h"
 #include "../core/row_projection.h"
@@ -382,7 +383,20 @@ void a_stopped_job_is_cancelled() {
 
 }  // namespace
 
+void the_budget_keeps_to_the_limit_of_the_process() {
+  const int64_t whole = memory_budget();
+  limit_memory(int64_t{3} << 30);
+  CHECK(memory_budget() == std::min(whole, int64_t{3} << 27));
+  limit_memory(1000);
+  CHECK(memory_budget() == int64_t{1} << 28);
+  limit_memory(int64_t{1} << 62);
+  CHECK(memory_budget() == whole);
+  limit_memory(0);
+  CHECK(memory_budget() == whole);
+}
+
 int main() {
+  the_budget_keeps_to_the_limit_of_the_process();
   bytes_are_used_in_place();
   data_affine_in_bytes_are_found();
   data_that_are_no_bytes_are_rounded();
