@@ -49,7 +49,7 @@ struct PrefixRows {
   double largest_residual = 0;
   double largest_norm = 0;            // at least every |image_i| and |y'_i|
   double centre_norm = 0;             // |centre|, rounded up
-  double relative = 0;                // projections of float32 x' by project_rows are within relative |x'| + underflow of U x'
+  double relative = 0;                // U x' of float32 x' by project_rows is off by at most relative |x'| + underflow
   double underflow = 0;
   double captured = 0;                // share of sum_i |y_i - c|^2 that U holds, in [0, 1]
 
@@ -59,10 +59,6 @@ struct PrefixRows {
     return i / prefix_tile_rows * prefix_tile_rows * columns + i % prefix_tile_rows / 16 * 16 * columns + k / 4 * 64 + i % 16 * 4 + k % 4;
   }
 };
-
-// F(x') from the projection that project_rows gives, [columns - 1], and |x'|^2: writes its last coordinate, and returns a bound on the
-// distance from what stands there then to F(x').
-double finish_projection(const PrefixRows& prefix, double square, double* projection);
 
 struct Layouts {
   DigitRows digits;

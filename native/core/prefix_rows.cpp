@@ -167,32 +167,41 @@ bool sample_directions(const Target& target, const DigitRows& digits, int64_t co
   return true;
 }
 
+// The last coordinate of F(x') from the others and |x'|^2, and a bound on the distance of all from F(x').
+double finish_projection(const PrefixRows& prefix, double square, double* projection) {
+  const int64_t last = prefix.columns - 1, d = static_cast<int64_t>(prefix.origin.size());
+  const double slack = (static_cast<double>(d) + 16) * 0x1p-52 + 1e-11, length = std::sqrt(square) * (1 + slack);
+  double along = 0;
+  for (int64_t k = 0; k < last; ++k) along += projection[k] * projection[k];
+  const double inside = std::sqrt(along), error = prefix.relative * length + prefix.underflow + 0x1p-45 * inside;
+  const double least = std::max(0.0, inside - error), most = inside + error;
+  const double high = std::sqrt(std::max(0.0, square * (1 + slack) - least * least)) * (1 + 0x1p-50);
+  const double low = std::sqrt(std::max(0.0, square * (1 - slack) - most * most)) * (1 - 0x1p-50);
+  projection[last] = (low + high) / 2;
+  return error + (high - low) / 2 + 0x1p-50 * high;
+}
+
 // Projections of rows that are read one after the other.
 class Projector {
  public:
   Projector(const Target& target, const DigitRows& digits, const PrefixRows& prefix, int workers)
-      : prefix_(prefix), d_(target.d), reader_(target, digits.origin, workers), floats_(workers * block * d_), panels_(workers * block * prefix.columns) {}
+      : prefix_(prefix), d_(target.d), reader_(target, digits.origin, workers), floats_(workers * block * d_) {}
 
-  static constexpr int64_t block = 16;
+  static constexpr int64_t block = projected_together;
 
   // F of `count` <= block rows, row_of(r), into out [count][columns], |y'|^2, and what F may be off.
   template <class RowOf>
   void project(RowOf row_of, int64_t count, int worker, double* out, double* squares, double* errors) {
-    const int64_t columns = prefix_.columns;
-    float *tile = floats_.data() + worker * block * d_, *panel = panels_.data() + worker * block * columns;
+    float* tile = floats_.data() + worker * block * d_;
     for (int64_t r = 0; r < count; ++r) squares[r] = reader_.read(row_of(r), 1, worker, tile + r * d_);
-    for (int64_t k = 0; k < columns; k += projection_lanes) {
-      project_rows(tile, d_, count, d_, prefix_.directions.data() + k * d_, panel);
-      for (int64_t r = 0; r < count; ++r) std::copy_n(panel + r * projection_lanes, projection_lanes, out + r * columns + k);
-    }
-    for (int64_t r = 0; r < count; ++r) errors[r] = finish_projection(prefix_, squares[r], out + r * columns);
+    project_on_prefix(prefix_, tile, count, squares, out, errors);
   }
 
  private:
   const PrefixRows& prefix_;
   int64_t d_;
   CentredFloats reader_;
-  std::vector<float> floats_, panels_;
+  std::vector<float> floats_;
 };
 
 // Centres and steps of the columns from the directions of a sample's projections: their range and a little more, or five deviations about
@@ -264,17 +273,14 @@ int64_t prefix_columns(int64_t d) {
   return std::clamp(d / 8 / projection_lanes * projection_lanes, projection_lanes, most_prefix_columns);
 }
 
-double finish_projection(const PrefixRows& prefix, double square, double* projection) {
-  const int64_t last = prefix.columns - 1, d = static_cast<int64_t>(prefix.origin.size());
-  const double slack = (static_cast<double>(d) + 16) * 0x1p-52 + 1e-11, length = std::sqrt(square) * (1 + slack);
-  double along = 0;
-  for (int64_t k = 0; k < last; ++k) along += projection[k] * projection[k];
-  const double inside = std::sqrt(along), error = prefix.relative * length + prefix.underflow + 0x1p-45 * inside;
-  const double least = std::max(0.0, inside - error), most = inside + error;
-  const double high = std::sqrt(std::max(0.0, square * (1 + slack) - least * least)) * (1 + 0x1p-50);
-  const double low = std::sqrt(std::max(0.0, square * (1 - slack) - most * most)) * (1 - 0x1p-50);
-  projection[last] = (low + high) / 2;
-  return error + (high - low) / 2 + 0x1p-50 * high;
+void project_on_prefix(const PrefixRows& prefix, const float* rows, int64_t count, const double* squares, double* out, double* errors) {
+  const int64_t columns = prefix.columns, d = static_cast<int64_t>(prefix.origin.size());
+  float panel[projected_together * projection_lanes];
+  for (int64_t k = 0; k < columns; k += projection_lanes) {
+    project_rows(rows, d, count, d, prefix.directions.data() + k * d, panel);
+    for (int64_t r = 0; r < count; ++r) std::copy_n(panel + r * projection_lanes, projection_lanes, out + r * columns + k);
+  }
+  for (int64_t r = 0; r < count; ++r) errors[r] = finish_projection(prefix, squares[r], out + r * columns);
 }
 
 Status build_prefix(const Target& target, const DigitRows& digits, ThreadPool& pool, const Execution& execution, PrefixRows& prefix) {

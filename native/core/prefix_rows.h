@@ -13,6 +13,12 @@ Status build_prefix(const Target& target, const DigitRows& digits, ThreadPool& p
 // How many columns F has: an eighth of the dimensions, so that two digits of a query cost a quarter of one of the rows.
 int64_t prefix_columns(int64_t d);
 
+inline constexpr int64_t projected_together = 16;
+
+// F of `count` <= projected_together rows x' [count][d] in float32, whose squared norms are given, into out [count][columns], and bounds on
+// the distance of each from what stands there.
+void project_on_prefix(const PrefixRows& prefix, const float* rows, int64_t count, const double* squares, double* out, double* errors);
+
 // |value| as a float that is not smaller.
 float rounded_up(double value);
 

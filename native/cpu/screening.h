@@ -112,6 +112,7 @@ class Screening {
     explicit Prefix(const PrefixRows& prefix_rows);
 
     const PrefixRows& rows;
+    double origin_norm = 0;
     std::vector<double> centre_per_scale;  // [columns], 0 for a constant column
     int64_t query_bytes = 0;
     std::vector<Query> queries;

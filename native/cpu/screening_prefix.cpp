@@ -6,13 +6,13 @@
 #include "../core/chunks.h"
 #include "../core/dense_block.h"
 #include "../core/prefix_rows.h"
-#include "../core/row_projection.h"
 #include "screening.h"
 
 namespace regimes {
 namespace {
 
 static_assert(projected_tile == prefix_tile_rows && chunk_rows % projected_tile == 0 && screening_sample % projected_tile == 0);
+static_assert(prepared_together <= projected_together);
 
 constexpr int64_t most_seeds = 12;  // tiles whose most promising row is looked at: one for `rows_per_seed` rows, as many as pay
 constexpr int64_t rows_per_seed = 5000;
@@ -25,6 +25,7 @@ int64_t tiles_of(int64_t rows) { return (rows + projected_tile - 1) / projected_
 }  // namespace
 
 Screening::Prefix::Prefix(const PrefixRows& prefix_rows) : rows(prefix_rows) {
+  origin_norm = std::sqrt(dot(rows.origin.data(), rows.origin.data(), static_cast<int64_t>(rows.origin.size())));
   for (size_t k = 0; k < rows.scale.size(); ++k) centre_per_scale.push_back(rows.scale[k] > 0 ? rows.centre[k] / rows.scale[k] : 0);
 }
 
@@ -34,28 +35,23 @@ void Screening::prepare_prefix(int64_t first, int64_t count, int worker) {
   const int64_t columns = rows.columns;
   Work& work = work_[worker];
   work.centred.resize(static_cast<size_t>(std::max(d_, columns)));
-  work.floats.resize(static_cast<size_t>(prepared_together * (d_ + projection_lanes)));
+  work.floats.resize(static_cast<size_t>(prepared_together * d_));
   work.projections.resize(static_cast<size_t>(prepared_together * columns));
   work.fixed.resize(static_cast<size_t>(columns));
-  double squares[prepared_together], sizes[prepared_together];
-  const double origin = std::sqrt(dot(rows.origin.data(), rows.origin.data(), d_));
+  double squares[prepared_together], sizes[prepared_together], errors[prepared_together];
   for (int64_t r = 0; r < count; ++r) {
     const double* x = queries_[first + r].x;
     for (int64_t j = 0; j < d_; ++j) work.centred[j] = x[j] - a_ * rows.origin[j];
     for (int64_t j = 0; j < d_; ++j) work.floats[r * d_ + j] = static_cast<float>(work.centred[j]);
     squares[r] = dot(work.centred.data(), work.centred.data(), d_);
-    sizes[r] = std::sqrt(dot(x, x, d_)) + a_ * origin;
+    sizes[r] = std::sqrt(dot(x, x, d_)) + a_ * prefix_.origin_norm;
   }
-  float* panel = work.floats.data() + prepared_together * d_;
-  for (int64_t k = 0; k < columns; k += projection_lanes) {
-    project_rows(work.floats.data(), d_, count, d_, rows.directions.data() + k * d_, panel);
-    for (int64_t r = 0; r < count; ++r) std::copy_n(panel + r * projection_lanes, projection_lanes, work.projections.data() + r * columns + k);
-  }
+  project_on_prefix(rows, work.floats.data(), count, squares, work.projections.data(), errors);
   for (int64_t r = 0; r < count; ++r) {
     const int64_t q = first + r;
-    double* projection = work.projections.data() + r * columns;
+    const double* projection = work.projections.data() + r * columns;
     // The roundings of x' = x - a c in float64 come on top.
-    const double moved = finish_projection(rows, squares[r], projection) + 0x1p-51 * sizes[r];
+    const double moved = errors[r] + 0x1p-51 * sizes[r];
     // Float32 must hold x' and every product, and the bounds their meaning.
     const double largest = std::sqrt(squares[r]) * rows.largest_norm + a_ * rows.largest_norm * rows.largest_norm;
     queries_[q].open = squares[r] < 1e60 && largest < 1e30 && gain_ * std::abs(smallest_log_weight_) < 1e30;
@@ -91,7 +87,8 @@ float Screening::prefix_threshold(int64_t q) const {
   const double longest = std::min(rows.largest_norm, 1.01 * ((norm + reached) / a_ + rows.largest_residual));
   // The roundings in float32: of gain offset and of gain product, twice; of slack and bias; of their sum. |product + offset| is at most |x_q|
   // |image| / gain. On the portable path each product is rounded too.
-  const double margin = 0x1p-24 * 1.01 * (norm * longest * (5 + 3 * rows.centre_norm) + 2 * a_ * longest * longest + 4 * (spread + rows.largest_residual * reached));
+  const double products = norm * longest * (5 + 3 * rows.centre_norm), rest = 2 * a_ * longest * longest + 4 * (spread + rows.largest_residual * reached);
+  const double margin = 0x1p-24 * 1.01 * (products + rest);
   const double least = wanted(q, query.square, query.displacement, longest);
   // The last term: a threshold to which something is added in float32 (list_by_prefix).
   const double lowered = std::max(least - margin - 0x1p-22 * std::abs(least), -3e38);
@@ -155,7 +152,8 @@ void Screening::pass_over_prefix(int64_t chunk) {
 
 // The largest logit known becomes that of the most promising row of a few tiles that may hold a larger one, for some of the members.
 void Screening::seed_from_prefix(int64_t first, int64_t count) {
-  const int64_t tiles = tiles_of(n_), kept = std::min(std::clamp<int64_t>(n_ / rows_per_seed, 1, most_seeds), tiles), stride = static_cast<int64_t>(prefix_.members.size());
+  const int64_t tiles = tiles_of(n_), stride = static_cast<int64_t>(prefix_.members.size());
+  const int64_t kept = std::min(std::clamp<int64_t>(n_ / rows_per_seed, 1, most_seeds), tiles);
   struct Tile {
     float most = -std::numeric_limits<float>::infinity();
     int64_t tile = 0;

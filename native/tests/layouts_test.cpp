@@ -144,14 +144,9 @@ void check_prefix(const Rows<Stored>& rows, const Layouts& layouts) {
   // What stands for F(x'), of a float32 x', and how far it may be off.
   const auto project = [&](const std::vector<float>& x, double* error) {
     std::vector<double> f(columns);
-    for (int64_t k = 0; k < columns; k += projection_lanes) {
-      float panel[projection_lanes];
-      project_rows(x.data(), d, 1, d, prefix.directions.data() + k * d, panel);
-      for (int64_t lane = 0; lane < projection_lanes; ++lane) f[k + lane] = panel[lane];
-    }
     double square = 0;
     for (const float value : x) square += double(value) * value;
-    *error = finish_projection(prefix, square, f.data());
+    project_on_prefix(prefix, x.data(), 1, &square, f.data(), error);
     return f;
   };
   std::vector<double> z(d);
