@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "chunks.h"
 #include "dense_block.h"
@@ -45,7 +46,13 @@ class CentredFloats {
 
 // Makes rows [count, d] orthonormal; what is linearly dependent is replaced by random directions (count <= d / 2). Each pass removes
 // what is along the others once: three leave 2^-53 of it, however close to them the row was; one is enough between steps of an iteration.
-void orthonormalise(std::vector<double>& rows, int64_t count, int64_t d, int passes) {
+void orthonormalise(std::vector<double>& rows, int64_t count, int64_t d, int passes, ThreadPool& pool) {
+  constexpr int64_t width = 2048, worthwhile = int64_t{1} << 18;  // columns of one task; elements that pay for threads
+  const auto run = [&](int64_t tasks, int64_t elements, const auto& body) {
+    if (elements >= worthwhile) return pool.run(tasks, [&](int64_t task, int) { body(task); });
+    for (int64_t task = 0; task < tasks; ++task) body(task);
+  };
+  std::vector<double> along(static_cast<size_t>(count));
   uint64_t fresh = 0;
   for (int64_t i = 0; i < count; ++i) {
     double* row = rows.data() + i * d;
@@ -53,11 +60,14 @@ void orthonormalise(std::vector<double>& rows, int64_t count, int64_t d, int pas
     double length = before > 0 ? 1 : 0;
     for (int64_t j = 0; j < d && before > 0; ++j) row[j] /= before;
     for (int pass = 0; pass < passes && length > 1e-6; ++pass) {
-      for (int64_t k = 0; k < i; ++k) {
-        const double* other = rows.data() + k * d;
-        const double along = dot(row, other, d);
-        for (int64_t j = 0; j < d; ++j) row[j] -= along * other[j];
-      }
+      run(i, i * d, [&](int64_t k) { along[k] = dot(row, rows.data() + k * d, d); });
+      run((d + width - 1) / width, i * d, [&](int64_t task) {
+        const int64_t end = std::min((task + 1) * width, d);
+        for (int64_t k = 0; k < i; ++k) {
+          const double *other = rows.data() + k * d, part = along[k];
+          for (int64_t j = task * width; j < end; ++j) row[j] -= part * other[j];
+        }
+      });
       length = std::sqrt(dot(row, row, d));
       if (length > 1e-6) {
         for (int64_t j = 0; j < d; ++j) row[j] /= length;
@@ -122,7 +132,7 @@ bool sample_directions(const Target& target, const DigitRows& digits, int64_t co
     const auto words = philox4x32({static_cast<uint32_t>(k), step_krylov, static_cast<uint32_t>(k >> 32), 1}, {0, 0});
     directions[k] = static_cast<double>(words[0]) * 0x1p-32 - 0.5;
   }
-  orthonormalise(directions, columns, d, 1);
+  orthonormalise(directions, columns, d, 1, pool);
   // The spectrum of data with a useful prefix decays: three steps bring the captured share within percents of the largest possible.
   constexpr int steps = 3;
   for (int step = 0; step < steps; ++step) {
@@ -139,7 +149,7 @@ bool sample_directions(const Target& target, const DigitRows& digits, int64_t co
       const float* sum = sums.data() + r / projection_lanes * d * projection_lanes + r % projection_lanes;
       for (int64_t j = 0; j < d; ++j) directions[r * d + j] = static_cast<double>(sum[j * projection_lanes]);
     }
-    orthonormalise(directions, columns, d, 1);
+    orthonormalise(directions, columns, d, 1, pool);
   }
   project();
   if (execution.cancelled()) return false;
@@ -152,16 +162,16 @@ bool sample_directions(const Target& target, const DigitRows& digits, int64_t co
   }
   if (!symmetric_eigen(std::move(gram), columns, values.data(), vectors.data()).ok()) return true;
   std::vector<double> rotated(columns * d, 0.0);
-  double held = 0;
-  for (int64_t r = 0; r < columns; ++r) {
-    const int64_t from = columns - 1 - r;  // values ascend
-    if (r < columns - 1) held += values[from];
-    for (int64_t t = 0; t < columns; ++t) {
-      const double factor = vectors[from * columns + t];
-      for (int64_t j = 0; j < d; ++j) rotated[r * d + j] += factor * directions[t * d + j];
+  const double held = std::accumulate(values.begin() + 1, values.end(), 0.0);  // they ascend
+  in_blocks(d, [&](int64_t first, int64_t width, int) {
+    for (int64_t r = 0; r < columns; ++r) {
+      for (int64_t t = 0; t < columns; ++t) {
+        const double factor = vectors[(columns - 1 - r) * columns + t];
+        for (int64_t j = first; j < first + width; ++j) rotated[r * d + j] += factor * directions[t * d + j];
+      }
     }
-  }
-  orthonormalise(rotated, columns, d, 3);
+  });
+  orthonormalise(rotated, columns, d, 3, pool);
   directions = std::move(rotated);
   captured = total > 0 ? held / total : 0;
   return true;
