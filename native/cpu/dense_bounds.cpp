@@ -12,7 +12,7 @@ constexpr double unit = 0x1p-24, small = 0x1p-53;
 }  // namespace
 
 DenseErrors dense_errors(const DenseArithmetic& with, const DenseQuery& query, const DenseMoments& sums) {
-  const double whole = sums.whole, far = with.far, gap = sums.gap / whole, norm = sums.norm;
+  const double whole = sums.whole, far = sums.far, gap = sums.gap / whole, norm = sums.norm;
   const double spread = std::max(2 * sums.second / whole - norm * norm, 0.0) + 1e-4 * far * far;
   const double moved = query.moved + 4 * small * (query.norm + with.a * with.origin_norm);
   // Deterministic errors of single logits beyond the displacement: of the rows, and of the float64 operations.
@@ -26,16 +26,17 @@ DenseErrors dense_errors(const DenseArithmetic& with, const DenseQuery& query, c
   const double chain = query.chain + (with.bytes ? 0 : query.largest);
   const double chance = with.fixed ? 0 : deviations * with.kappa * unit * chain;
   const double root = std::sqrt(sums.squares) / whole, root_four = 2 * std::sqrt(sums.fourth) / whole;
-  const double root_two = std::sqrt(root * root_four), square_of = (chance * far) * (chance * far);
+  const double root_two = std::sqrt(root * root_four), mean_square = 2 * sums.second / whole, typical = std::sqrt(mean_square);
+  const double square_of = chance * chance * mean_square;
   // Rows alike have the same errors: sums of squares are at most `repeated` times as large, and at most those of errors that all agree.
-  const double alike = std::sqrt(with.repeated), mean_square = 2 * sums.second / whole;
+  const double alike = std::sqrt(with.repeated);
   const double turned = std::min({alike * std::sqrt(root_four * spread), alike * (root_four + norm * root_two), std::sqrt(mean_square * spread)});
-  const double averaged = std::min(alike * root_two, std::sqrt(mean_square));
-  const double weights = (16 + gap) * unit, sums_of = 40 * unit, left_out = 2 * std::exp(-dropped_logits);
+  const double averaged = std::min(alike * root_two, typical);
+  const double sums_of = 40 * unit, left_out = 2 * std::exp(-dropped_logits);
   const double shift = with.kappa * far * moved;
 
   double denoised = with.kappa * spread * moved * std::exp(4 * shift) + row + 2 * logit * std::sqrt(spread);
-  denoised += chance * turned + (far + norm) * (square_of + weights + left_out + sums.dropped) + norm * sums_of;
+  denoised += chance * turned + (far + norm) * (square_of + gap * unit + left_out + sums.dropped) + 16 * unit * (typical + norm) + norm * sums_of;
   if (with.integer) {
     denoised += sums.lost / whole * far;
   } else if (with.words) {
@@ -43,12 +44,13 @@ DenseErrors dense_errors(const DenseArithmetic& with, const DenseQuery& query, c
     const double largest = sums.step / whole * std::max(far, 0x1p15 * with.units);
     const double variance = sums.variance / (whole * whole) + root * with.rounded * root * with.rounded;
     denoised += deviations * std::sqrt(variance) + deviations * deviations / 3 * largest;
-    denoised += sums.lost / whole * with.units + 8 * unit * far;
+    denoised += sums.lost / whole * with.units + 8 * unit * typical;
   } else {
-    denoised += static_cast<double>(second_chain + chains + 2) * unit * far;
+    denoised += static_cast<double>(second_chain + chains + 2) * unit * typical;
   }
+  denoised += small * with.far;
   if (!with.fixed || with.words) denoised += 1100 * small * (far + with.origin_norm);  // sums of heavy rows, in blocks of 512
-  double log_density = shift * shift / 2 + logit + weights + sums_of + left_out + chance * averaged + square_of;
+  double log_density = shift * shift / 2 + logit + (16 + gap) * unit + sums_of + left_out + chance * averaged + square_of;
   log_density += with.denoised ? with.kappa * moved * denoised : shift;
   return {1.01 * log_density, 1.01 * denoised};
 }

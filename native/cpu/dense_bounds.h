@@ -37,6 +37,7 @@ struct DenseMoments {
   double step = 0;     // words: largest step of W_i
   double dropped = 0;  // >= what the denoised mean leaves out, as a share of `whole`
   double norm = 0;     // |D'|
+  double far = 0;      // >= |y'_i| of all components but those that weigh less than 2^-53 together
 };
 
 struct DenseErrors {

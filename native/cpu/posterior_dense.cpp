@@ -59,7 +59,7 @@ class DensePosterior : private DensePass {
     moments.whole = 1 + sums.rest;
     moments.gap = sums.gap;
 
-    const double a = request_.a, b2 = request_.b * request_.b, norm_x = queries_.each[q].norm, far = with_.far;
+    const double a = request_.a, b2 = request_.b * request_.b, norm_x = queries_.each[q].norm;
     const double* displacement = queries_.displacement.data() + q * d_;
     double along = 0;
     if (denoise_) {
@@ -68,6 +68,10 @@ class DensePosterior : private DensePass {
       moments.norm = std::sqrt(dot(denoised.data(), denoised.data(), d_));
     }
     sums.max += kappa_ * along - queries_.offset[q] - norm_x * norm_x / (2 * b2);
+    // Components that lie farther are below the largest logit by more than the canonical reach.
+    const double within_reach = request_.b * std::sqrt(2 * std::max(reach_ - sums.max, 0.0));
+    const double far = std::min(with_.far, 1.001 * (norm_x + queries_.each[q].moved + within_reach) / a);
+    moments.far = far;
 
     const DenseErrors errors = dense_errors(with_, queries_.each[q], moments);
     const double log_density = read_scalars(target_, request_, at, group.scalars[lane / lanes], lane % lanes, uniform_);

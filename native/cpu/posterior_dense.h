@@ -13,7 +13,8 @@
 // the same integers, and the same chains of float32, so that no bit depends on it.
 // Between the products, exponentials in float32 of float64 differences of logits; everything that is summed over blocks, in float64.
 //
-// Bounds, N = max |y'_i|, u = 2^-24, T = tr Cov under the posterior:
+// Bounds, N = max |y'_i| of the rows that a ball about x' reaches (the others weigh less than 2^-53 together), u = 2^-24, T = tr Cov under
+// the posterior; what a sum of w_i y'_i rounds is relative to sum w_i |y'_i| <= sqrt(sum w_i |y'_i|^2):
 //   displacement   log p is corrected by s . e, and the rest is at most (kappa N |e|)^2 / 2; D moves by at most kappa T |e|, to first
 //                  order, and the factor e^(4 kappa N |e|) covers the rest
 //   weights        exp: (8 + l) u relative for a logit l below the maximum; fixed point: the sum of |w_i - W_i|, which is computed

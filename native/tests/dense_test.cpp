@@ -428,9 +428,31 @@ void words_of_many_scales_stay_below_their_bounds() {
   }
 }
 
+// Few rows are many times longer than the others: what they weigh counts in the bounds, not that they exist.
+void rows_of_uneven_length_are_answered() {
+  for (const double b : {0.8, 0.95}) {
+    Problem p;
+    make(p, 3000, 64, b, 0.5, Rows::floats, 0, false, 24, [](std::vector<double>& rows) {
+      std::mt19937_64 random(5);
+      std::normal_distribution<double> normal;
+      for (int64_t i = 0; i < 3000; ++i) {
+        const double length = std::exp(1.5 * normal(random));
+        for (int64_t j = 0; j < 64; ++j) rows[i * 64 + j] *= length;
+      }
+    });
+    const Answers truth = in_quad(p);
+    for (const Instructions* set : sets()) {
+      const Answers answers = dense(*set, p, 1, 0, -1, DenseProducts::exact);
+      compare(p, answers, truth, p.name + " uneven " + set->name);
+      expect(answered(answers) > p.batch * 3 / 4, p.name + " uneven: answered, " + set->name);
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
+  rows_of_uneven_length_are_answered();
   words_stay_below_their_bounds();
   words_of_repeated_values_stay_below_their_bounds();
   words_of_many_scales_stay_below_their_bounds();
