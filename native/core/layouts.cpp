@@ -138,6 +138,44 @@ bool column_extremes(const DataView& view, ThreadPool& pool, const Execution& ex
   return done;
 }
 
+// Whether levels per column are twice as fine for most rows when they count in units of a row's distance from the mean: where few rows are
+// much longer than the others. Then `low` and `high` become extremes of (y_j - mean_j) / |y - mean| in a sample, and a little more.
+bool levels_in_lengths(const DataView& view, const std::vector<double>& mean, std::vector<double>& low, std::vector<double>& high) {
+  constexpr double margin = 1.2, deviations = 4.5;
+  const int64_t d = view.columns, count = std::clamp<int64_t>((int64_t{1} << 22) / d, 1, std::min<int64_t>(view.rows, 2048));
+  std::vector<double> row(d), sum(d, 0.0), square(d, 0.0), least(d, 1.0), most(d, -1.0), lengths;
+  for (int64_t i = 0; i < count; ++i) {
+    load_centred(view, i * view.rows / count, 0, d, mean.data(), 1, row.data());
+    const double length = std::sqrt(dot(row.data(), row.data(), d));
+    if (!(length > 0)) continue;
+    lengths.push_back(length);
+    for (int64_t j = 0; j < d; ++j) {
+      const double part = row[j] / length;
+      sum[j] += part;
+      square[j] += part * part;
+      least[j] = std::min(least[j], part);
+      most[j] = std::max(most[j], part);
+    }
+  }
+  if (lengths.empty()) return false;
+  const auto middle = lengths.begin() + static_cast<int64_t>(lengths.size() / 2);
+  std::nth_element(lengths.begin(), middle, lengths.end());
+  const auto rows = static_cast<double>(lengths.size());
+  double in_lengths = 0, plain = 0;
+  for (int64_t j = 0; j < d; ++j) {
+    const double average = sum[j] / rows, deviation = std::sqrt(std::max(square[j] / rows - average * average, 0.0));
+    const double half = std::max(margin * (most[j] - least[j]) / 2, deviations * deviation), centre = (least[j] + most[j]) / 2;
+    least[j] = centre - half;
+    most[j] = centre + half;
+    in_lengths += 4 * half * half * *middle * *middle;
+    plain += (high[j] - low[j]) * (high[j] - low[j]);
+  }
+  if (!(plain > 4 * in_lengths)) return false;
+  low = std::move(least);
+  high = std::move(most);
+  return true;
+}
+
 // Rows rounded to 256 levels per column.
 bool fill_rounded(const DataView& view, ThreadPool& pool, const Execution& execution, DigitRows& digits) {
   const int64_t n = view.rows;
@@ -148,17 +186,21 @@ bool fill_rounded(const DataView& view, ThreadPool& pool, const Execution& execu
                                                : column_extremes<double>(view, pool, execution, low, high);
   if (!done) return false;
   const std::vector<double> mean = sampled_mean(view, execution);
-  digits.scale.assign(d, 0.0);
   for (int64_t j = 0; j < d; ++j) {
-    const double range = high[j] - low[j];
-    if (!(range < most_norm)) return true;
+    if (!(high[j] - low[j] < most_norm)) return true;
+  }
+  digits.scale.assign(d, 0.0);
+  const bool in_lengths = levels_in_lengths(view, mean, low, high);
+  if (in_lengths) digits.gain.resize(n);
+  for (int64_t j = 0; j < d; ++j) {
+    const double range = high[j] - low[j], middle = in_lengths ? 0 : mean[j];
     // Narrower columns count as constant; their residual is measured like any other.
     if (range > 1e-290) {
       digits.scale[j] = range / (byte_levels - 1);
       per_step[j] = (byte_levels - 1) / range;
-      digits.centre[j] = nearest_level((mean[j] - low[j]) * per_step[j]);
+      digits.centre[j] = nearest_level((middle - low[j]) * per_step[j]);
     }
-    digits.origin[j] = low[j] + digits.centre[j] * digits.scale[j];
+    digits.origin[j] = in_lengths ? mean[j] : low[j] + digits.centre[j] * digits.scale[j];
     bias[j] = digits.centre[j];
   }
   digits.owned.resize(n * d + digit_padding);
@@ -171,12 +213,14 @@ bool fill_rounded(const DataView& view, ThreadPool& pool, const Execution& execu
       uint8_t* out = digits.owned.data() + i * d;
       load_centred(view, i, 0, d, digits.origin.data(), 1, offset);
       const double square_offset = dot(offset, offset, d);
+      if (in_lengths) digits.gain[i] = static_cast<float>(std::sqrt(square_offset));
+      const double gain = in_lengths ? static_cast<double>(digits.gain[i]) : 1, inverse = gain > 0 ? 1 / gain : 0;
       for (int64_t j = 0; j < d; ++j) {
-        double level = offset[j] * per_step[j] + bias[j] + 0.5;
+        double level = offset[j] * inverse * per_step[j] + bias[j] + 0.5;
         level = level > 0 ? level : 0;
         level = level < 255 ? level : 255;
         out[j] = static_cast<uint8_t>(static_cast<int32_t>(level));
-        image[j] = digits.scale[j] * (out[j] - bias[j]);
+        image[j] = gain * (digits.scale[j] * (out[j] - bias[j]));
         offset[j] -= image[j];
       }
       const double square_image = dot(image, image, d);
@@ -271,6 +315,7 @@ Status build_digits(const Target& target, ThreadPool& pool, const Execution& exe
   for (int64_t i = 0; i < target.n && representable; ++i) {
     largest = std::max(largest, digits.half_square[i]);
     digits.largest_residual = std::max(digits.largest_residual, static_cast<double>(digits.residual[i]));
+    if (!digits.gain.empty()) digits.largest_gain = i == 0 ? digits.gain[0] : std::max(digits.largest_gain, digits.gain[i]);
     representable = std::isfinite(digits.half_square[i]) && std::isfinite(digits.residual[i]);
   }
   digits.largest_norm = std::sqrt(2 * largest) * (1 + (static_cast<double>(target.d) + 16) * 0x1p-53);
@@ -291,7 +336,7 @@ int64_t bytes_of(const std::vector<Element>& values) {
 
 int64_t bytes_of(const DigitRows& digits) {
   return bytes_of(digits.owned) + bytes_of(digits.centre) + bytes_of(digits.scale) + bytes_of(digits.origin) + bytes_of(digits.half_square) +
-         bytes_of(digits.residual);
+         bytes_of(digits.gain) + bytes_of(digits.residual);
 }
 
 }  // namespace
@@ -300,7 +345,7 @@ Status build_layouts(const Target& target, const Execution& execution, Layouts& 
   layouts = Layouts{};
   ThreadPool pool(execution.threads);
   const int64_t box_bytes = bytes_of_boxes(target);
-  const int64_t digit_bytes = target.n * (12 + (target.points.dtype == Dtype::u8 ? 0 : target.d));
+  const int64_t digit_bytes = target.n * (target.points.dtype == Dtype::u8 ? 12 : 16 + target.d);
   const int64_t prefix_bytes = target.n * (12 + prefix_columns(target.d));
   const bool with_boxes = box_bytes <= budget;
   if (with_boxes) budget -= box_bytes;

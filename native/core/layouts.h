@@ -1,6 +1,6 @@
-// Layouts of the rows of a data set that screening reads instead of the rows themselves, built once per target. With c a centre that
-// lies on the grid of the bytes, and y'_i = y_i - c:
-//   DigitRows    y_i = image_i + remainder,  image_ij = c_j + scale_j (u_ij - centre_j),  |y_i - image_i| <= residual_i
+// Layouts of the rows of a data set that screening reads instead of the rows themselves, built once per target. With c a centre near the
+// mean, and y'_i = y_i - c:
+//   DigitRows    y_i = image_i + remainder,  image_ij = c_j + gain_i scale_j (u_ij - centre_j),  |y_i - image_i| <= residual_i
 //   PrefixRows   leading principal directions U: the projection F(y') = (U y', |y' - U^T U y'|) of the rows, in bytes.
 //                It shortens distances: |x' - a y'_i| >= |F(x') - a F(y'_i)| for every x' (the triangle inequality for its last coordinate)
 #pragma once
@@ -15,7 +15,8 @@
 namespace regimes {
 
 // Rows as unsigned bytes, affine per column. Data stored as bytes are used in place; data that are affine in bytes are found by an
-// exact test (lossless); other data are rounded to the nearest of 256 levels between a column's extremes.
+// exact test (lossless); other data are rounded to the nearest of 256 levels between a column's extremes, in units of the length |y'_i|
+// where few rows are much longer than the others.
 // rows == nullptr: the data cannot be represented so (rows further than 1e15 or all nearer than 1e-15 to the centre, NaN).
 struct DigitRows {
   const uint8_t* rows = nullptr;      // [n][stride]; digit_padding readable bytes follow the last row
@@ -25,9 +26,11 @@ struct DigitRows {
   std::vector<uint8_t> centre;        // [d] u of the centre c: near the column's mean
   std::vector<double> scale;          // [d] >= 0; 0 for a constant column. All equal when lossless
   std::vector<double> origin;         // [d] c
-  std::vector<double> half_square;    // [n] 1/2 |image_i - c|^2, relative error below (d + 8) 2^-53
+  std::vector<float> gain;            // [n] the length, or empty: all are 1
+  std::vector<double> half_square;    // [n] 1/2 |image_i - c|^2, relative error below (d + 12) 2^-53
   std::vector<float> residual;        // [n] rounded up; covers the roundings of stored * scale + shift when lossless
   double largest_residual = 0;
+  float largest_gain = 1;
   double largest_norm = 0;            // max_i |image_i - c|, rounded up
   int64_t most_repeated = 1;          // how many rows share an image, at most
 };
@@ -68,7 +71,7 @@ struct Layouts {
 };
 
 // For a target of points; rows stored as bytes must have digit_padding readable bytes behind the last. Digits of n rows need 12 n bytes,
-// and n d more where the data are not bytes; the prefix needs 76 n at most, boxes (4 + 12 d) n at most and 12 n more with weights. What does not
+// and (4 + d) n more where the data are not bytes; the prefix needs 76 n at most, boxes (4 + 12 d) n at most and 12 n more with weights. What does not
 // fit into the budget is left out: the boxes are thought of first, then the digits, then the prefix. Costs a few passes over the data;
 // the bits do not depend on the threads or the instruction set. Work areas stay below 200 MB + 2200 d + 16 n bytes. Code::cancelled.
 Status build_layouts(const Target& target, const Execution& execution, Layouts& layouts, int64_t budget = memory_budget());

@@ -30,7 +30,7 @@ WordUnits::WordUnits(const DigitRows& rows) : stride(static_cast<int64_t>(rows.s
   double square = 0;
   for (size_t j = 0; j < rows.scale.size(); ++j) {
     const int centre = rows.centre[j];
-    const double largest = rows.scale[j] * std::max(centre, 255 - centre) + rows.largest_residual;
+    const double largest = static_cast<double>(rows.largest_gain) * rows.scale[j] * std::max(centre, 255 - centre) + rows.largest_residual;
     unit.push_back(static_cast<float>(std::max(largest * (1 + 1e-6) / 32766, 1e-30)));
     inverse.push_back(1 / unit.back());
     bits.push_back(static_cast<int32_t>(column_bits(static_cast<int64_t>(j))));

@@ -19,16 +19,26 @@ struct RoundedNorms {
   double square, displacement_square, size;
 };
 
+// What makes a product P of bytes and digits the value of a row for a lane:
+//   gain_r (P step - centre) + (slack_r radius + bias_r), or, without gains, P step + bias_r
+// each operation rounded, on every instruction set the same.
+struct DigitRowTerms {
+  const double *gain, *slack, *bias;  // [rows]; gain may be null
+};
+struct DigitLaneTerms {
+  const double *step, *centre, *radius;  // [16]
+};
+
 struct ScreenKernels {
   // masks[r * mask_stride] bit lane: values[r][lane] >= threshold[lane].
   void (*reach)(const float* values, int count, const float* threshold, uint16_t* masks, int64_t mask_stride);
 
-  // masks[r * mask_stride] bit lane: products[r][lane] * factor[lane] + bias[r] >= threshold[lane].
-  void (*digit_reach)(const double* products, int count, const double* bias, const double* factor, const double* threshold, uint16_t* masks,
-                      int64_t mask_stride);
+  // masks[r * mask_stride] bit lane: the value of products[r][lane] is at least threshold[lane].
+  void (*digit_reach)(const double* products, int count, const DigitRowTerms& rows, const DigitLaneTerms& lanes, const double* threshold,
+                      uint16_t* masks, int64_t mask_stride);
 
-  // largest[16] = the maxima of products[r][lane] * factor[lane] + bias[r].
-  void (*digit_maxima)(const double* products, int count, const double* bias, const double* factor, double* largest);
+  // largest[16] = the largest values of products[rows][lane].
+  void (*digit_maxima)(const double* products, int count, const DigitRowTerms& rows, const DigitLaneTerms& lanes, double* largest);
 
   // Of a query x, x' = x - a origin, and x'_q with components digits_j step / scale_j, or x'_j where scale_j = 0: |x'_q|^2, |x' - x'_q|^2,
   // and sum_j |x_j| + a |origin_j|.

@@ -6,6 +6,8 @@
 
 namespace {
 
+using regimes::DigitLaneTerms;
+using regimes::DigitRowTerms;
 using regimes::ListSums;
 
 void reach(const float* values, int count, const float* threshold, uint16_t* masks, int64_t mask_stride) {
@@ -13,25 +15,38 @@ void reach(const float* values, int count, const float* threshold, uint16_t* mas
   for (int r = 0; r < count; ++r) masks[r * mask_stride] = static_cast<uint16_t>(at_least(load(values + r * 16), least));
 }
 
-void digit_reach(const double* products, int count, const double* bias, const double* factor, const double* threshold, uint16_t* masks,
-                 int64_t mask_stride) {
-  const Lanes factor_low = load(factor), factor_high = load(factor + 8), least_low = load(threshold), least_high = load(threshold + 8);
+// Calls take(row, values of the first eight lanes, of the others).
+template <bool Uneven, class Take>
+inline void digit_values(const double* products, int count, const DigitRowTerms& rows, const DigitLaneTerms& lanes, Take take) {
+  const Lanes step_low = load(lanes.step), step_high = load(lanes.step + 8);
   for (int r = 0; r < count; ++r) {
-    const Lanes offset = broadcast(bias[r]);  // two roundings, as where queries are handled singly
-    const Lanes low = load(products + r * 16) * factor_low + offset;
-    const Lanes high = load(products + r * 16 + 8) * factor_high + offset;
-    masks[r * mask_stride] = static_cast<uint16_t>(at_least(low, least_low) | at_least(high, least_high) << 8);
+    const Lanes low = load(products + r * 16) * step_low, high = load(products + r * 16 + 8) * step_high, bias = broadcast(rows.bias[r]);
+    if constexpr (Uneven) {
+      const Lanes gain = broadcast(rows.gain[r]), slack = broadcast(rows.slack[r]);
+      take(r, gain * (low - load(lanes.centre)) + (slack * load(lanes.radius) + bias),
+           gain * (high - load(lanes.centre + 8)) + (slack * load(lanes.radius + 8) + bias));
+    } else {
+      take(r, low + bias, high + bias);
+    }
   }
 }
 
-void digit_maxima(const double* products, int count, const double* bias, const double* factor, double* largest) {
-  const Lanes factor_low = load(factor), factor_high = load(factor + 8);
+void digit_reach(const double* products, int count, const DigitRowTerms& rows, const DigitLaneTerms& lanes, const double* threshold,
+                 uint16_t* masks, int64_t mask_stride) {
+  const Lanes least_low = load(threshold), least_high = load(threshold + 8);
+  const auto mark = [&](int r, Lanes low, Lanes high) {
+    masks[r * mask_stride] = static_cast<uint16_t>(at_least(low, least_low) | at_least(high, least_high) << 8);
+  };
+  rows.gain ? digit_values<true>(products, count, rows, lanes, mark) : digit_values<false>(products, count, rows, lanes, mark);
+}
+
+void digit_maxima(const double* products, int count, const DigitRowTerms& rows, const DigitLaneTerms& lanes, double* largest) {
   Lanes most_low = broadcast(-1.7e308), most_high = most_low;
-  for (int r = 0; r < count; ++r) {
-    const Lanes offset = broadcast(bias[r]);
-    most_low = max(most_low, load(products + r * 16) * factor_low + offset);
-    most_high = max(most_high, load(products + r * 16 + 8) * factor_high + offset);
-  }
+  const auto join = [&](int, Lanes low, Lanes high) {
+    most_low = max(most_low, low);
+    most_high = max(most_high, high);
+  };
+  rows.gain ? digit_values<true>(products, count, rows, lanes, join) : digit_values<false>(products, count, rows, lanes, join);
   store(largest, most_low);
   store(largest + 8, most_high);
 }

@@ -81,11 +81,44 @@ double Screening::wanted(int64_t q, double square, double rho, double longest) c
   return (b_ * b_ * floor_of(queries_[q]) + 0.5 * square - rho * (radius(queries_[q]) + 0.5 * rho) - 1e-14 * size * size) / a_;
 }
 
+// The longest a row that stays can be: |x_q - a image| <= `reached` + a residual.
+double Screening::longest(double square, double reached, double largest_norm, double largest_residual) const {
+  return std::min(largest_norm + largest_residual, 1.01 * ((std::sqrt(square) + reached) / a_ + largest_residual));
+}
+
 double Screening::threshold(int64_t q) const {
   const Digits::Query& query = digits_.queries[q];
+  const DigitRows& rows = digits_.rows;
+  const double far = longest(query.square, radius(queries_[q]) + query.displacement, rows.largest_norm, rows.largest_residual);
   // The product of a row about the centre is the difference of two that may be much larger.
-  const double centre = query.step * query.centre_product, rho = query.displacement + a_ * digits_.rows.largest_residual;
-  return wanted(q, query.square, rho, digits_.rows.largest_norm) + centre - 0x1p-50 * std::abs(centre);
+  if (digits_.uneven) return wanted(q, query.square, query.displacement, far) - 0x1p-50 * far * std::abs(query.centre);
+  const double least = wanted(q, query.square, query.displacement + a_ * rows.largest_residual, far);
+  return least + query.in_threshold - 0x1p-50 * std::abs(query.in_threshold);
+}
+
+Screening::TileTerms Screening::tile_terms(int64_t row, int count) const {
+  TileTerms tile;
+  tile.uneven = digits_.uneven;
+  for (int r = 0; r < count; ++r) {
+    const RowTerms terms = terms_of(row + r);
+    tile.gain[r] = terms.gain;
+    tile.slack[r] = terms.slack;
+    tile.bias[r] = terms.bias;
+  }
+  return tile;
+}
+
+// In the lanes of whole groups; those without a member are zero.
+Screening::LaneTerms Screening::lane_terms(const std::vector<int64_t>& members) const {
+  const size_t count = (members.size() + digit_lanes - 1) / digit_lanes * digit_lanes;
+  LaneTerms lanes{std::vector<double>(count), std::vector<double>(count), std::vector<double>(count)};
+  for (size_t k = 0; k < members.size(); ++k) {
+    const Digits::Query& query = digits_.queries[members[k]];
+    lanes.step[k] = query.step;
+    lanes.centre[k] = query.centre;
+    lanes.radius[k] = query.radius;
+  }
+  return lanes;
 }
 
 // The largest logit known is at least that of this row.
@@ -166,7 +199,9 @@ void Screening::prepare_digits(int64_t q, int worker) {
   weighted.resize(static_cast<size_t>(d_));
   for (int64_t j = 0; j < d_; ++j) weighted[j] = rows.scale[j] * (x[j] - a_ * rows.origin[j]);
   int32_t* fixed = digits_.fixed.data() + q * d_;
-  set_.kernels->round_to_digits(weighted.data(), d_, set_.digits->limit_one, digits_.centre.data(), fixed, &query.step, &query.centre_product);
+  double centre_product = 0;
+  set_.kernels->round_to_digits(weighted.data(), d_, set_.digits->limit_one, digits_.centre.data(), fixed, &query.step, &centre_product);
+  (digits_.uneven ? query.centre : query.in_threshold) = query.step * centre_product;
   RoundedNorms norms;
   set_.screen->rounded_norms(x, d_, a_, rows.origin.data(), fixed, rows.scale.data(), query.step, &norms);
   query.square = norms.square;
@@ -178,6 +213,7 @@ void Screening::prepare_digits(int64_t q, int worker) {
 // All rows that reach the thresholds of those members.
 void Screening::list_rows(const std::vector<int64_t>& members) {
   if (members.empty()) return;
+  for (const int64_t q : members) set_radius(q);
   if (static_cast<int64_t>(members.size()) <= few_queries) {
     pool_.run(chunks_, [&](int64_t chunk, int worker) { list_by_singles(chunk, worker, members); });
   } else {
@@ -207,8 +243,9 @@ void Screening::list_by_singles(int64_t chunk, int worker, const std::vector<int
   const auto count = static_cast<int>(members.size());
   LineVector<double>& products = work_[worker].products;
   products.resize(std::max(products.size(), static_cast<size_t>(few_queries * rows_together)));
+  std::vector<RowTerms> terms(rows_together);
   const void* singles[few_queries];
-  double thresholds[few_queries], biases[rows_together];
+  double thresholds[few_queries];
   for (int k = 0; k < count; ++k) {
     singles[k] = digits_.single(members[k]);
     thresholds[k] = threshold(members[k]);
@@ -218,11 +255,12 @@ void Screening::list_by_singles(int64_t chunk, int worker, const std::vector<int
     if (execution_.cancelled()) return;
     const int64_t rows = std::min(rows_together, end - row);
     set_.digits->several_products(digits_.row(row), digits_.rows.stride, nullptr, rows, d_, singles, count, products.data(), rows_together);
-    for (int64_t r = 0; r < rows; ++r) biases[r] = bias(row + r);
+    for (int64_t r = 0; r < rows; ++r) terms[r] = terms_of(row + r);
     for (int k = 0; k < count; ++k) {
       const double* of_query = products.data() + k * rows_together;
+      const Digits::Query& query = digits_.queries[members[k]];
       for (int64_t r = 0; r < rows; ++r) {
-        if (!(value(digits_.queries[members[k]], of_query[r], biases[r]) >= thresholds[k])) continue;
+        if (!(value(query, of_query[r], terms[r], query.radius) >= thresholds[k])) continue;
         list(chunk, members[k]).rows.push_back(static_cast<int32_t>(row + r));
       }
     }
@@ -232,27 +270,24 @@ void Screening::list_by_singles(int64_t chunk, int worker, const std::vector<int
 void Screening::list_by_groups(int64_t chunk, int worker, const std::vector<int64_t>& members, const void* packed) {
   const auto count = static_cast<int64_t>(members.size());
   const int64_t groups = (count + digit_lanes - 1) / digit_lanes, bytes = set_.digits->group_bytes(d_, 1);
-  std::vector<double> thresholds(static_cast<size_t>(groups * digit_lanes), std::numeric_limits<double>::infinity()), steps(thresholds.size());
-  for (int64_t k = 0; k < count; ++k) {
-    thresholds[k] = threshold(members[k]);
-    steps[k] = digits_.queries[members[k]].step;
-  }
+  const LaneTerms lanes = lane_terms(members);
+  std::vector<double> thresholds(static_cast<size_t>(groups * digit_lanes), std::numeric_limits<double>::infinity());
+  for (int64_t k = 0; k < count; ++k) thresholds[k] = threshold(members[k]);
   LineVector<double>& products = work_[worker].products;
   products.resize(std::max(products.size(), static_cast<size_t>(groups_together * digit_lanes * digit_tile_rows)));
   uint16_t masks[digit_tile_rows * groups_together];
-  double biases[digit_tile_rows];
   const int64_t end = std::min((chunk + 1) * chunk_rows, n_);
   for (int64_t row = chunk * chunk_rows; row < end; row += digit_tile_rows) {
     if (execution_.cancelled()) return;
     const int rows = static_cast<int>(std::min<int64_t>(digit_tile_rows, end - row));
-    for (int r = 0; r < rows; ++r) biases[r] = bias(row + r);
+    const TileTerms terms = tile_terms(row, rows);
     for (int64_t first = 0; first < groups; first += groups_together) {
       const auto taken = static_cast<int>(std::min(groups_together, groups - first));
       set_.digits->group_products(digits_.row(row), digits_.rows.stride, rows, d_, static_cast<const char*>(packed) + first * bytes, taken, 1, products.data(),
                                   digit_tile_rows);
       for (int g = 0; g < taken; ++g) {
         const int64_t lane = (first + g) * digit_lanes;
-        set_.screen->digit_reach(products.data() + g * digit_tile_rows * digit_lanes, rows, biases, steps.data() + lane,
+        set_.screen->digit_reach(products.data() + g * digit_tile_rows * digit_lanes, rows, terms.view(), lanes.view(lane),
                                  thresholds.data() + lane, masks + g, taken);
       }
       list_masks(chunk, row, rows, masks, taken, members.data() + first * digit_lanes);
@@ -274,6 +309,7 @@ void Screening::list_masks(int64_t chunk, int64_t first, int count, const uint16
 // Of the candidates of those members, those stay that the digits do not rule out.
 void Screening::drop_by_digits(const std::vector<int64_t>& members) {
   const auto count = static_cast<int64_t>(members.size());
+  for (const int64_t q : members) set_radius(q);
   pool_.run(chunks_ * count, [&](int64_t item, int) { find_values(item / count, members[item % count]); });
   pool_.run(count, [&](int64_t i, int) {
     const int64_t q = members[i];
@@ -299,7 +335,7 @@ void Screening::find_values(int64_t chunk, int64_t q) {
   part.values.resize(part.rows.size());
   set_.digits->single_products(digits_.rows.rows, digits_.rows.stride, part.rows.data(), static_cast<int64_t>(part.rows.size()), d_,
                                digits_.single(q), 1, part.values.data());
-  for (size_t k = 0; k < part.rows.size(); ++k) part.values[k] = value(digits_.queries[q], part.values[k], bias(part.rows[k]));
+  for (size_t k = 0; k < part.rows.size(); ++k) part.values[k] = value(q, part.values[k], part.rows[k]);
 }
 
 // Keeps the rows that reach the threshold of the best logit known by now.

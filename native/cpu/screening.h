@@ -3,8 +3,8 @@
 //
 // Three rigorous upper bounds of a logit, each cheaper than the next one:
 //   prefix   the same as the digits, of a projection to few coordinates, which shortens distances (PrefixRows), in float32
-//   digits   |x - a y_i| >= |x_q - a image_i| - rho, rho = |x - x_q| + a residual, with the exact integer products of one digit
-//            plane (DigitRows); x_q is the query rounded to fixed point
+//   digits   |x - a y_i| >= |x_q - a image_i| - rho - a residual_i, rho = |x - x_q|, with the exact integer products of one digit
+//            plane (DigitRows); x_q is the query rounded to fixed point. Rows of even length count as having the largest residual
 //   float64  the logit itself, for seeds: the largest known logit minus the reach is what a row must reach to stay
 // Rows that stay are a function of the query and the data alone up to the slack of the bounds, and so is the decision that too many
 // stay (`open`): queries are handled together only for speed.
@@ -83,20 +83,24 @@ class Screening {
       double square = 0;          // |x_q|^2 about the origin of the rows
       double displacement = 0;    // |x - x_q|, rounded up
       double step = 0;            // of the fixed point
-      double centre_product = 0;  // sum_k X_k centre_k
+      double centre = 0;          // step sum_k X_k centre_k, which values of uneven rows leave out,
+      double in_threshold = 0;    // and which the threshold of even rows contains
+      double radius = 0;          // in values: the digit_radius of its time
       bool ready = false;         // all of this is known
       bool sampled = false;       // its values of the sample are there
     };
-    explicit Digits(const DigitRows& digit_rows) : rows(digit_rows) {}
+    explicit Digits(const DigitRows& digit_rows) : rows(digit_rows), uneven(!digit_rows.gain.empty()) {}
 
     const DigitRows& rows;
+    const bool uneven;
     int64_t single_bytes = 0;
-    std::vector<double> centre, sample_bias;
+    std::vector<double> centre;
     std::vector<Query> queries;
     LineVector<int32_t> fixed;          // [block][d] X
     LineBytes singles;                  // [block][single_bytes] X as single_products reads it
-    LineVector<double> sample_values;   // [block][sample]
+    LineVector<double> sample_values;   // [block][sample], without slack
     LineVector<double> tile_most;       // [tiles][block]
+    std::vector<double> least_slack;    // [tiles]
 
     bool exist() const { return rows.rows != nullptr; }
     const char* single(int64_t q) const { return singles.data() + q * single_bytes; }
@@ -141,12 +145,42 @@ class Screening {
   double floor_of(const Query& query) const;
   // In units of <x', y'>: the logit times b^2 / a, less what all rows share.
   double bias_of(int64_t row, double half_square) const { return std::max(gain_ * target_.log_weight(row) - a_ * half_square, -1e300); }
-  double bias(int64_t row) const { return bias_of(row, digits_.rows.half_square[row]); }
-  // A row stays when its value, of its product and its bias, reaches the threshold.
-  static double value(const Digits::Query& query, double product, double bias) { return product * query.step + bias; }
+  // A row stays when its value reaches the threshold: DigitRowTerms, in plain form.
+  struct RowTerms {
+    double gain, slack, bias;
+  };
+  RowTerms terms_of(int64_t row) const {
+    if (!digits_.uneven) return {1, 0, bias_of(row, digits_.rows.half_square[row])};
+    const double slack = digits_.rows.residual[row];
+    return {digits_.rows.gain[row], slack, bias_of(row, digits_.rows.half_square[row] - 0.5 * slack * slack)};
+  }
+  static double value(const Digits::Query& query, double product, const RowTerms& row, double radius) {
+    return row.gain * (product * query.step - query.centre) + (row.slack * radius + row.bias);
+  }
+  double value(int64_t q, double product, int64_t row) const { return value(digits_.queries[q], product, terms_of(row), digits_.queries[q].radius); }
+  // The same of the rows that stand side by side, as kernels read it.
+  struct TileTerms {
+    double gain[digit_tile_rows], slack[digit_tile_rows], bias[digit_tile_rows];
+    bool uneven;
+
+    DigitRowTerms view() const { return {uneven ? gain : nullptr, slack, bias}; }
+  };
+  TileTerms tile_terms(int64_t row, int count) const;
+  struct LaneTerms {
+    std::vector<double> step, centre, radius;
+
+    DigitLaneTerms view(int64_t lane) const { return {step.data() + lane, centre.data() + lane, radius.data() + lane}; }
+  };
+  LaneTerms lane_terms(const std::vector<int64_t>& members) const;
   double radius(const Query& query) const;
+  double longest(double square, double reached, double largest_norm, double largest_residual) const;
   double wanted(int64_t q, double square, double rho, double longest) const;
   double threshold(int64_t q) const;
+  // What a row's slack counts in, by the best logit known now.
+  double digit_radius(int64_t q) const {
+    return digits_.uneven ? (radius(queries_[q]) + digits_.queries[q].displacement) * (1 + 0x1p-50) : 0;
+  }
+  void set_radius(int64_t q) { digits_.queries[q].radius = digit_radius(q); }
   float prefix_radius(int64_t q) const;
   float prefix_threshold(int64_t q) const;
   void improve_best(Query& query, int64_t row) const;

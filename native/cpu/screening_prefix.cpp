@@ -17,6 +17,7 @@ static_assert(prepared_together <= projected_together);
 constexpr int64_t most_seeds = 12;  // tiles whose most promising row is looked at: one for `rows_per_seed` rows, as many as pay
 constexpr int64_t rows_per_seed = 5000;
 constexpr int tile_queries = 64;    // that a tile meets together when its rows are listed
+constexpr float most_radius = 1e18f;  // of queries that know a component with a weight
 constexpr float absent = -1e37f;    // bias of rows that are not there, or of which nothing is known
 constexpr float not_listed = std::numeric_limits<float>::infinity();
 
@@ -83,13 +84,12 @@ float Screening::prefix_threshold(int64_t q) const {
   const Prefix::Query& query = prefix_.queries[q];
   const PrefixRows& rows = prefix_.rows;
   const double norm = std::sqrt(query.square), reached = radius(queries_[q]) + query.displacement, spread = gain_ * std::abs(smallest_log_weight_);
-  // No row that stays is longer.
-  const double longest = std::min(rows.largest_norm, 1.01 * ((norm + reached) / a_ + rows.largest_residual));
+  const double far = longest(query.square, reached, rows.largest_norm, rows.largest_residual);
   // The roundings in float32: of gain offset and of gain product, twice; of slack and bias; of their sum. |product + offset| is at most |x_q|
   // |image| / gain. On the portable path each product is rounded too.
-  const double products = norm * longest * (5 + 3 * rows.centre_norm), rest = 2 * a_ * longest * longest + 4 * (spread + rows.largest_residual * reached);
+  const double products = norm * far * (5 + 3 * rows.centre_norm), rest = 2 * a_ * far * far + 4 * (spread + rows.largest_residual * reached);
   const double margin = 0x1p-24 * 1.01 * (products + rest);
-  const double least = wanted(q, query.square, query.displacement, longest);
+  const double least = wanted(q, query.square, query.displacement, far);
   // The last term: a threshold to which something is added in float32 (list_by_prefix).
   const double lowered = std::max(least - margin - 0x1p-22 * std::abs(least), -3e38);
   return std::nextafter(static_cast<float>(lowered), -std::numeric_limits<float>::infinity());
@@ -230,8 +230,10 @@ void Screening::find_by_prefix() {
   prefix_.member_packed.clear();
   for (int64_t q = 0; q < count_; ++q) {
     if (!queries_[q].open) continue;
-    prefix_.members.push_back(q);
     prefix_.queries[q].rounded.radius = prefix_radius(q);
+    queries_[q].open = prefix_.queries[q].rounded.radius < most_radius;
+    if (!queries_[q].open) continue;
+    prefix_.members.push_back(q);
     prefix_.member_queries.push_back(prefix_.queries[q].rounded);
     prefix_.member_packed.push_back(prefix_.query(q));
   }

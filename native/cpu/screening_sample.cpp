@@ -21,7 +21,6 @@ void Screening::prepare_sample() {
   }
   if (digits_.exist()) {
     digits_.sample_values.resize(static_cast<size_t>(block_) * sample_.size());
-    for (const int32_t row : sample_) digits_.sample_bias.push_back(bias(row));
   }
   if (prefix_.exists()) prepare_prefix_sample();
 }
@@ -29,6 +28,8 @@ void Screening::prepare_sample() {
 // The digits' values of the sample for these queries.
 void Screening::find_samples(const std::vector<int64_t>& members) {
   prepare_digits(members);
+  std::vector<RowTerms> terms;
+  for (const int32_t row : sample_) terms.push_back(terms_of(row));
   const auto size = static_cast<int64_t>(sample_.size()), count = static_cast<int64_t>(members.size());
   pool_.run((count + prepared_together - 1) / prepared_together, [&](int64_t task, int worker) {
     const int64_t first = task * prepared_together, many = std::min(prepared_together, count - first);
@@ -42,7 +43,7 @@ void Screening::find_samples(const std::vector<int64_t>& members) {
       Digits::Query& query = digits_.queries[members[first + k]];
       query.sampled = true;
       double* values = digits_.sample_values.data() + members[first + k] * size;
-      for (int64_t i = 0; i < size; ++i) values[i] = value(query, products[k * size + i], digits_.sample_bias[i]);
+      for (int64_t i = 0; i < size; ++i) values[i] = value(query, products[k * size + i], terms[i], 0);
     }
   });
 }
@@ -51,8 +52,9 @@ void Screening::find_samples(const std::vector<int64_t>& members) {
 bool Screening::stays_alike(int64_t q, double share) const {
   const auto size = static_cast<int64_t>(sample_.size());
   const double least = threshold(q), *values = digits_.sample_values.data() + q * size;
+  const double reached = digit_radius(q);
   int64_t staying = 0;
-  for (int64_t k = 0; k < size; ++k) staying += values[k] >= least;
+  for (int64_t k = 0; k < size; ++k) staying += (digits_.uneven ? values[k] + digits_.rows.residual[sample_[k]] * reached : values[k]) >= least;
   return static_cast<double>(staying) > share * static_cast<double>(size);
 }
 

@@ -130,9 +130,9 @@ void layouts_keep_their_budget() {
   const Twins twins(2100, 70, 0.0078125, 30);
   const int64_t n = twins.first.n, d = twins.first.d;
   Layouts whole, digits, prefix, nothing;
-  CHECK(build_layouts(twins.second, {}, whole, n * (d + 12) + n * 44).ok());
+  CHECK(build_layouts(twins.second, {}, whole, n * (d + 16) + n * 44).ok());
   CHECK(whole.digits.rows != nullptr && !whole.prefix.empty());
-  CHECK(build_layouts(twins.second, {}, digits, n * (d + 12) + n * 44 - 1).ok());
+  CHECK(build_layouts(twins.second, {}, digits, n * (d + 16) + n * 44 - 1).ok());
   // The larger one is left out where it alone is too large.
   CHECK(digits.digits.rows != nullptr && digits.prefix.empty());
   CHECK(build_layouts(twins.second, {}, nothing, n * 12).ok());

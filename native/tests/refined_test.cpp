@@ -370,15 +370,20 @@ int main() {
     }
   }
   for (const double b : {1e-3, 0.4}) {
-    Problem p;
-    make(p, 5000, 97, b, false, true, 12, true);
-    // Bytes serve long and short rows alike.
-    const PrefixRows& prefix = p.layouts.prefix;
-    CHECK(!prefix.empty());
-    int64_t coarse = 0;
-    for (int64_t i = 0; !prefix.empty() && i < 5000; ++i) coarse += prefix.residual[i] > 0.03f * prefix.gain[i];
-    CHECK(coarse < 5000 / 128);
-    test(p, sets);
+    for (const int64_t d : {40, 97}) {
+      Problem p;
+      make(p, 5000, d, b, false, true, 12, true);
+      // Bytes serve long and short rows alike.
+      const PrefixRows& prefix = p.layouts.prefix;
+      const DigitRows& digits = p.layouts.digits;
+      CHECK(prefix.empty() == (d == 40) && !digits.gain.empty());
+      int64_t coarse = 0;
+      for (int64_t i = 0; i < 5000; ++i) {
+        coarse += digits.residual[i] > 0.03f * digits.gain[i] || (!prefix.empty() && prefix.residual[i] > 0.03f * prefix.gain[i]);
+      }
+      CHECK(coarse < 5000 / 128);
+      test(p, sets);
+    }
   }
   for (const Instructions* set : sets) {
     for (const int64_t d : {1, 7, 8, 65, 784}) test_query_kernels(*set, d);
