@@ -5,7 +5,7 @@ import { parseArgs } from "node:util";
 export const usage = `npm run bench -- [tables] [options]
 
 Tables (default: --compare --api)
-  --compare        ours against the peers on shapes A to F
+  --compare        ours against the peers on shapes A to F, or T: heavy tails
   --small          d = 2 and 4, 4096 queries, 100 000 data
   --mixtures       mixtures against torch
   --sweep          all times at once against one time after the other
@@ -15,7 +15,7 @@ Tables (default: --compare --api)
   --api            calls per second of the JavaScript API on tiny problems (benny)
 
 Options
-  --shapes A,C                  of A B C D E F
+  --shapes A,C                  of A B C D E F T
   --noise condensed,0.5         condensed, middle, diffuse, or b in (0, 1)
   --threads 1,2
   --repetitions 5

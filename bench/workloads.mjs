@@ -15,7 +15,10 @@ const noiseLevels = { condensed: 0.3, middle: 0.7, diffuse: 0.95 };
 /** In few dimensions the data condense later. */
 const lowDimensionalLevels = { condensed: 0.02, middle: 0.1, diffuse: 0.9 };
 
-/** Name -> what it is; `make` gives the stored rows. Shapes A to F are those of the project's figures since its first measurements. */
+/**
+ * Name -> what it is; `make` gives the stored rows. Shapes A to F are those of the project's figures since its first measurements, T has
+ * rows of very uneven length.
+ */
 export const shapes = {
   A: { batch: 256, n: 60_000, d: 784, noise: noiseLevels, make: greyImages },
   B: {
@@ -29,6 +32,7 @@ export const shapes = {
   D: { batch: 1, n: 60_000, d: 784, noise: noiseLevels, make: greyImages },
   E: { batch: 4096, n: 10_000, d: 1000, noise: noiseLevels, make: () => gaussian(10_000, 1000) },
   F: { batch: 4096, n: 100_000, d: 2, noise: lowDimensionalLevels, make: () => gaussian(100_000, 2) },
+  T: { batch: 256, n: 100_000, d: 128, noise: noiseLevels, make: () => heavyTailed(100_000, 128) },
   F4: { batch: 4096, n: 100_000, d: 4, noise: lowDimensionalLevels, make: () => gaussian(100_000, 4) },
 };
 
@@ -40,6 +44,17 @@ export function growthShape(n, side, channels) {
 
 function gaussian(n, d) {
   return { stored: normals(n * d, 1), source: "standard normal" };
+}
+
+/** Normal rows over sqrt(chi^2_3 / 3), one number for each. */
+function heavyTailed(n, d) {
+  const stored = normals(n * d, 1);
+  const random = new Random(6);
+  for (let i = 0; i < n; i++) {
+    const length = Math.hypot(random.normal(), random.normal(), random.normal()) / Math.sqrt(3);
+    for (let j = 0; j < d; j++) stored[i * d + j] /= length;
+  }
+  return { stored, source: "Student t, 3 degrees of freedom" };
 }
 
 /** "condensed" or "0.5" -> {name, t, a, b}, with (a, b) as the library computes them from t. */

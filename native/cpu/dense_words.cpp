@@ -15,7 +15,8 @@ constexpr int64_t least_rows = 2048;  // of fewer the bounds on random roundings
 
 bool dense_words_apply(const Instructions& set, const Target& target) {
   const bool in_digits = target.layouts->digits.lossless && set.digits->faster_than_words;
-  return set.words != nullptr && !in_digits && target.n >= least_rows;
+  const bool even = target.layouts->digits.gain.empty();  // the longest rows make words of the others coarse
+  return set.words != nullptr && !in_digits && even && target.n >= least_rows;
 }
 
 WordUnits::WordUnits(const DigitRows& rows) : stride(static_cast<int64_t>(rows.scale.size()) + 16) {
