@@ -117,7 +117,8 @@ class Screening {
 
     const PrefixRows& rows;
     double origin_norm = 0;
-    std::vector<double> centre_per_scale;  // [columns], 0 for a constant column
+    std::vector<double> rounding_scale;    // [columns] the scale, or 0 for a narrow column: there the query is not rounded
+    std::vector<double> centre_per_scale;  // [columns], likewise
     int64_t query_bytes = 0;
     std::vector<Query> queries;
     LineBytes packed;                   // [block][query_bytes]
@@ -202,6 +203,7 @@ class Screening {
 
   // screening_sample.cpp
   void prepare_sample();
+  bool more_than(double share, int64_t staying) const;
   void find_samples(const std::vector<int64_t>& members);
   bool stays_alike(int64_t q, double share) const;
   void try_sample();
@@ -235,7 +237,8 @@ class Screening {
   const double reach_, share_, largest_log_weight_, smallest_log_weight_, gain_;
   Prefix prefix_;
   Digits digits_;
-  std::vector<int32_t> sample_;
+  std::vector<int32_t> sample_;  // of the rows that have weight,
+  double sampled_rows_ = 0;      // so many
 
   // Work areas of each thread.
   struct Work {

@@ -14,6 +14,7 @@ namespace {
 static_assert(projected_tile == prefix_tile_rows && chunk_rows % projected_tile == 0 && screening_sample % projected_tile == 0);
 static_assert(prepared_together <= projected_together);
 
+constexpr double narrowest = 64;   // columns that are narrower than the widest by this factor count as narrow
 constexpr int64_t most_seeds = 12;  // tiles whose most promising row is looked at: one for `rows_per_seed` rows, as many as pay
 constexpr int64_t rows_per_seed = 5000;
 constexpr int tile_queries = 64;    // that a tile meets together when its rows are listed
@@ -26,8 +27,13 @@ int64_t tiles_of(int64_t rows) { return (rows + projected_tile - 1) / projected_
 }  // namespace
 
 Screening::Prefix::Prefix(const PrefixRows& prefix_rows) : rows(prefix_rows) {
+  if (rows.empty()) return;
   origin_norm = std::sqrt(dot(rows.origin.data(), rows.origin.data(), static_cast<int64_t>(rows.origin.size())));
-  for (size_t k = 0; k < rows.scale.size(); ++k) centre_per_scale.push_back(rows.scale[k] > 0 ? rows.centre[k] / rows.scale[k] : 0);
+  const double least = *std::max_element(rows.scale.begin(), rows.scale.end()) / narrowest;
+  for (size_t k = 0; k < rows.scale.size(); ++k) {
+    rounding_scale.push_back(rows.scale[k] > least ? rows.scale[k] : 0);
+    centre_per_scale.push_back(rows.scale[k] > least ? rows.centre[k] / rows.scale[k] : 0);
+  }
 }
 
 // Projects the queries as their rows were projected, and rounds the projections.
@@ -65,10 +71,16 @@ void Screening::prepare_prefix(int64_t first, int64_t count, int worker) {
     for (int64_t k = 0; k < columns; ++k) sum += work.fixed[k];
     const auto rounded_step = static_cast<float>(step);
     offset *= static_cast<double>(rounded_step);
-    for (int64_t k = 0; k < columns; ++k) offset += rows.scale[k] > 0 ? 0 : projection[k] * rows.centre[k];
+    // In narrow columns the query is as it is, and what its digits miss there counts in full.
+    for (int64_t k = 0; k < columns; ++k) {
+      if (prefix_.rounding_scale[k] > 0) continue;
+      const double missed = std::abs(work.centred[k] - static_cast<double>(rounded_step) * work.fixed[k]);
+      offset += projection[k] * rows.centre[k] + 128 * (1 + 0x1p-40) * missed;
+    }
     query.rounded = {128 * sum, rounded_step, static_cast<float>(offset), 0};
     RoundedNorms norms;
-    set_.screen->rounded_norms(projection, columns, 0, rows.centre.data(), work.fixed.data(), rows.scale.data(), static_cast<double>(rounded_step), &norms);
+    set_.screen->rounded_norms(projection, columns, 0, rows.centre.data(), work.fixed.data(), prefix_.rounding_scale.data(),
+                               static_cast<double>(rounded_step), &norms);
     query.square = norms.square;
     query.displacement = std::sqrt(norms.displacement_square) * (1 + 1e-12) + 0x1p-50 * norms.size + moved;
     set_.projected->pack(work.fixed.data(), columns, prefix_.packed.data() + q * prefix_.query_bytes);
@@ -88,7 +100,7 @@ float Screening::prefix_threshold(int64_t q) const {
   // The roundings in float32: of gain offset and of gain product, twice; of slack and bias; of their sum. |product + offset| is at most |x_q|
   // |image| / gain. On the portable path each product is rounded too.
   const double products = norm * far * (5 + 3 * rows.centre_norm), rest = 2 * a_ * far * far + 4 * (spread + rows.largest_residual * reached);
-  const double margin = 0x1p-24 * 1.01 * (products + rest);
+  const double margin = 0x1p-24 * 1.01 * (products + rest) + 0x1p-140;
   const double least = wanted(q, query.square, query.displacement, far);
   // The last term: a threshold to which something is added in float32 (list_by_prefix).
   const double lowered = std::max(least - margin - 0x1p-22 * std::abs(least), -3e38);
@@ -132,7 +144,7 @@ bool Screening::stays_alike_by_prefix(int64_t q, double share) const {
   const float least = prefix_threshold(q), radius = prefix_radius(q), *values = prefix_.sample_values.data() + q * screening_sample;
   int32_t staying = 0;
   for (int64_t i = 0; i < size; ++i) staying += values[i] + prefix_.sample_slack[i] * radius >= least;
-  return static_cast<double>(staying) > share * static_cast<double>(size);
+  return more_than(share, staying);
 }
 
 void Screening::pass_over_prefix(int64_t chunk) {

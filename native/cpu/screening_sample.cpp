@@ -10,14 +10,31 @@
 namespace regimes {
 namespace {
 
-constexpr double listed_by_prefix = 0.05;  // a larger share of the sample is left to the digits
+// A larger share of the sample is left to the digits, where there are any.
+constexpr double listed_before_digits = 0.05, listed_by_prefix = 0.15;
+
+// The rows that have weight; empty: all.
+std::vector<int32_t> weighted_rows(const Target& target) {
+  std::vector<int32_t> rows;
+  for (int64_t i = 0; target.log_weights && i < target.n; ++i) {
+    if (target.log_weights[i] > no_weight) rows.push_back(static_cast<int32_t>(i));
+  }
+  return rows;
+}
 
 }  // namespace
 
+// Evenly spread, but at no single distance: rows may come in a rhythm.
 void Screening::prepare_sample() {
-  const int64_t most = std::clamp<int64_t>(n_ / 64, screening_sample / 4, screening_sample), step = std::max<int64_t>(1, n_ / most);
-  for (int64_t row = step / 2; row < n_ && static_cast<int64_t>(sample_.size()) < most; row += step) {
-    sample_.push_back(static_cast<int32_t>(row));
+  const std::vector<int32_t> weighted = weighted_rows(target_);
+  const int64_t rows = weighted.empty() ? n_ : static_cast<int64_t>(weighted.size());
+  sampled_rows_ = static_cast<double>(rows);
+  const int64_t count = std::min(rows, std::clamp<int64_t>(rows / 64, screening_sample / 4, screening_sample));
+  constexpr double golden = 0.6180339887498949;
+  for (int64_t i = 0; i < count; ++i) {
+    const double turns = static_cast<double>(i) * golden, within = rows > 4 * count ? turns - std::floor(turns) : 0;
+    const auto at = static_cast<int64_t>((static_cast<double>(i) + within) * static_cast<double>(rows) / static_cast<double>(count));
+    sample_.push_back(weighted.empty() ? static_cast<int32_t>(at) : weighted[at]);
   }
   if (digits_.exist()) {
     digits_.sample_values.resize(static_cast<size_t>(block_) * sample_.size());
@@ -48,14 +65,19 @@ void Screening::find_samples(const std::vector<int64_t>& members) {
   });
 }
 
-// Whether more than a share of the sample reaches the threshold of the best logit known by now.
+// Whether more than a share of all rows stays, by how many of the sample do.
+bool Screening::more_than(double share, int64_t staying) const {
+  return static_cast<double>(staying) * sampled_rows_ > share * static_cast<double>(n_) * static_cast<double>(sample_.size());
+}
+
+// By the digits' values of the sample and the best logit known by now.
 bool Screening::stays_alike(int64_t q, double share) const {
   const auto size = static_cast<int64_t>(sample_.size());
   const double least = threshold(q), *values = digits_.sample_values.data() + q * size;
   const double reached = digit_radius(q);
   int64_t staying = 0;
   for (int64_t k = 0; k < size; ++k) staying += (digits_.uneven ? values[k] + digits_.rows.residual[sample_[k]] * reached : values[k]) >= least;
-  return static_cast<double>(staying) > share * static_cast<double>(size);
+  return more_than(share, staying);
 }
 
 // Closes queries that see more than half of the sample alike: nothing tells their rows apart.
@@ -98,7 +120,7 @@ std::vector<int64_t> Screening::try_sample_again() {
   std::vector<int64_t> first, rest, unknown;
   for (int64_t q = 0; q < count_; ++q) {
     if (!queries_[q].open) continue;
-    if (prefix_.exists() && !stays_alike_by_prefix(q, listed_by_prefix)) {
+    if (prefix_.exists() && !stays_alike_by_prefix(q, digits_.exist() ? listed_before_digits : listed_by_prefix)) {
       first.push_back(q);
       continue;
     }
