@@ -4,7 +4,7 @@
  *   l_i(x) = log pi_i - |x - a y_i|^2 / (2 b^2),   w = softmax(l),   log p_t(x) = logsumexp(l) - d/2 log(2 pi b^2)
  * (Gaussian components: with S_k = a^2 C_k + b^2 I in place of b^2 I).
  */
-import { largestNumber, takeRows, type NdArray, type PointsInput } from "./array.js";
+import { largestNumber, leaveCopy, takeRows, type NdArray, type PointsInput } from "./array.js";
 import { RegimesError, checkChoice, checkOptionNames } from "./errors.js";
 import {
   native,
@@ -272,6 +272,7 @@ class NativeField implements Field {
     if (vectors !== null) await largestNumber("vectors", vectors, d, rest);
     const request = { ...marginal, x: data, batch, readings: nativeReadings(readings), top, vectors, precision };
     const result = await runJob(options, (addon, threads, progress) => addon.posterior(target.handle, request, threads, progress));
+    leaveCopy(data);
     const paths = Array.from(result.path, (index) => nativePaths[index]!);
     const rows = (values: Float64Array<ArrayBuffer> | undefined, columns = d): NdArray | undefined =>
       values === undefined ? undefined : { data: values, shape: [batch, columns] };

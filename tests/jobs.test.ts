@@ -116,6 +116,18 @@ describe("a running call", () => {
     const alone = await call();
     for (const together of await Promise.all(Array.from({ length: 16 }, call))) expect(together).toEqual(alone);
   });
+
+  it("has an input of its own, though copies serve again", async () => {
+    const { d } = digits;
+    const ask = async (value: number): Promise<Float64Array> =>
+      (await digits.posterior({ data: new Float64Array(64 * d).fill(value), shape: [64, d] }, { t: 0.5, readings: ["score"] })).score.data;
+    const values = [0.1, -0.4, 0.7, 1.3];
+    const alone: Float64Array[] = [];
+    for (const value of values) alone.push(await ask(value));
+    expect(alone[0]).not.toEqual(alone[1]);
+    for (let round = 0; round < 4; round++) expect(await Promise.all(values.map(ask))).toEqual(alone);
+    expect(await ask(0.1)).toEqual(alone[0]);
+  });
 });
 
 describe("the threads of the process", () => {
