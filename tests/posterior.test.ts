@@ -292,6 +292,18 @@ describe("extremes", () => {
     await expect(field.posterior(matrix([[1e151]]), { t: 1 })).rejects.toMatchObject({ code: "E_RANGE" });
   });
 
+  it("answers queries that float32 cannot hold as float64 does", async () => {
+    const [n, d] = [40_000, 16];
+    const rows = Float64Array.from({ length: n * d }, (_, k) => Math.sin(1 + k * k));
+    const field = diffuse(empirical(await openDataset({ data: rows, shape: [n, d] })), ornsteinUhlenbeck());
+    for (const size of [1e36, 1e39, 1e100]) {
+      const x = { data: Float64Array.from({ length: 32 * d }, (_, k) => size * Math.cos(3 * k)), shape: [32, d] };
+      const [got, wanted] = [await field.posterior(x, { t: 0.5 }), await field.posterior(x, { t: 0.5, precision: "float64" })];
+      expect(got.logDensity).toEqual(wanted.logDensity);
+      expect(got.score).toEqual(wanted.score);
+    }
+  });
+
   it("reaches the Gaussian limit at large t by the same formula", async () => {
     const field = await empiricalField([[3, -1], [2, 5]]);
     const p = await field.posterior(matrix([[0.5, -0.25]]), { t: 300, readings: ["score", "entropy", "denoised"] });

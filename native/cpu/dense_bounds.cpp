@@ -27,7 +27,9 @@ DenseErrors dense_errors(const DenseArithmetic& with, const DenseQuery& query, c
   const double chance = with.fixed ? 0 : deviations * with.kappa * unit * chain;
   const double root = std::sqrt(sums.squares) / whole, root_four = 2 * std::sqrt(sums.fourth) / whole;
   const double root_two = std::sqrt(root * root_four), mean_square = 2 * sums.second / whole, typical = std::sqrt(mean_square);
-  const double square_of = chance * chance * mean_square;
+  // What a weight may be in truth, relative to what it seems: rows far out may seem lighter than they are by much.
+  const double lifted = std::exp(std::min(chance * far, 700.0));
+  const double square_of = chance * chance * mean_square * lifted;
   // Rows alike have the same errors: sums of squares are at most `repeated` times as large, and at most those of errors that all agree.
   const double alike = std::sqrt(with.repeated);
   const double turned = std::min({alike * std::sqrt(root_four * spread), alike * (root_four + norm * root_two), std::sqrt(mean_square * spread)});
@@ -36,7 +38,7 @@ DenseErrors dense_errors(const DenseArithmetic& with, const DenseQuery& query, c
   const double shift = with.kappa * far * moved;
 
   double denoised = with.kappa * spread * moved * std::exp(4 * shift) + row + 2 * logit * std::sqrt(spread);
-  denoised += chance * turned + (far + norm) * (square_of + gap * unit + left_out + sums.dropped) + 16 * unit * (typical + norm) + norm * sums_of;
+  denoised += chance * turned + (far + norm) * (square_of + gap * unit + lifted * (left_out + sums.dropped)) + 16 * unit * (typical + norm) + norm * sums_of;
   if (with.integer) {
     denoised += sums.lost / whole * far;
   } else if (with.words) {
@@ -50,7 +52,7 @@ DenseErrors dense_errors(const DenseArithmetic& with, const DenseQuery& query, c
   }
   denoised += small * with.far;
   if (!with.fixed || with.words) denoised += 1100 * small * (far + with.origin_norm);  // sums of heavy rows, in blocks of 512
-  double log_density = shift * shift / 2 + logit + (16 + gap) * unit + sums_of + left_out + chance * averaged + square_of;
+  double log_density = shift * shift / 2 + logit + (16 + gap) * unit + sums_of + lifted * left_out + chance * averaged + square_of;
   log_density += with.denoised ? with.kappa * moved * denoised : shift;
   return {1.01 * log_density, 1.01 * denoised};
 }

@@ -404,7 +404,7 @@ class DensePass {
       const double before = sums.max(lane);
       kept += fold_lane(sums, lane, max[lane], floor[lane], block, fold);
       int index = 0;
-      while (max[lane] > before && logits[index * group_lanes + lane] != max[lane]) ++index;
+      while (max[lane] > before && index + 1 < count && logits[index * group_lanes + lane] != max[lane]) ++index;
       block.halves[lane / lanes].index[lane % lanes] = index;
     }
     for (int half = 0; half < used_halves; ++half) {

@@ -43,7 +43,7 @@ inline void DensePass::sum_singles(int64_t run, int64_t row, int count, Work& wo
     Fold fold;
     int64_t kept = fold_lane(sums, lane, max, floor, block, fold);
     int index = 0;
-    while (max > before && logits[strip_place(index)] != max) ++index;
+    while (max > before && index + 1 < count && logits[strip_place(index)] != max) ++index;
 
     // The other lanes stay below every floor.
     LaneSums alone = block.halves[lane / lanes];

@@ -8,6 +8,7 @@
 namespace regimes {
 namespace {
 
+constexpr double most_product = 1e37;  // that float32 holds
 constexpr int64_t heavy_block = 512;  // rows whose weighted sum is formed before it enters the denoised mean
 
 class DensePosterior : private DensePass {
@@ -60,6 +61,7 @@ class DensePosterior : private DensePass {
     moments.gap = sums.gap;
 
     const double a = request_.a, b2 = request_.b * request_.b, norm_x = queries_.each[q].norm;
+    if (!fixed_ && !(norm_x * std::max(1.0, with_.far) < most_product)) return false;
     const double* displacement = queries_.displacement.data() + q * d_;
     double along = 0;
     if (denoise_) {

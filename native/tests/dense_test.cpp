@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
@@ -434,6 +435,71 @@ void words_of_many_scales_stay_below_their_bounds() {
   }
 }
 
+// A far row that carries much of the posterior, and seems to carry none of it: in float32 the logits of queries midway to it are off by
+// more than ten. The queries are numbers of float32, so that nothing else tells.
+void far_rows_that_seem_light_are_not_overlooked() {
+  for (const double far : {3e3, 1e4, 3e4}) {
+    const int64_t n = 2000, d = 24;
+    const double b = 0.8, a = 0.6;
+    std::mt19937_64 random(8);
+    std::normal_distribution<double> normal;
+    std::vector<double> axis(d);
+    for (double& value : axis) value = normal(random);
+    const double length = norm(axis.data(), d);
+    Problem p;
+    make(p, n, d, b, 1, Rows::floats, 0, false, 200, [&](std::vector<double>& rows) {
+      for (int64_t i = 0; i < n; i += 2) {
+        double along = 0;
+        for (int64_t j = 0; j < d; ++j) rows[i * d + j] = normal(random);
+        for (int64_t j = 0; j < d; ++j) along += rows[i * d + j] * axis[j] / length;
+        for (int64_t j = 0; j < d; ++j) {
+          double& value = rows[i * d + j];
+          value = i == 4 ? 2 * far * b / a * axis[j] / length : 0.02 * b / a * (value - along * axis[j] / length);
+          rows[(i + 1) * d + j] = -value;
+        }
+      }
+    });
+    // Where both logits are within a few of each other.
+    double square = 0;
+    for (int64_t j = 0; j < d; ++j) square += std::pow(p.target.points.value(4, j), 2);
+    const double wanted = (p.a * p.a * square + 2 * b * b * std::log(static_cast<double>(n))) / (2 * p.a);
+    for (int64_t q = 0; q < p.batch;) {
+      double along = 0;
+      double* x = p.x.data() + q * d;
+      for (int64_t j = 0; j < d; ++j) x[j] = static_cast<float>(wanted / square * p.target.points.value(4, j) + 0.3 * b * normal(random));
+      for (int64_t j = 0; j < d; ++j) along += x[j] * p.target.points.value(4, j);
+      q += std::abs(p.a * (along - wanted) / (b * b)) < 6 || far < 1e4 ? 1 : 0;
+    }
+    const Answers truth = in_double(p);
+    for (const Instructions* set : sets()) {
+      Answers answers = dense(*set, p, 1, 0, -1, DenseProducts::exact);
+      for (int64_t q = 0; q < p.batch; ++q) {
+        if (!answers.answered[q]) answers.error_score[q] = answers.error_log_density[q] = std::numeric_limits<double>::infinity();
+      }
+      compare(p, answers, truth, p.name + " far row " + set->name);
+    }
+  }
+}
+
+// Neither float32 nor an index is left behind by queries that it cannot hold.
+void queries_beyond_float32_are_left_to_others() {
+  for (const double size : {1e37, 1e39, 1e100}) {
+    for (const Rows kind : {Rows::floats, Rows::doubles}) {
+      Problem p;
+      make(p, 700, 20, 0.9, 1, kind, 0, false, 33);
+      for (double& value : p.x) value *= size;
+      for (const Instructions* set : sets()) {
+        for (const int64_t batch : {int64_t{33}, int64_t{2}}) {
+          Problem part = p;
+          part.target.layouts = &p.layouts;
+          part.batch = batch;
+          expect(answered(dense(*set, part)) == 0, p.name + " queries beyond float32, " + set->name);
+        }
+      }
+    }
+  }
+}
+
 // Few rows are many times longer than the others: what they weigh counts in the bounds, not that they exist.
 void rows_of_uneven_length_are_answered() {
   for (const double b : {0.8, 0.95}) {
@@ -459,6 +525,8 @@ void rows_of_uneven_length_are_answered() {
 
 int main() {
   rows_of_uneven_length_are_answered();
+  far_rows_that_seem_light_are_not_overlooked();
+  queries_beyond_float32_are_left_to_others();
   words_stay_below_their_bounds();
   words_of_repeated_values_stay_below_their_bounds();
   words_of_many_scales_stay_below_their_bounds();

@@ -303,6 +303,15 @@ void rows_of_uneven_length_share_their_levels() {
   }
 }
 
+void rows_far_out_do_not_pull_the_centre() {
+  for (const double far : {30.0, 1e6}) {
+    Rows<double> rows = gaussian<double>(4000, 20, 1, 5);
+    for (int64_t i = 7; i < rows.n; i += 40) rows.values[i * rows.d + 3] += far;
+    const Layouts layouts = layouts_of(rows);
+    for (int64_t j = 0; j < rows.d; ++j) CHECK_NEAR(layouts.digits.origin[j], 5, 0.3);
+  }
+}
+
 void odd_columns_and_rows_keep_the_bounds() {
   Rows<double> rows = gaussian<double>(2300, 66, 1, -5);
   for (int64_t i = 0; i < rows.n; ++i) {
@@ -422,6 +431,7 @@ int main() {
   data_affine_in_bytes_are_found();
   data_that_are_no_bytes_are_rounded();
   rows_of_uneven_length_share_their_levels();
+  rows_far_out_do_not_pull_the_centre();
   odd_columns_and_rows_keep_the_bounds();
   repeated_rows_are_counted();
   what_floats_cannot_hold_is_left_out();
