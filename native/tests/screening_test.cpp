@@ -285,8 +285,9 @@ void excluded_rows_do_not_hide_the_others() {
       for (const Instructions* set : sets()) {
         const Outcome outcome = screen(p, *set, *layouts, p.batch, 1);
         for (int64_t q = 0; q < p.batch; ++q) {
+          const std::vector<int32_t>& rows = outcome.rows[q];
           expect(outcome.open[q] != 0, std::string(set->name) + ": open though most rows are excluded");
-          expect(std::includes(outcome.rows[q].begin(), outcome.rows[q].end(), wanted[q].begin(), wanted[q].end()), std::string(set->name) + ": the last row stays");
+          expect(std::includes(rows.begin(), rows.end(), wanted[q].begin(), wanted[q].end()), std::string(set->name) + ": the last row stays");
         }
       }
     }
