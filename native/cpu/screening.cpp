@@ -311,6 +311,7 @@ void Screening::drop_by_digits(const std::vector<int64_t>& members) {
   const auto count = static_cast<int64_t>(members.size());
   for (const int64_t q : members) set_radius(q);
   pool_.run(chunks_ * count, [&](int64_t item, int) { find_values(item / count, members[item % count]); });
+  if (execution_.cancelled()) return;
   pool_.run(count, [&](int64_t i, int) {
     const int64_t q = members[i];
     int32_t best_row = -1;

@@ -2,10 +2,13 @@
 // Queries stand near two rows, so that the farther one is within the reach by 1e-7, half of them where its image is as far as can be: any
 // slack that is too small loses some.
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <functional>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "../core/layouts.h"
@@ -294,6 +297,33 @@ void excluded_rows_do_not_hide_the_others() {
   }
 }
 
+// Stopped at any moment: nothing is read that was not written.
+void a_stopped_run_ends() {
+  for (const Kind kind : {Kind::images, Kind::white}) {
+    Problem p;
+    make(p, kind, 2610, kind == Kind::white ? 41 : 70, 0.9, 0.05, false);
+    constexpr int64_t moments = 300;
+    std::chrono::nanoseconds whole{0};  // of a run that is not stopped
+    for (int64_t k = -1; k < moments; ++k) {
+      std::atomic<bool> stop{false};
+      Execution execution;
+      execution.stop = &stop;
+      ThreadPool pool(2);
+      Screening screening(*sets()[0], p.target, p.a, p.b, {p.target.n / 8, canonical_reach(p.target.n)}, p.batch, pool, execution);
+      const auto start = std::chrono::steady_clock::now();
+      std::thread stopper([&] {
+        while (k >= 0 && std::chrono::steady_clock::now() - start < whole * k / moments) {
+        }
+        stop = k >= 0;
+      });
+      screening.run(p.x.data(), p.batch);
+      if (k < 0) whole = std::chrono::steady_clock::now() - start;
+      stopper.join();
+    }
+  }
+  CHECK(true);
+}
+
 }  // namespace
 
 int main() {
@@ -307,5 +337,6 @@ int main() {
     }
   }
   excluded_rows_do_not_hide_the_others();
+  a_stopped_run_ends();
   return check::summary();
 }
