@@ -38,7 +38,8 @@ DenseErrors dense_errors(const DenseArithmetic& with, const DenseQuery& query, c
   const double shift = with.kappa * far * moved;
 
   double denoised = with.kappa * spread * moved * std::exp(4 * shift) + row + 2 * logit * std::sqrt(spread);
-  denoised += chance * turned + (far + norm) * (square_of + gap * unit + lifted * (left_out + sums.dropped)) + 16 * unit * (typical + norm) + norm * sums_of;
+  denoised += chance * turned + (far + norm) * (square_of + gap * unit + lifted * (left_out + sums.dropped));
+  denoised += 16 * unit * (typical + norm) + norm * sums_of;
   if (with.integer) {
     denoised += sums.lost / whole * far;
   } else if (with.words) {

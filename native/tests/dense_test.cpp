@@ -468,7 +468,7 @@ void far_rows_that_seem_light_are_not_overlooked() {
       double* x = p.x.data() + q * d;
       for (int64_t j = 0; j < d; ++j) x[j] = static_cast<float>(wanted / square * p.target.points.value(4, j) + 0.3 * b * normal(random));
       for (int64_t j = 0; j < d; ++j) along += x[j] * p.target.points.value(4, j);
-      q += std::abs(p.a * (along - wanted) / (b * b)) < 6 || far < 1e4 ? 1 : 0;
+      q += std::abs(p.a * (along - wanted) / (b * b)) < 6 ? 1 : 0;
     }
     const Answers truth = in_double(p);
     for (const Instructions* set : sets()) {

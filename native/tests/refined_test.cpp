@@ -31,7 +31,7 @@ struct Problem {
 };
 
 // Rows near a curve of few dimensions plus noise, as images are; queries drawn forward, at ties of neighbours, at data, and far away.
-// `far`: every 400th row stands thirty times farther out.
+// `uneven`: lognormal lengths, and every 400th row a hundred times farther out.
 void make(Problem& p, int64_t n, int64_t d, double b, bool bytes, bool weighted, uint64_t seed, bool uneven = false) {
   std::mt19937_64 random(seed);
   std::normal_distribution<double> normal;
