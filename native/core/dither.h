@@ -18,6 +18,11 @@ inline uint64_t random_bits(uint64_t place) {
 inline uint32_t column_bits(int64_t column) { return static_cast<uint32_t>(random_bits(~static_cast<uint64_t>(column)) >> 32); }
 inline uint32_t row_bits(int64_t row) { return static_cast<uint32_t>(random_bits(static_cast<uint64_t>(row)) >> 32); }
 
+// Factors of rows in [1, 9/8), exact in float32: products of stretched rows round each in its own way, also where rows agree.
+inline float row_stretch(int64_t row) {
+  return 1 + static_cast<float>(static_cast<int32_t>(random_bits(static_cast<uint64_t>(row)) & 0xfffff)) * 0x1p-23f;
+}
+
 // In [0, 1), from the upper 24 bits.
 inline float dither_of(uint32_t bits) { return static_cast<float>(static_cast<int32_t>(bits >> 8)) * 0x1p-24f; }
 

@@ -3,12 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 #include "byte_grid.h"
 #include "dense_block.h"
 #include "prefix_rows.h"
-#include "row_hash.h"
 #include "row_pieces.h"
 #include "sampled_mean.h"
 
@@ -251,24 +249,6 @@ int64_t bytes_of_boxes(const Target& target) {
   return target.n * (4 + target.d * (4 + width) + (target.log_weights != nullptr ? 12 : 0));
 }
 
-// Equal images have equal squares: where squares meet, hashes are compared. Hashes that meet by chance raise the number.
-int64_t most_repeated(const DigitRows& digits, int64_t n, int64_t d, const Execution& execution) {
-  std::vector<int64_t> order(static_cast<size_t>(n));
-  std::iota(order.begin(), order.end(), int64_t{0});
-  const std::vector<double>& square = digits.half_square;
-  std::sort(order.begin(), order.end(), [&](int64_t i, int64_t j) { return square[i] < square[j]; });
-  int64_t most = 1;
-  std::vector<uint64_t> hashes;
-  for (int64_t first = 0, end = 0; first < n && !execution.cancelled(); first = end) {
-    while (end < n && square[order[end]] == square[order[first]]) ++end;
-    if (end - first <= most) continue;
-    hashes.clear();
-    for (int64_t r = first; r < end && !execution.cancelled(); ++r) hashes.push_back(hash_bytes(digits.rows + order[r] * digits.stride, d));
-    most = std::max(most, most_equal(hashes));
-  }
-  return most;
-}
-
 Status build_digits(const Target& target, ThreadPool& pool, const Execution& execution, DigitRows& digits) {
   const DataView& view = target.points;
   digits = DigitRows{};
@@ -310,11 +290,7 @@ Status build_digits(const Target& target, ThreadPool& pool, const Execution& exe
   digits.largest_norm = std::sqrt(2 * largest) * (1 + (static_cast<double>(target.d) + 16) * 0x1p-53);
   const double norm = digits.largest_norm;
   representable = representable && norm < most_norm && (norm == 0 || norm > least_norm);
-  if (!representable) {
-    digits = DigitRows{};
-  } else {
-    digits.most_repeated = most_repeated(digits, target.n, target.d, execution);
-  }
+  if (!representable) digits = DigitRows{};
   return execution.cancelled() ? cancelled() : Status{};
 }
 

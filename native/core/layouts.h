@@ -32,7 +32,6 @@ struct DigitRows {
   double largest_residual = 0;
   float largest_gain = 1;
   double largest_norm = 0;            // max_i |image_i - c|, rounded up
-  int64_t most_repeated = 1;          // how many rows share an image, at most
 };
 
 inline constexpr int64_t digit_padding = 64;

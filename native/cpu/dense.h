@@ -48,8 +48,8 @@ struct CentredLanes {
 };
 
 struct DenseKernels {
-  // values[r][16] = products[r][16] * slope[16] + bias[r] in place; max[16] = their maxima.
-  void (*logits)(double* products, int rows, const double* slope, const double* bias, double* max);
+  // values[r][16] = products[r][16] * shrink[r] * slope[16] + bias[r] in place; max[16] = their maxima.
+  void (*logits)(double* products, int rows, const double* shrink, const double* slope, const double* bias, double* max);
 
   // weights[r][16] = exp(logits[r] - max) in float32, relative error below (8 + |logit - max|) 2^-24, zero below e^-87; sums in chains of
   // strip_rows. Stored are those of logits[r] - max >= least[16], and zeros; weights may be null where integers are not.
@@ -67,10 +67,10 @@ struct DenseKernels {
   void (*products)(const float* values, int64_t row_stride, int64_t step_stride, int count, int64_t steps, const float* lanes, int groups,
                    int64_t chain, int64_t chains, double* out, int64_t out_rows);
 
-  // out[r] = sum_k (rows[r * stride + k] - centre[k]) x[k] for `count` rows: the bits of a lane of `products` with chains of
+  // out[r] = sum_k (rows[r * stride + k] - centre[k]) stretch[r] x[k] for `count` rows: the bits of a lane of `products` with chains of
   // single_chain and step_stride 1 over centre_bytes. Readable: 31 bytes after the last.
-  void (*single_products)(const uint8_t* rows, int64_t stride, int count, int64_t d, const float* centre, const float* x, int64_t chains,
-                          double* out);
+  void (*single_products)(const uint8_t* rows, int64_t stride, int count, int64_t d, const float* centre, const float* stretch, const float* x,
+                          int64_t chains, double* out);
 
   // out[j][out_stride] = rows[r * stride + j] for r < count rounded up to 8 (what is beyond is any), j < columns. Readable: 31 bytes after
   // the last.
@@ -91,11 +91,13 @@ struct DenseKernels {
   void (*accumulate)(double* sums, const double* products, int64_t columns, const double* keep, const double* factor, const double* total,
                      const uint8_t* centre);
 
-  // values[r][j] = float(y_rj - origin_j) and half_square[r] = 1/2 |y_r - origin|^2 for rows first_row + r.
-  void (*centre_rows)(const DataView& data, int64_t first_row, int rows, const double* origin, float* values, double* half_square);
+  // values[r][j] = float((y_rj - origin_j) stretch[r]) and half_square[r] = 1/2 |y_r - origin|^2 for rows first_row + r.
+  void (*centre_rows)(const DataView& data, int64_t first_row, int rows, const double* origin, const float* stretch, float* values,
+                      double* half_square);
 
-  // values[r][j] = bytes[r * stride + j] - centre[j], exact.
-  void (*centre_bytes)(const uint8_t* bytes, int64_t stride, int rows, int64_t columns, const uint8_t* centre, float* values);
+  // values[r][j] = float((bytes[r * stride + j] - centre[j]) stretch[r]).
+  void (*centre_bytes)(const uint8_t* bytes, int64_t stride, int rows, int64_t columns, const uint8_t* centre, const float* stretch,
+                       float* values);
 
   // Mixtures (mixture_rows.h).
   // lanes[j][16] = x' = x_j - a origin_j of 16 rows x, squares[j][16] = x'^2 - level_j (null: not wanted), in float32.

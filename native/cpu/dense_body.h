@@ -261,13 +261,21 @@ void transpose_bytes(const uint8_t* rows, int64_t stride, int64_t count, int64_t
 constexpr int single_blocks = 4;  // of eight rows
 
 // Eight rows to a register: what a lane of `products` does, for 32 rows at once.
-void single_products(const uint8_t* rows, int64_t stride, int count, int64_t d, const float* centre, const float* x, int64_t chains,
-                     double* out) {
+void single_products(const uint8_t* rows, int64_t stride, int count, int64_t d, const float* centre, const float* stretch, const float* x,
+                     int64_t chains, double* out) {
   constexpr int64_t chain = regimes::single_chain;
   alignas(64) uint64_t columns[single_blocks][8][4];
   for (int first = 0; first < count; first += 8 * single_blocks) {
     const uint8_t* row[single_blocks][8];
-    for (int r = 0; r < 8 * single_blocks; ++r) row[r / 8][r % 8] = rows + (first + r < count ? first + r : count - 1) * stride;
+    alignas(64) float stretches[8 * single_blocks];
+    for (int r = 0; r < 8 * single_blocks; ++r) {
+      const int at = first + r < count ? first + r : count - 1;
+      row[r / 8][r % 8] = rows + at * stride;
+      stretches[r] = stretch[at];
+    }
+    Eight factors[single_blocks];
+#pragma GCC unroll 4
+    for (int b = 0; b < single_blocks; ++b) factors[b] = load_vector<Eight>(stretches + 8 * b);
     alignas(64) double totals[8 * single_blocks];
     alignas(64) float parts[8 * single_blocks];
     const uint8_t* next = row[0][0] + 8 * single_blocks * stride;  // the rows after these, fetched line by line
@@ -283,7 +291,9 @@ void single_products(const uint8_t* rows, int64_t stride, int count, int64_t d, 
       for (int64_t j = 0; j < length; ++j) {
         const Eight middle = spread_eight(centre[start + j]), factor = spread_eight(x[start + j]);
 #pragma GCC unroll 4
-        for (int b = 0; b < single_blocks; ++b) fuse_eight(sum[b], widened_bytes(&columns[b][j % 8][j / 8]) - middle, factor);
+        for (int b = 0; b < single_blocks; ++b) {
+          fuse_eight(sum[b], (widened_bytes(&columns[b][j % 8][j / 8]) - middle) * factors[b], factor);
+        }
       }
 #pragma GCC unroll 4
       for (int b = 0; b < single_blocks; ++b) {
@@ -353,24 +363,26 @@ void accumulate(double* sums, const double* products, int64_t columns, const dou
 }
 
 template <class Stored>
-void centre_rows_of(const DataView& data, int64_t first_row, int rows, const double* origin, float* values, double* half_square) {
+void centre_rows_of(const DataView& data, int64_t first_row, int rows, const double* origin, const float* stretch, float* values,
+                    double* half_square) {
   const double scale = data.scale, shift = data.shift;
   const int64_t columns = data.columns;
   for (int r = 0; r < rows; ++r) {
     const Stored* stored = static_cast<const Stored*>(data.stored) + (first_row + r) * columns;
     float* row = values + r * columns;
+    const auto own = static_cast<double>(stretch[r]);
     double squares[8] = {};
     int64_t j = 0;
     for (; j + 8 <= columns; j += 8) {
       for (int lane = 0; lane < 8; ++lane) {
         const double centred = static_cast<double>(stored[j + lane]) * scale + shift - origin[j + lane];
-        row[j + lane] = static_cast<float>(centred);
+        row[j + lane] = static_cast<float>(centred * own);
         squares[lane] += centred * centred;
       }
     }
     for (; j < columns; ++j) {
       const double centred = static_cast<double>(stored[j]) * scale + shift - origin[j];
-      row[j] = static_cast<float>(centred);
+      row[j] = static_cast<float>(centred * own);
       squares[j % 8] += centred * centred;
     }
     double square = 0;
@@ -379,24 +391,25 @@ void centre_rows_of(const DataView& data, int64_t first_row, int rows, const dou
   }
 }
 
-void centre_rows(const DataView& data, int64_t first_row, int rows, const double* origin, float* values, double* half_square) {
+void centre_rows(const DataView& data, int64_t first_row, int rows, const double* origin, const float* stretch, float* values,
+                 double* half_square) {
   switch (data.dtype) {
     case Dtype::u8:
-      return centre_rows_of<uint8_t>(data, first_row, rows, origin, values, half_square);
+      return centre_rows_of<uint8_t>(data, first_row, rows, origin, stretch, values, half_square);
     case Dtype::f16:
-      return centre_rows_of<regimes::Half>(data, first_row, rows, origin, values, half_square);
+      return centre_rows_of<regimes::Half>(data, first_row, rows, origin, stretch, values, half_square);
     case Dtype::f32:
-      return centre_rows_of<float>(data, first_row, rows, origin, values, half_square);
+      return centre_rows_of<float>(data, first_row, rows, origin, stretch, values, half_square);
     case Dtype::f64:
-      return centre_rows_of<double>(data, first_row, rows, origin, values, half_square);
+      return centre_rows_of<double>(data, first_row, rows, origin, stretch, values, half_square);
   }
 }
 
-void centre_bytes(const uint8_t* bytes, int64_t stride, int rows, int64_t columns, const uint8_t* centre, float* values) {
+void centre_bytes(const uint8_t* bytes, int64_t stride, int rows, int64_t columns, const uint8_t* centre, const float* stretch, float* values) {
   for (int r = 0; r < rows; ++r) {
     const uint8_t* from = bytes + r * stride;
     float* row = values + r * columns;
-    for (int64_t j = 0; j < columns; ++j) row[j] = static_cast<float>(static_cast<int32_t>(from[j]) - static_cast<int32_t>(centre[j]));
+    for (int64_t j = 0; j < columns; ++j) row[j] = static_cast<float>(static_cast<int32_t>(from[j]) - static_cast<int32_t>(centre[j])) * stretch[r];
   }
 }
 

@@ -23,17 +23,14 @@ DenseErrors dense_errors(const DenseArithmetic& with, const DenseQuery& query, c
   // `deviations` times the deviation of a logit, in units of |y'_i|, for the errors that are taken as random: of chains, and of rows
   // rounded to float32. They move D by sum w_i delta_i (y_i - D), whose square sums w_i^2 |y'_i|^2 |y_i - D|^2 are at most
   // max(w_i |y'_i|^2) T. root = sqrt(sum w^2), root_two >= sqrt(sum w^2 |y'|^2), root_four = sqrt(sum w^2 |y'|^4).
-  const double chain = query.chain + (with.bytes ? 0 : query.largest);
+  const double chain = query.chain + query.largest;
   const double chance = with.fixed ? 0 : deviations * with.kappa * unit * chain;
   const double root = std::sqrt(sums.squares) / whole, root_four = 2 * std::sqrt(sums.fourth) / whole;
   const double root_two = std::sqrt(root * root_four), mean_square = 2 * sums.second / whole, typical = std::sqrt(mean_square);
   // What a weight may be in truth, relative to what it seems: rows far out may seem lighter than they are by much.
   const double lifted = std::exp(std::min(chance * far, 700.0));
   const double square_of = chance * chance * mean_square * lifted;
-  // Rows alike have the same errors: sums of squares are at most `repeated` times as large, and at most those of errors that all agree.
-  const double alike = std::sqrt(with.repeated);
-  const double turned = std::min({alike * std::sqrt(root_four * spread), alike * (root_four + norm * root_two), std::sqrt(mean_square * spread)});
-  const double averaged = std::min(alike * root_two, typical);
+  const double turned = std::min(std::sqrt(root_four * spread), root_four + norm * root_two);
   const double sums_of = 40 * unit, left_out = 2 * std::exp(-dropped_logits);
   const double shift = with.kappa * far * moved;
 
@@ -49,11 +46,11 @@ DenseErrors dense_errors(const DenseArithmetic& with, const DenseQuery& query, c
     denoised += deviations * std::sqrt(variance) + deviations * deviations / 3 * largest;
     denoised += sums.lost / whole * with.units + 8 * unit * typical;
   } else {
-    denoised += static_cast<double>(second_chain + chains + 2) * unit * typical;
+    denoised += static_cast<double>(second_chain + chains + 5) * unit * typical;  // with the stretch of rows, and back in their weights
   }
   denoised += small * with.far;
   if (!with.fixed || with.words) denoised += 1100 * small * (far + with.origin_norm);  // sums of heavy rows, in blocks of 512
-  double log_density = shift * shift / 2 + logit + (16 + gap) * unit + sums_of + lifted * left_out + chance * averaged + square_of;
+  double log_density = shift * shift / 2 + logit + (16 + gap) * unit + sums_of + lifted * left_out + chance * root_two + square_of;
   log_density += with.denoised ? with.kappa * moved * denoised : shift;
   return {1.01 * log_density, 1.01 * denoised};
 }

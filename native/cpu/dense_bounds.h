@@ -13,7 +13,6 @@ struct DenseArithmetic {
   double origin_norm = 0;     // |c|
   double residual = 0;        // of a row as it is read
   double largest_scale = 0;   // of the columns
-  double repeated = 1;        // rows that may have the same errors
   int64_t d = 0;
   bool bytes = false;         // rows are read as bytes
   bool fixed = false;         // queries are in fixed point: their products are exact

@@ -76,7 +76,6 @@ class DensePass {
     with_.origin_norm = std::sqrt(set.kernels->weighted_square(rows_.origin.data(), nullptr, d_));
     with_.residual = bytes_ ? rows_.largest_residual : 0;
     with_.largest_scale = *std::max_element(rows_.scale.begin(), rows_.scale.end());
-    with_.repeated = static_cast<double>(rows_.most_repeated);
     with_.d = d_;
     with_.bytes = bytes_;
     with_.fixed = fixed_;
@@ -143,7 +142,9 @@ class DensePass {
   // What one worker needs for a block of rows.
   struct Work {
     std::vector<double> logits, products, half_square, bias;  // of the rows: 1/2 |y'|^2, and what logits have from the row alone
-    std::vector<float> values, weights, half_square_single, strip_half_square;
+    std::vector<double> shrink;     // 1 / stretch of the rows
+    std::vector<float> stretch, shrink_single;  // of the rows in products of float32 (row_stretch)
+    std::vector<float> values, weights, half_square_single, strip_half_square;  // values: stretched
     std::vector<int32_t> integers;
     std::vector<int32_t> words;     // of the rows, words_
     std::vector<int32_t> single_words;  // weights of a query that stands alone
@@ -167,6 +168,9 @@ class DensePass {
     work.half_square.resize(static_cast<size_t>(block_));
     work.bias.resize(work.half_square.size());
     work.half_square_single.resize(work.half_square.size());
+    work.stretch.assign(work.half_square.size(), 1);
+    work.shrink.assign(work.half_square.size(), 1);
+    work.shrink_single.assign(work.half_square.size(), 1);
     work.masses.resize(static_cast<size_t>(class_count_) * lanes);
     if (lists_heavy_) work.heavy.resize(static_cast<size_t>(block_));
     double rounded = 0;
@@ -202,19 +206,24 @@ class DensePass {
     for (int64_t row = run * run_rows_; row < end; row += block_) {
       if (execution_.cancelled()) return;
       const int count = static_cast<int>(std::min(block_, end - row));
+      for (int r = 0; !fixed_ && r < count; ++r) {
+        work.stretch[r] = row_stretch(row + r);
+        work.shrink[r] = 1 / static_cast<double>(work.stretch[r]);
+        work.shrink_single[r] = static_cast<float>(work.shrink[r]);
+      }
       if (bytes_) {
         std::copy_n(rows_.half_square.data() + row, count, work.half_square.data());
         const uint8_t* bytes = rows_.rows + row * rows_.stride;
         if (!work.values.empty() && whole_groups() > 0) {
-          dense_.centre_bytes(bytes, rows_.stride, count, d_, rows_.centre.data(), work.values.data());
+          dense_.centre_bytes(bytes, rows_.stride, count, d_, rows_.centre.data(), work.stretch.data(), work.values.data());
         }
       } else {
-        dense_.centre_rows(target_.points, row, count, rows_.origin.data(), work.values.data(), work.half_square.data());
+        dense_.centre_rows(target_.points, row, count, rows_.origin.data(), work.stretch.data(), work.values.data(), work.half_square.data());
       }
       if (words_) {
         if (!bytes_) {
-          rounded = std::max(rounded, set_.words->pack_rows(work.values.data(), row, count, d_, units_.unit.data(), units_.inverse.data(),
-                                                            units_.bits.data(), work.words.data(), units_.stride));
+          rounded = std::max(rounded, set_.words->pack_rows(work.values.data(), row, count, d_, work.shrink_single.data(), units_.unit.data(),
+                                                            units_.inverse.data(), units_.bits.data(), work.words.data(), units_.stride));
         }
         for (int r = 0; r < count; ++r) work.dither[r] = dither_of(row_bits(row + r));
       }
@@ -380,7 +389,7 @@ class DensePass {
     DenseSums block;
     double max[group_lanes], floor[group_lanes];
     float least[group_lanes];
-    dense_.logits(logits, count, queries_.slope.data() + group * group_lanes, work.bias.data(), max);
+    dense_.logits(logits, count, work.shrink.data(), queries_.slope.data() + group * group_lanes, work.bias.data(), max);
     const int used = lanes_of(group), used_halves = (used + lanes - 1) / lanes;
     bool any = false;
     for (int lane = 0; lane < group_lanes; ++lane) {
@@ -417,7 +426,17 @@ class DensePass {
       }
       sums.scalars[half].add(block.halves[half], row, work.masses.data(), floor + half * lanes);
     }
-    return !lists_heavy_ ? kept : kept - list_heavy(group, run, row, count, max, floor, logits, block, weights, work);
+    if (lists_heavy_) kept -= list_heavy(group, run, row, count, max, floor, logits, block, weights, work);
+    if (denoise_ && sums_stretched() && kept > 0) shrink_weights(work.shrink_single.data(), count, weights);
+    return kept;
+  }
+
+  // Whether the second product reads the rows that the first one read in float32.
+  bool sums_stretched() const { return !fixed_ && !words_; }
+  static void shrink_weights(const float* shrink, int count, float* weights) {
+    for (int r = 0; r < count; ++r) {
+      for (int lane = 0; lane < group_lanes; ++lane) weights[r * group_lanes + lane] *= shrink[r];
+    }
   }
 
   // Moves the sums of a lane to the largest logit known after a block, and says how the block enters them. Returns its rows with weight.

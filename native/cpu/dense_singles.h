@@ -27,11 +27,12 @@ inline void DensePass::sum_singles(int64_t run, int64_t row, int count, Work& wo
     if (fixed_) {
       digits_.single_products(bytes, rows_.stride, nullptr, count, d_, x, planes(), work.single.data());
     } else {
-      dense_.single_products(bytes, rows_.stride, count, d_, centre_.data(), reinterpret_cast<const float*>(x), chains, work.single.data());
+      dense_.single_products(bytes, rows_.stride, count, d_, centre_.data(), work.stretch.data(), reinterpret_cast<const float*>(x), chains,
+                             work.single.data());
     }
     double max = -1.7e308;
     for (int r = 0; r < count; ++r) {
-      const double logit = work.single[r] * queries_.slope[q] + work.bias[r];
+      const double logit = work.single[r] * work.shrink[r] * queries_.slope[q] + work.bias[r];
       max = logit > max ? logit : max;
       logits[strip_place(r)] = logit;
     }
@@ -124,7 +125,7 @@ inline void DensePass::add_single(int64_t run, int64_t row, int count, int lane,
       work.listed_integers[listed] = work.integers[strip_place(r)];
       listed += work.listed_integers[listed] != 0;
     } else {
-      work.listed_weights[listed] = work.weights[strip_place(r)];
+      work.listed_weights[listed] = work.weights[strip_place(r)] * (sums_stretched() ? work.shrink_single[r] : 1.0f);
       listed += work.listed_weights[listed] != 0;
     }
   }
@@ -140,7 +141,8 @@ inline void DensePass::add_single(int64_t run, int64_t row, int count, int lane,
   // Rows that no group reads are floats only where they are listed.
   for (int i = 0; whole_groups() == 0 && i < listed; ++i) {
     const int64_t r = work.listed[i];
-    dense_.centre_bytes(rows_.rows + (row + r) * rows_.stride, rows_.stride, 1, d_, rows_.centre.data(), work.values.data() + r * d_);
+    dense_.centre_bytes(rows_.rows + (row + r) * rows_.stride, rows_.stride, 1, d_, rows_.centre.data(), work.stretch.data() + r,
+                        work.values.data() + r * d_);
   }
   dense_.listed_products(work.values.data(), d_, d_, {work.listed.data(), work.listed_weights.data(), listed}, count, second_chain, chains,
                          products);

@@ -5,7 +5,7 @@
 
 namespace {
 
-void logits(double* products, int rows, const double* slope, const double* bias, double* max) {
+void logits(double* products, int rows, const double* shrink, const double* slope, const double* bias, double* max) {
   constexpr int width = 4, parts = digit_lanes / width;
   QuarterDoubles factor[parts], largest[parts];
 #pragma GCC unroll 4
@@ -17,7 +17,7 @@ void logits(double* products, int rows, const double* slope, const double* bias,
     double* row = products + r * digit_lanes;
 #pragma GCC unroll 4
     for (int i = 0; i < parts; ++i) {
-      const QuarterDoubles logit = load_vector<QuarterDoubles>(row + i * width) * factor[i] + bias[r];
+      const QuarterDoubles logit = load_vector<QuarterDoubles>(row + i * width) * shrink[r] * factor[i] + bias[r];
       largest[i] = logit > largest[i] ? logit : largest[i];
       store_vector(row + i * width, logit);
     }

@@ -19,10 +19,11 @@
 //                  order, and the factor e^(4 kappa N |e|) covers the rest
 //   weights        exp: (8 + l) u relative for a logit l below the maximum; fixed point: the sum of |w_i - W_i|, which is computed
 //   chains of float32, first product: each rounding is taken as an independent error of mean zero, at most u times the partial sum,
-//                  which is at most |x'_chain| |y'_chain| (the model of Higham and Mary, SIAM J. Sci. Comput. 41, 2019). A weighted sum
+//                  which is at most |x'_chain| |y'_chain| (the model of Higham and Mary, SIAM J. Sci. Comput. 41, 2019). Rows are
+//                  stretched by factors of their own (row_stretch), drawn at random, and the products shrunk again in float64, so that
+//                  this holds for rows that agree, in some columns or in all, and for coarse values. A weighted sum
 //                  of such errors exceeds `deviations` times the root of its summed squares with probability 2 exp(-deviations^2 / 2),
-//                  in any dimension (Pinelis 1994). Rows alike have one error: such sums of squares grow by their largest number.
-//                  Rows that share most columns, not all, share most of theirs, and are not counted. Everything else is deterministic.
+//                  in any dimension (Pinelis 1994). Everything else is deterministic.
 //   of such errors D moves by sum w_i delta_i (y_i - D), whose summed squares are at most max(w_i delta_i^2) T
 //   16 bits        D moves by sum (W_i - w_i) y'_i and sum w_i (Y_i - y'_i), independent, of mean zero and of known variance by
 //                  construction, whatever the data: Bernstein's inequality at `deviations`, over the components that are not heavy

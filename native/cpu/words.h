@@ -45,10 +45,10 @@ struct WordKernels {
 
   // words[i][stride]: rows 2 i and 2 i + 1 of values [rows][columns], Y = floor(value / unit[column] + dither) with a dither in [0, 1) that
   // looks random: hashed bits of the row's index first_row + r, combined with those given for the column; a last row alone beside zeros.
-  // Every |value| <= 32766 unit; inverse = 1 / unit. Returns the largest variance of a row, sum_j unit_j^2 f (1 - f), f the
-  // fraction of value / unit.
-  double (*pack_rows)(const float* values, int64_t first_row, int rows, int64_t columns, const float* unit, const float* inverse,
-                      const int32_t* bits, int32_t* words, int64_t stride);
+  // value = values[r] shrink[r], every |value| <= 32766 unit; inverse = 1 / unit. Returns the largest variance of a row,
+  // sum_j unit_j^2 f (1 - f), f the fraction of value / unit.
+  double (*pack_rows)(const float* values, int64_t first_row, int rows, int64_t columns, const float* shrink, const float* unit,
+                      const float* inverse, const int32_t* bits, int32_t* words, int64_t stride);
 
   // The same of rows that are bytes, exactly: Y = row - centre. Readable and writable: 16 entries after the last column of all.
   void (*pack_bytes)(const uint8_t* rows, int64_t row_stride, int count, int64_t columns, const uint8_t* centre, int32_t* words,

@@ -208,8 +208,8 @@ inline uint32_t bits_of(uint32_t h) {
 }
 
 // Sixteen columns of a row rounded up or down at random, and their variances added.
-inline Wholes round_row(const float* values, Floats unit, Floats inverse, const int32_t* bits, uint32_t own, Floats& variance) {
-  const Floats scaled = load(values) * inverse, fraction = (scaled - floats_of(floored(scaled))) * unit;
+inline Wholes round_row(const float* values, Floats shrink, Floats unit, Floats inverse, const int32_t* bits, uint32_t own, Floats& variance) {
+  const Floats scaled = load(values) * shrink * inverse, fraction = (scaled - floats_of(floored(scaled))) * unit;
   variance = multiply_add(fraction, unit - fraction, variance);
   return floored(scaled + fractions_of(bits, own));
 }
@@ -222,18 +222,19 @@ double largest_sum(Floats parts, double largest) {
   return largest < sum ? sum : largest;
 }
 
-double pack_rows(const float* values, int64_t first_row, int rows, int64_t columns, const float* unit, const float* inverse,
-                 const int32_t* bits, int32_t* words, int64_t stride) {
+double pack_rows(const float* values, int64_t first_row, int rows, int64_t columns, const float* shrink, const float* unit,
+                 const float* inverse, const int32_t* bits, int32_t* words, int64_t stride) {
   double largest = 0;
   for (int r = 0; r < rows; r += 2) {
     const float *low = values + r * columns, *high = r + 1 < rows ? low + columns : nullptr;
     const uint32_t of_low = bits_of(static_cast<uint32_t>(first_row + r) + 1), of_high = bits_of(static_cast<uint32_t>(first_row + r) + 2);
     int32_t* to = words + r / 2 * stride;
+    const Floats shrink_low = spread(shrink[r]), shrink_high = spread(high != nullptr ? shrink[r + 1] : 0);
     Floats variance_low = spread(0), variance_high = variance_low;
     const auto sixteen = [&](const float* first, const float* second, const float* step, const float* factor, const int32_t* column, int32_t* out) {
       const Floats units = load(step), factors = load(factor);
-      const Wholes of_first = round_row(first, units, factors, column, of_low, variance_low);
-      store_joined(out, of_first, second != nullptr ? round_row(second, units, factors, column, of_high, variance_high) : no_wholes());
+      const Wholes of_first = round_row(first, shrink_low, units, factors, column, of_low, variance_low);
+      store_joined(out, of_first, second != nullptr ? round_row(second, shrink_high, units, factors, column, of_high, variance_high) : no_wholes());
     };
     int64_t j = 0;
     for (; j + digit_lanes <= columns; j += digit_lanes) {

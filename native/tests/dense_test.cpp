@@ -396,12 +396,21 @@ void words_of_repeated_values_stay_below_their_bounds() {
   }
 }
 
-// Two rows that are there thousands of times each, with the same errors each time, and queries half way between them.
-void repeated_rows_stay_below_their_bounds() {
+// Rows whose products would round alike: two that are there thousands of times each, with queries half way between them; all with one of
+// two backgrounds but for a quarter of their columns; and two far clusters of half-integers.
+void rows_that_agree_stay_below_their_bounds() {
   const int64_t n = check::sanitized ? 4000 : 30000, d = 128, batch = 48;
-  for (const double b : {0.3, 0.9}) {
+  const auto problem = [&](double b, double spread, const std::function<void(std::vector<double>&)>& change) {
     Problem p;
-    make(p, n, d, b, 3, Rows::floats, 0, false, batch, [&](std::vector<double>& rows) {
+    make(p, n, d, b, spread, Rows::floats, 0, false, batch, change);
+    return p;
+  };
+  const auto check_all = [](const Problem& p, const std::string& name) {
+    const Answers truth = in_double(p);
+    for (const Instructions* set : sets()) compare(p, dense(*set, p, 1, 0, -1, DenseProducts::exact), truth, p.name + name + set->name);
+  };
+  for (const double b : {0.3, 0.9}) {
+    Problem p = problem(b, 3, [&](std::vector<double>& rows) {
       for (int64_t i = 2; i < n; ++i) std::copy_n(rows.begin() + i % 2 * d, d, rows.begin() + i * d);
     });
     std::vector<double> apart(d);
@@ -411,8 +420,17 @@ void repeated_rows_stay_below_their_bounds() {
       for (int64_t j = 0; j < d; ++j) along += (p.x[q * d + j] - 0.5 * p.a * (p.target.points.value(0, j) + p.target.points.value(1, j))) * apart[j];
       for (int64_t j = 0; j < d; ++j) p.x[q * d + j] -= along / (norm(apart.data(), d) * norm(apart.data(), d)) * apart[j];
     }
-    const Answers truth = in_double(p);
-    for (const Instructions* set : sets()) compare(p, dense(*set, p, 1, 0, -1, DenseProducts::exact), truth, p.name + " repeated " + set->name);
+    check_all(p, " repeated ");
+  }
+  for (const double b : {0.9, 0.95}) {
+    check_all(problem(b, 1, [&](std::vector<double>& rows) {
+      for (int64_t i = 0; i < n; ++i) {
+        for (int64_t j = 0; j < d; ++j) rows[i * d + j] = j < 3 * d / 4 ? (i % 2 ? 3 : -3) * rows[j] : 0.3 * rows[i * d + j];
+      }
+    }), " two backgrounds ");
+    check_all(problem(b, 1, [&](std::vector<double>& rows) {
+      for (int64_t i = 0; i < n * d; ++i) rows[i] = std::round(4 * rows[i]) / 2 + (i / d % 2 ? 1000 : -1000);
+    }), " coarse ");
   }
 }
 
@@ -530,7 +548,7 @@ int main() {
   words_stay_below_their_bounds();
   words_of_repeated_values_stay_below_their_bounds();
   words_of_many_scales_stay_below_their_bounds();
-  repeated_rows_stay_below_their_bounds();
+  rows_that_agree_stay_below_their_bounds();
   errors_of_small_sets_stay_below_the_bounds();
   displacements_are_corrected_and_bounded();
   errors_of_large_sets_stay_below_the_bounds();

@@ -337,17 +337,6 @@ void odd_columns_and_rows_keep_the_bounds() {
   check_digits(one, layouts_of(one));
 }
 
-// Rows of one square are told apart: unit vectors all have the same about a centre on the diagonal.
-void repeated_rows_are_counted() {
-  Rows<uint8_t> images_alone = images(300, 12);
-  CHECK(layouts_of(images_alone).digits.most_repeated == 1);
-  for (const int64_t i : {17, 80, 299}) std::copy_n(images_alone.values.begin() + 5 * images_alone.d, images_alone.d, images_alone.values.begin() + i * images_alone.d);
-  CHECK(layouts_of(images_alone).digits.most_repeated == 4);
-  Rows<float> unit_vectors(60, 40);
-  for (int64_t i = 0; i < 60; ++i) unit_vectors.values[i * 40 + i % 25] = 1;
-  CHECK(layouts_of(unit_vectors).digits.most_repeated == 3);
-}
-
 void what_floats_cannot_hold_is_left_out() {
   for (const double scale : {1e150, 1e18, 1e-20, 1e-150}) {
     const Rows<double> rows = gaussian<double>(2100, 70, scale, 0);
@@ -433,7 +422,6 @@ int main() {
   rows_of_uneven_length_share_their_levels();
   rows_far_out_do_not_pull_the_centre();
   odd_columns_and_rows_keep_the_bounds();
-  repeated_rows_are_counted();
   what_floats_cannot_hold_is_left_out();
   a_prefix_that_would_not_pay_is_left_out();
   bits_do_not_depend_on_threads();

@@ -94,15 +94,18 @@ void rows_are_rounded_at_random(const WordKernels& table) {
   const int rows = 401;
   uint64_t state = 11;
   const int64_t columns = 37, stride = 53, steps = (rows + 1) / 2;
-  std::vector<float> values(static_cast<size_t>(rows * columns)), unit(static_cast<size_t>(columns)), inverse(unit.size());
+  std::vector<float> values(static_cast<size_t>(rows * columns)), unit(static_cast<size_t>(columns)), inverse(unit.size()),
+      shrink(static_cast<size_t>(rows));
   for (int64_t j = 0; j < columns; ++j) {
     unit[j] = 0.01f * static_cast<float>(j + 1);
     inverse[j] = 1 / unit[j];
   }
-  for (size_t i = 0; i < values.size(); ++i) values[i] = unit[i % 37] * (static_cast<float>(i % 37) - 18.75f);
+  for (int r = 0; r < rows; ++r) shrink[r] = 1 / (1 + 0.01f * static_cast<float>(r % 13));
+  for (size_t i = 0; i < values.size(); ++i) values[i] = unit[i % 37] / shrink[i / 37] * (static_cast<float>(i % 37) - 18.75f);
   std::vector<int32_t> words(static_cast<size_t>(steps * stride)), other(words.size()), bits(static_cast<size_t>(columns));
   for (int32_t& each : bits) each = next_half(state, 1 << 30);
-  const double variance = table.pack_rows(values.data(), 1000, rows, columns, unit.data(), inverse.data(), bits.data(), words.data(), stride);
+  const double variance = table.pack_rows(values.data(), 1000, rows, columns, shrink.data(), unit.data(), inverse.data(), bits.data(),
+                                         words.data(), stride);
   double squares = 0, up = 0;
   for (int64_t j = 0; j < columns; ++j) squares += static_cast<double>(unit[j]) * static_cast<double>(unit[j]);
   CHECK(std::abs(variance - squares * 0.1875) <= 1e-5 * squares);
@@ -116,7 +119,8 @@ void rows_are_rounded_at_random(const WordKernels& table) {
   }
   CHECK(std::abs(up / (rows * columns) - 0.25) < 0.02);
   for (int64_t j = 0; j < columns; ++j) CHECK(high(words[(steps - 1) * stride + j]) == 0);
-  table.pack_rows(values.data() + 100 * columns, 1100, rows - 100, columns, unit.data(), inverse.data(), bits.data(), other.data(), stride);
+  table.pack_rows(values.data() + 100 * columns, 1100, rows - 100, columns, shrink.data() + 100, unit.data(), inverse.data(), bits.data(),
+                  other.data(), stride);
   for (int64_t s = 0; s < steps - 50; ++s) {
     for (int64_t j = 0; j < columns; ++j) CHECK(other[s * stride + j] == words[(s + 50) * stride + j]);
   }
