@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <vector>
 
 namespace regimes {
 
@@ -23,17 +22,6 @@ inline uint64_t hash_bytes(const uint8_t* row, int64_t size, uint64_t hash = row
     hash = mix(hash, word);
   }
   return hash;
-}
-
-// How often the commonest of them occurs; sorts them.
-inline int64_t most_equal(std::vector<uint64_t>& hashes) {
-  std::sort(hashes.begin(), hashes.end());
-  int64_t most = 0;
-  for (size_t first = 0, end = 0; first < hashes.size(); first = end) {
-    while (end < hashes.size() && hashes[end] == hashes[first]) ++end;
-    most = std::max(most, static_cast<int64_t>(end - first));
-  }
-  return most;
 }
 
 }  // namespace regimes

@@ -217,8 +217,10 @@ void AlignedRows::build_block(const Instructions& set, const Target& target, con
 void AlignedRows::put_row(const Kernels& kernels, const double* row, int64_t k, int f, AlignedMatrix& out, Worker& worker) const {
   if (!in_words) {
     float* to = out.values.data() + k * d;
-    for (int64_t j = 0; j < d; ++j) to[j] = static_cast<float>(row[j]);
-    out.norm[k] = std::sqrt(kernels.weighted_square(row, nullptr, d));
+    const auto stretch = static_cast<double>(row_stretch(k));
+    for (int64_t j = 0; j < d; ++j) to[j] = static_cast<float>(row[j] * stretch);
+    out.norm[k] = stretch * std::sqrt(kernels.weighted_square(row, nullptr, d));
+    out.unit[k] = 1 / stretch;
     return;
   }
   int32_t* digits = worker.digits.data();

@@ -6,7 +6,7 @@
 //   diagonal   F_1 as before, F_2 = P_k - P,        z_2 = x'^2 - g  with the factor -1/2,
 //              g = the mean of x'^2,                                      gain = -1/2 sum_j (P_kj - P_j)
 // and S_k^-1 (x - a m_k) = P x' + (P_k - P) x' - F_1k. Rows are kept as 16-bit integers F = unit_k (R + e), rounded at random (dither.h),
-// with their high bytes apart, where such products are fast (words.h), in float32 elsewhere.
+// with their high bytes apart, where such products are fast (words.h); in float32 elsewhere, stretched by 1 / unit (row_stretch).
 #pragma once
 
 #include <memory>

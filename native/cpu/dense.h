@@ -107,9 +107,9 @@ struct DenseKernels {
   // whole[j][16] = round(lanes[j][16] inverse[16]), sums[16] over j < d.
   void (*fix_lanes)(const float* lanes, int64_t d, const float* inverse, int32_t* whole, double* sums);
 
-  // One component: t = products[size][16] - offset in place, h = M t with M [rank, rank], or diagonal where rank = 0;
-  // along[16] = t . h, weighted[16] = sum_i row_square_i h_i^2.
-  void (*component_forms)(double* products, int64_t size, const double* offset, const double* matrix, int64_t rank,
+  // One component: t = products[size][16] * shrink[size] - offset in place (shrink null: 1), h = M t with M [rank, rank], or diagonal
+  // where rank = 0; along[16] = t . h, weighted[16] = sum_i row_square_i h_i^2.
+  void (*component_forms)(double* products, int64_t size, const double* shrink, const double* offset, const double* matrix, int64_t rank,
                           const double* row_square, float* h, double* along, double* weighted);
 
   // scores[lane][j] = sums[j][lane] - x'_j (shared[lane] common_j + gains[j][lane]) for j < d; gains null: 0.

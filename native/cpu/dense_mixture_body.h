@@ -110,12 +110,14 @@ void fix_lanes(const float* lanes, int64_t d, const float* inverse, int32_t* who
   }
 }
 
-void component_forms(double* products, int64_t size, const double* offset, const double* matrix, int64_t rank, const double* row_square,
-                     float* h, double* along, double* weighted) {
+void component_forms(double* products, int64_t size, const double* shrink, const double* offset, const double* matrix, int64_t rank,
+                     const double* row_square, float* h, double* along, double* weighted) {
   for (int half = 0; half < lane_halves; ++half) {
     double* t = products + half * 8;
     Doubles inside = {}, norm = {};
-    for (int64_t i = 0; i < size; ++i) store_vector(t + i * digit_lanes, load_vector<Doubles>(t + i * digit_lanes) - offset[i]);
+    for (int64_t i = 0; i < size; ++i) {
+      store_vector(t + i * digit_lanes, load_vector<Doubles>(t + i * digit_lanes) * (shrink != nullptr ? shrink[i] : 1) - offset[i]);
+    }
     for (int64_t i = 0; i < size; ++i) {
       const Doubles own = load_vector<Doubles>(t + i * digit_lanes);
       Doubles value = {};

@@ -124,7 +124,7 @@ Status MixtureBytes::find(const double* x, int64_t count, ThreadPool& pool, cons
           }
         }
         double along[digit_lanes], weighted[digit_lanes], stepped[digit_lanes] = {};
-        set_.dense->component_forms(t, rank_, rows_.offset(k), rows_.matrix(k), rank_, rows_.row_square(k), h.data(), along, weighted);
+        set_.dense->component_forms(t, rank_, nullptr, rows_.offset(k), rows_.matrix(k), rank_, rows_.row_square(k), h.data(), along, weighted);
         double steps = step[rank_] * step[rank_];
         for (int64_t i = 0; i < rank_; ++i) {
           steps += step[i] * step[i];

@@ -228,19 +228,20 @@ void MixtureDense::find_logits(const MixtureRows::Tile& tile, const Part& part, 
       const int64_t size = rows_.size(k);
       double* t = product.data() + (g * all + rows_.start(k) - from) * digit_lanes;
       double along[digit_lanes], weighted[digit_lanes];
-      dense.component_forms(t, size, rows_.offset(k), rows_.matrix(k), rank, rows_.row_square(k), h + (rows_.start(k) - from) * digit_lanes,
-                            along, weighted);
+      dense.component_forms(t, size, rows_.shrink(k), rows_.offset(k), rows_.matrix(k), rank, rows_.row_square(k),
+                            h + (rows_.start(k) - from) * digit_lanes, along, weighted);
       const double bias = target_.log_weight(k) - at_.half_log_det(k);
       // |B^T h| is at most this times H: the rows of B are orthogonal, or any.
       const double root = std::sqrt(static_cast<double>(full_ ? 1 : std::max<int64_t>(1, size)));
-      const double* line = t + size * digit_lanes;
+      const double *products_of_l = t + size * digit_lanes, shrink = rows_.shrink(k)[size];
       for (int lane = 0; lane < digit_lanes; ++lane) {
         const int64_t q = (group + g) * digit_lanes + lane;
         if (q >= count) break;
         const double base = c.scale * norms.weighted[lane];
-        const double square = full_ ? 0 : curved[(g * components + k - part.first) * digit_lanes + lane];
-        const double ground = std::max(base + square - 2 * line[lane] + c.constant, 0.0), form = std::max(ground - along[lane], 0.0);
-        const double norm = std::sqrt(weighted[lane]), terms = base + std::abs(square) + 2 * std::abs(line[lane]) + std::abs(c.constant);
+        const double square = full_ ? 0 : shrink * curved[(g * components + k - part.first) * digit_lanes + lane];
+        const double line = shrink * products_of_l[lane];
+        const double ground = std::max(base + square - 2 * line + c.constant, 0.0), form = std::max(ground - along[lane], 0.0);
+        const double norm = std::sqrt(weighted[lane]), terms = base + std::abs(square) + 2 * std::abs(line) + std::abs(c.constant);
         const double shaken = std::sqrt(random_x[lane] * (weighted[lane] + c.load * c.load) + random_y[lane] * c.deviation * c.deviation);
         const double beside = std::sqrt(random_x[lane]) + moved[lane];
         const int64_t to = k * stride_ + first + q;
@@ -291,7 +292,7 @@ bool MixtureDense::weigh(int64_t q, std::vector<int32_t>& wanted) {
     total += weight_[at];
   }
   const double least = least_weight / static_cast<double>(n_);
-  double random = 0, heaviest = 0, certain = 0, certain_square = 0, square = 0, rest = 0, all = 0, rest_square = 0;
+  double random = 0, heaviest = 0, certain = 0, certain_square = 0, square = 0, rest = 0;
   double second = 0, speed = 0, scale = 0, rough = 0, dropped = 0, unsure = 0;
   int32_t first[refined_at_once] = {};
   double most[refined_at_once] = {};
@@ -322,11 +323,9 @@ bool MixtureDense::weigh(int64_t q, std::vector<int32_t>& wanted) {
     if (ground > 0 && sure_form > 0) scale += weight * sure_form * std::sqrt(c.least / ground);
     if (weight < least) dropped += weight * std::sqrt(c.most * (form + 2 * error));
     random += weight * weight * shaken * shaken;
-    all += weight * shaken;
     certain += weight * sure;
     if (k != heaviest_of) {
       rest += weight;
-      rest_square += weight * shaken * shaken;
       heaviest = std::max(heaviest, weight * shaken * shaken);
       certain_square += weight * sure * sure;
     }
@@ -340,9 +339,6 @@ bool MixtureDense::weigh(int64_t q, std::vector<int32_t>& wanted) {
       std::swap(index, first[place]);
     }
   }
-  // Components with one covariance may have one error: sums of squares grow as for repeated rows (dense_bounds.cpp).
-  random = std::min(rows_.repeated() * random, all * all);
-  heaviest = std::min(rows_.repeated() * heaviest, rest_square);
   error_log_density_[q] = std::sqrt(random) + certain + square;
   // An error d of the heaviest moves the score as -d of all others would: by the lesser of both weights.
   const double share = std::sqrt(std::min(rest, weight_[peak]));
@@ -419,21 +415,23 @@ void MixtureDense::sum_products(const double* x, const int32_t* queries, std::ve
       for (int lane = 0; lane < digit_lanes; ++lane) h[lane] = h_of(part, from[lane], groups_before) + from_lane[lane];
       for (int64_t k = part.first; k < part.end; ++k) {
         float weight[digit_lanes];
+        const double* shrink = rows_.shrink(k);
+        const int64_t rows = rows_.size(k), before = rows_.start(k) - rows_.start(part.first);
+        const auto shrunk = [&](int lane, int64_t row) { return weight[lane] * static_cast<float>(shrink[row]); };
         bool any = false;
         for (int lane = 0; lane < digit_lanes; ++lane) {
           weight[lane] = weight_of(k, group, lane);
           any |= weight[lane] != 0;
-          if (!full_) weights[(group * n_ + k) * digit_lanes + lane] = weight[lane];
+          if (!full_) weights[(group * n_ + k) * digit_lanes + lane] = shrunk(lane, rows);
         }
         if (any) live[p * static_cast<size_t>(groups) + static_cast<size_t>(group)] = 1;
-        const int64_t rows = rows_.size(k), before = rows_.start(k) - rows_.start(part.first);
         for (int64_t i = 0; i < rows; ++i) {
           for (int lane = 0; lane < digit_lanes; ++lane) {
             const float value = h[lane][(before + i) * digit_lanes];
-            out[(before + i) * digit_lanes + lane] = weight[lane] == 0 ? 0.0f : value * weight[lane];
+            out[(before + i) * digit_lanes + lane] = weight[lane] == 0 ? 0.0f : value * shrunk(lane, i);
           }
         }
-        std::copy_n(weight, digit_lanes, out + (before + rows) * digit_lanes);
+        for (int lane = 0; lane < digit_lanes; ++lane) out[(before + rows) * digit_lanes + lane] = shrunk(lane, rows);
       }
     }
   });
@@ -514,10 +512,10 @@ void MixtureDense::finish(int64_t q) {
     gained += weight * weight * rows_.component(k).largest * rows_.component(k).largest;
     ground += weight * rows_.component(k).scale;
   }
-  const double sums = c * overlap(full_, least_size_, sum_chain_) + (m - 1) * overlap(full_, least_size_, sum_chain_ * chains) + 4;
+  const double sums = c * overlap(full_, least_size_, sum_chain_) + (m - 1) * overlap(full_, least_size_, sum_chain_ * chains) + 6;
   rounded += deviations * unit * std::sqrt(sums) * second_[q];
-  rounded += deviations * unit * std::sqrt(c * c + (m - 1) * m * c + 4) * std::sqrt(gained) * norm_[q];
-  // Of h, through B^T M. Components alike may have the same errors.
+  rounded += deviations * unit * std::sqrt(c * c + (m - 1) * m * c + 6) * std::sqrt(gained) * norm_[q];
+  // Of h, through B^T M.
   for (int64_t k = 0; k < n_; ++k) {
     const MixtureRows::Component& component = rows_.component(k);
     const double in_sets = 1.01 * deviations * unit * std::sqrt(static_cast<double>(chain + chains + 1)) * norm_[q];

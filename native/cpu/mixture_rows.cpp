@@ -4,7 +4,7 @@
 #include <cmath>
 #include <memory>
 
-#include "../core/row_hash.h"
+#include "../core/dither.h"
 #include "gaussian_solver.h"
 
 namespace regimes {
@@ -77,6 +77,8 @@ Status MixtureRows::build(ThreadPool& pool, const Execution& execution) {
   }
   row_square_.assign(static_cast<size_t>(start_[n_]), 0.0);
   offset_.assign(row_square_.size(), 0.0);
+  shrink_.resize(row_square_.size());
+  for (int64_t r = 0; r < start_[n_]; ++r) shrink_[r] = 1 / static_cast<double>(row_stretch(r));
   matrix_.assign(full_ ? row_square_.size() : static_cast<size_t>(n_ * rank_ * rank_), 0.0);
   origin_.assign(width, 0.0);
   common_.assign(width, full_ ? 1.0 : 0.0);
@@ -107,14 +109,12 @@ Status MixtureRows::build(ThreadPool& pool, const Execution& execution) {
     whole_.values.resize(static_cast<size_t>(start_[n_] * stride_));
     whole_.deviations.resize(full_ ? 0 : static_cast<size_t>(n_ * stride_));
   }
-  std::vector<uint64_t> hashes(components_.size());
   pool.run(n_, [&](int64_t k, int) {
     if (execution.cancelled()) return;
-    hashes[k] = describe(k);
+    describe(k);
     if (tile_ == n_) fill_component(k, whole_);
   });
   if (execution.cancelled()) return Status::failure(Code::cancelled, "cancelled");
-  repeated_ = static_cast<double>(most_equal(hashes));
   for (const Component& c : components_) {
     steepest_ = std::max(steepest_, c.most);
     farthest_ = std::max(farthest_, c.load / c.least);
@@ -123,7 +123,7 @@ Status MixtureRows::build(ThreadPool& pool, const Execution& execution) {
   return {};
 }
 
-uint64_t MixtureRows::describe(int64_t k) {
+void MixtureRows::describe(int64_t k) {
   const Kernels& kernels = *set_.kernels;
   Component& c = components_[k];
   const double a = at_.a();
@@ -164,8 +164,6 @@ uint64_t MixtureRows::describe(int64_t k) {
   if (!full_) largest = length(matrix(k), rank_ * rank_);
   c.norm = largest;
   c.second_order = largest * squares;
-  const int64_t rows = full_ ? d_ : g.rank;
-  return hash_bytes(reinterpret_cast<const uint8_t*>(g.basis), rows * d_ * static_cast<int64_t>(sizeof(double)));
 }
 
 void MixtureRows::fill_component(int64_t k, Tile& tile) const {
@@ -174,8 +172,9 @@ void MixtureRows::fill_component(int64_t k, Tile& tile) const {
   const GaussianView g = at_.view(k, basis.data());
   weights_of(k, weight.data());
   float* out = tile.values.data() + (start_[k] - start_[tile.first]) * stride_;
-  const auto put = [&](float* to) {
-    for (int64_t j = 0; j < d_; ++j) to[j] = static_cast<float>(row[j]);
+  const auto put = [&](float* to, int64_t i) {
+    const auto stretch = static_cast<double>(row_stretch(start_[k] + i));
+    for (int64_t j = 0; j < d_; ++j) to[j] = static_cast<float>(row[j] * stretch);
   };
   for (int64_t i = 0; i < size(k); ++i, out += stride_) {
     if (!full_ && i >= g.rank) {
@@ -184,13 +183,13 @@ void MixtureRows::fill_component(int64_t k, Tile& tile) const {
     }
     const double* vector = g.basis + axis(k, i) * d_;
     kernels.differences(&vector, 1, nullptr, 0, full_ ? nullptr : weight.data(), d_, row.data());
-    put(out);
+    put(out, i);
   }
   for (int64_t j = 0; j < d_; ++j) row[j] = at_.a() * weight[j] * (g.mean[j] - origin_[j]);
-  put(out);
+  put(out, size(k));
   if (full_) return;
   for (int64_t j = 0; j < d_; ++j) row[j] = weight[j] - common_[j];
-  put(tile.deviations.data() + (k - tile.first) * stride_);
+  put(tile.deviations.data() + (k - tile.first) * stride_, size(k));
 }
 
 void MixtureRows::fill(int64_t first, int64_t end, Tile& tile, ThreadPool& pool, const Execution& execution) const {
@@ -237,7 +236,7 @@ void MixtureRows::exact_forms(const double* x, const int32_t* index, std::vector
 }
 
 int64_t MixtureRows::bytes() const {
-  const auto numbers = origin_.size() + common_.size() + level_.size() + row_square_.size() + offset_.size() + matrix_.size() + start_.size() +
+  const auto numbers = origin_.size() + common_.size() + level_.size() + row_square_.size() + shrink_.size() + offset_.size() + matrix_.size() + start_.size() +
                        shared_first_.size() + shared_end_.size();
   return static_cast<int64_t>(numbers * sizeof(double) + components_.size() * sizeof(Component) +
                               (whole_.values.size() + whole_.deviations.size()) * sizeof(float));

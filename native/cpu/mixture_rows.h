@@ -5,6 +5,7 @@
 // About the mean c of the means, x' = x - a c, m' = m - c,
 //   B f = B x' - a B m',   f^T G f = scale sum_j common_j x'_j^2 + D . (x'^2 - level) - 2 l . x' + constant,   l = a G m'
 // with, for low rank, the mean G of all components as `common` and D = G - common; for full p as `scale`, common = 1 and D = 0.
+// Rows are stretched by factors of their own (dither.h), so that products of rows that agree round each in its own way.
 #pragma once
 
 #include <vector>
@@ -26,8 +27,8 @@ class MixtureRows {
   // The rows of components [first, end) in float32.
   struct Tile {
     int64_t first = 0, end = 0;
-    std::vector<float> values;      // [start(end) - start(first)][stride] B, then l, of each component
-    std::vector<float> deviations;  // low rank: [end - first][stride] D
+    std::vector<float> values;      // [start(end) - start(first)][stride] B, then l, of each component, stretched
+    std::vector<float> deviations;  // low rank: [end - first][stride] D, as l of the component
   };
 
   // What belongs to one component.
@@ -52,6 +53,7 @@ class MixtureRows {
   int64_t tile_components() const { return tile_; }
   const Component& component(int64_t k) const { return components_[k]; }
   const double* row_square(int64_t k) const { return row_square_.data() + start_[k]; }  // |B_i|^2
+  const double* shrink(int64_t k) const { return shrink_.data() + start_[k]; }          // 1 / stretch of the rows, that of l last
   const double* offset(int64_t k) const { return offset_.data() + start_[k]; }          // a B_i . m'
   // M: full [size], its diagonal; low rank [rank, rank].
   const double* matrix(int64_t k) const { return matrix_.data() + (full_ ? start_[k] : k * rank_ * rank_); }
@@ -60,7 +62,6 @@ class MixtureRows {
   const std::vector<double>& level() const { return level_; }     // [d], empty for full
   double least_common() const { return least_common_; }
   double farthest() const { return farthest_; }           // a (|c| + max_k |m'_k|)
-  double repeated() const { return repeated_; }           // components with one covariance, at most
   double steepest() const { return steepest_; }           // largest `most`
   double most_common() const { return most_common_; }
   // The tile of all components, or null: then fill() makes those of tile_components() at a time.
@@ -99,7 +100,7 @@ class MixtureRows {
  private:
   void weights_of(int64_t k, double* weight) const;
   int64_t axis(int64_t k, int64_t i) const { return full_ && i >= shared_first_[k] ? i + shared_end_[k] - shared_first_[k] : i; }
-  uint64_t describe(int64_t k);  // hash of what B is made from
+  void describe(int64_t k);
   void fill_component(int64_t k, Tile& tile) const;
 
   const Instructions& set_;
@@ -108,11 +109,11 @@ class MixtureRows {
   const int64_t n_, d_, rank_, stride_;
   const bool full_;
   int64_t tile_ = 1;
-  double least_common_ = 1, most_common_ = 1, farthest_ = 0, steepest_ = 0, repeated_ = 1;
+  double least_common_ = 1, most_common_ = 1, farthest_ = 0, steepest_ = 0;
   std::vector<double> origin_, common_, level_;
   std::vector<int64_t> start_;
   std::vector<int64_t> shared_first_, shared_end_;  // full: [n] the axes that share p
-  std::vector<double> row_square_, offset_, matrix_;
+  std::vector<double> row_square_, shrink_, offset_, matrix_;
   std::vector<Component> components_;
   Tile whole_;
 };
