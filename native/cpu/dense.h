@@ -104,8 +104,8 @@ struct DenseKernels {
   void (*centre_lanes)(const double* const* x, const double* origin, double a, const double* common, const double* level, int64_t d,
                        int64_t chain, int64_t chains, float* lanes, float* squares, CentredLanes* out);
 
-  // whole[j][16] = round(lanes[j][16] inverse[16]), sums[16] over j < d.
-  void (*fix_lanes)(const float* lanes, int64_t d, const float* inverse, int32_t* whole, double* sums);
+  // whole[j][16] = floor(lanes[j][16] inverse[16] + dither[j]) but for ties, dither in [0, 1), sums[16] over j < d; |whole| < 2^15.
+  void (*fix_lanes)(const float* lanes, int64_t d, const float* inverse, const float* dither, int32_t* whole, double* sums);
 
   // One component: t = products[size][16] * shrink[size] - offset in place (shrink null: 1), h = M t with M [rank, rank], or diagonal
   // where rank = 0; along[16] = t . h, weighted[16] = sum_i row_square_i h_i^2.

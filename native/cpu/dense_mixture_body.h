@@ -91,7 +91,7 @@ void centre_lanes(const double* const* x, const double* origin, double a, const 
   of_squares.store(&out->square);
 }
 
-void fix_lanes(const float* lanes, int64_t d, const float* inverse, int32_t* whole, double* sums) {
+void fix_lanes(const float* lanes, int64_t d, const float* inverse, const float* dither, int32_t* whole, double* sums) {
   constexpr int64_t exact = 1 << 16;  // sums of as many whole numbers below 2^15 stay below 2^31
   for (int half = 0; half < lane_halves; ++half) {
     const Singles factor = load_vector<Singles>(inverse + half * 8), magic = Singles{} + 0x1.8p23f;
@@ -99,7 +99,7 @@ void fix_lanes(const float* lanes, int64_t d, const float* inverse, int32_t* who
     for (int64_t first = 0; first < d; first += exact) {
       Integers part = {};
       for (int64_t j = first; j < (d - first < exact ? d : first + exact); ++j) {
-        const Singles rounded = load_vector<Singles>(lanes + j * digit_lanes + half * 8) * factor + magic;
+        const Singles rounded = (load_vector<Singles>(lanes + j * digit_lanes + half * 8) * factor + (dither[j] - 0.5f)) + magic;
         const Integers value = __builtin_convertvector(rounded - magic, Integers);
         part += value;
         store_vector(whole + j * digit_lanes + half * 8, value);

@@ -172,8 +172,9 @@ struct Kernels {
   // *step, *sum = sum_j X_j centre_j (centre null: 1); returns |e|^2.
   double (*round_to_digits)(const double* t, int64_t d, int32_t limit, const double* centre, int32_t* digits, double* step, double* sum);
 
-  // row_j = weight_j v_j; bytes_j = 128 + row_j / step, rounded, with step = max |row| / 127; returns max |row|.
-  double (*weighted_bytes)(const double* v, const double* weight, int64_t d, double* row, uint8_t* bytes);
+  // row_j = weight_j v_j; bytes_j = floor(128 + row_j / step + dither_j), dither in [0, 1) (null: 1/2), with step = max |row| / 127; returns
+  // max |row|.
+  double (*weighted_bytes)(const double* v, const double* weight, int64_t d, const float* dither, double* row, uint8_t* bytes);
 
   // out[r * out_stride + q] >= logit of component r at query q, from products [rows][16] of bytes (mixture_bounds.h).
   void (*screen_bounds)(const double* products, int rows, const ScreenQueries& queries, const ScreenRow* row, float* out,

@@ -226,13 +226,16 @@ double round_to_digits(const double* t, int64_t d, int32_t limit, const double* 
   return square;
 }
 
-double weighted_bytes(const double* v, const double* weight, int64_t d, double* row, uint8_t* bytes) {
+double weighted_bytes(const double* v, const double* weight, int64_t d, const float* dither, double* row, uint8_t* bytes) {
   int64_t j = 0;
   for (; j + 8 <= d; j += 8) store(row + j, load(v + j) * load(weight + j));
   for (; j < d; ++j) row[j] = v[j] * weight[j];
   const double largest = largest_size(row, d);
   const double inverse = largest > 1e-290 ? 127 / largest : 0;
-  for (j = 0; j < d; ++j) bytes[j] = static_cast<uint8_t>(static_cast<int>(row[j] * inverse + 128.5));
+  for (j = 0; dither == nullptr && j < d; ++j) bytes[j] = static_cast<uint8_t>(static_cast<int>(row[j] * inverse + 128.5));
+  for (j = 0; dither != nullptr && j < d; ++j) {
+    bytes[j] = static_cast<uint8_t>(static_cast<int>(row[j] * inverse + 128.0 + static_cast<double>(dither[j])));
+  }
   return largest;
 }
 

@@ -97,7 +97,7 @@ void MixtureBounds::build_component(int64_t k, std::vector<double>& scratch) {
   for (int64_t s = 0; s < g.rank; ++s) {
     const int64_t at = k * directions_ + s;
     const double* direction = g.basis + s * d_;
-    const double largest = set_.kernels->weighted_bytes(direction, precision.data(), d_, row, rows_.data() + at * screen_.stride);
+    const double largest = set_.kernels->weighted_bytes(direction, precision.data(), d_, nullptr, row, rows_.data() + at * screen_.stride);
     const double length = std::sqrt(set_.kernels->weighted_square(row, nullptr, d_));
     // Every byte is within half a step, and the sizes of its roundings.
     const double size = largest / 127, remainder = (largest > 1e-290 ? 0.5 * size : largest) * std::sqrt(static_cast<double>(d_)) * up;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <memory>
 
+#include "../core/dither.h"
 #include "line_bytes.h"
 
 namespace regimes {
@@ -12,6 +13,7 @@ namespace {
 constexpr int64_t tile_bytes = int64_t{1} << 18;  // byte rows that stay in the second-level cache while the queries pass
 constexpr double deviations = 6, small = 0x1p-53;
 constexpr double middle = 128;
+constexpr int32_t most_digit = 32767;  // that fix_lanes sums exactly
 constexpr double least_size = 1e-289;  // below, round_to_digits and weighted_bytes give 0
 
 }  // namespace
@@ -33,15 +35,20 @@ Status MixtureBytes::build(ThreadPool& pool, const Execution& execution) {
   deviations_.assign(static_cast<size_t>(n_ * stride_ + 64), 0);
   step_.assign(static_cast<size_t>(all), 0.0);
   deviation_step_.assign(static_cast<size_t>(n_), 0.0);
+  std::vector<uint32_t> bits(static_cast<size_t>(d_));
+  for (int64_t j = 0; j < d_; ++j) bits[j] = column_bits(j);
+  dither_.resize(bits.size());
+  for (int64_t j = 0; j < d_; ++j) dither_[j] = dither_of(bits[j]);
   pool.run(n_, [&](int64_t k, int) {
-    if (!execution.cancelled()) build_component(k);
+    if (!execution.cancelled()) build_component(k, bits);
   });
   return execution.cancelled() ? Status::failure(Code::cancelled, "cancelled") : Status{};
 }
 
-void MixtureBytes::build_component(int64_t k) {
+void MixtureBytes::build_component(int64_t k, const std::vector<uint32_t>& column_bits) {
   const auto width = static_cast<size_t>(d_);
   std::vector<double> basis(static_cast<size_t>(at_.scratch_size())), weight(width), mean(width), row(width), one(width, 1.0);
+  std::vector<float> dither(width);
   const GaussianView g = at_.view(k, basis.data());
   const double a = at_.a(), b = at_.b();
   for (int64_t j = 0; j < d_; ++j) {
@@ -49,13 +56,17 @@ void MixtureBytes::build_component(int64_t k) {
     mean[j] = a * (g.mean[j] - rows_.origin()[j]);
   }
   const int64_t first = rows_.start(k);
-  for (int64_t i = 0; i < g.rank; ++i) {
-    step_[first + i] = set_.kernels->weighted_bytes(g.basis + i * d_, weight.data(), d_, row.data(), values_.data() + (first + i) * stride_) / 127;
-  }
+  // The step of weight * values; D takes the bits of a row that no component has.
+  const auto put = [&](const double* values, const double* weight_of, int64_t bits_of, uint8_t* bytes) {
+    const uint32_t own = row_bits(bits_of);
+    for (int64_t j = 0; j < d_; ++j) dither[j] = dither_of(column_bits[j] ^ own);
+    return set_.kernels->weighted_bytes(values, weight_of, d_, dither.data(), row.data(), bytes) / 127;
+  };
+  for (int64_t i = 0; i < g.rank; ++i) step_[first + i] = put(g.basis + i * d_, weight.data(), first + i, values_.data() + (first + i) * stride_);
   for (int64_t i = g.rank; i < rank_; ++i) std::fill_n(values_.begin() + (first + i) * stride_, d_, static_cast<uint8_t>(middle));
-  step_[first + rank_] = set_.kernels->weighted_bytes(mean.data(), weight.data(), d_, row.data(), values_.data() + (first + rank_) * stride_) / 127;
+  step_[first + rank_] = put(mean.data(), weight.data(), first + rank_, values_.data() + (first + rank_) * stride_);
   for (int64_t j = 0; j < d_; ++j) weight[j] -= rows_.common()[j];
-  deviation_step_[k] = set_.kernels->weighted_bytes(weight.data(), one.data(), d_, row.data(), deviations_.data() + k * stride_) / 127;
+  deviation_step_[k] = put(weight.data(), one.data(), rows_.start(n_) + k, deviations_.data() + k * stride_);
 }
 
 // 16 queries from `group` * 16 on; missing ones repeat the last.
@@ -73,13 +84,13 @@ void MixtureBytes::pack(const double* x, int64_t group, int64_t count, Packed& p
     float inverse[digit_lanes];
     for (int lane = 0; lane < digit_lanes; ++lane) {
       const double largest = std::sqrt(of.most[lane]);
-      // Half a step below the limit, for the roundings of float32; queries beyond its range are left without digits and bounds.
+      // Half a step below the limit, for what the dither adds; queries beyond its range are left without digits and bounds.
       const bool fits = largest > 1e-30 && largest < 1e30;
-      step[lane] = fits ? largest / (digits.limit_one - 0.5) : 2 * largest;
+      step[lane] = fits ? largest / (std::min(digits.limit_one, most_digit) - 0.5) : 2 * largest;
       inverse[lane] = fits ? static_cast<float>(1 / step[lane]) : 0.0f;
       norm[lane] = fits || largest <= 1e-30 ? std::sqrt(of.total[lane]) : INFINITY;
     }
-    set_.dense->fix_lanes(values, d_, inverse, whole.get(), sum);
+    set_.dense->fix_lanes(values, d_, inverse, dither_.data(), whole.get(), sum);
     digits.pack_lanes(whole.get(), d_, 1, out);
   };
   const int64_t at = group * digit_lanes, bytes = digits.group_bytes(d_, 1);
@@ -139,7 +150,7 @@ Status MixtureBytes::find(const double* x, int64_t count, ThreadPool& pool, cons
           const double bent = deviation_step_[k] * (packed.square_step[q + lane] * (square[lane] - middle * packed.square_sum[q + lane]));
           const double ground = packed.weighted[q + lane] + bent - 2 * line + c.constant, form = std::max(ground - along[lane], 0.0);
           const double x_step = packed.step[q + lane], y_step = packed.square_step[q + lane];
-          const double norm = packed.norm[q + lane] + 0.5 * x_step * std::sqrt(static_cast<double>(d_));
+          const double norm = packed.norm[q + lane] + x_step * std::sqrt(static_cast<double>(d_));
           // Each of the four roundings by itself; then the second order in t.
           const double of_x = x_step * (root * std::sqrt(weighted[lane]) + c.load);
           const double of_rows = norm * std::sqrt(stepped[lane] + step[rank_] * step[rank_]);

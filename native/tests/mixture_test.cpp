@@ -338,6 +338,24 @@ void test_bytes(const Instructions& set, Mixture& m, double b) {
   expect(tight < 0.5, what + ": rough logits tell something");
 }
 
+// The same of variances that take two values in every component, whose roundings to the nearest byte would agree over half of the columns.
+void test_blocks(const Instructions& set) {
+  const int64_t k = 24, d = 4096;
+  Mixture m;
+  make(m, Type::low_rank, {k, d, 2, false, false, false, 0.02});
+  Covariances blocks;
+  blocks.type = Type::low_rank;
+  blocks.rank = 2;
+  blocks.factors = m.covariances.factors;
+  for (double& factor : blocks.factors) factor *= 0.01;
+  for (int64_t i = 0; i < k * d; ++i) blocks.values.push_back(i % d < d / 2 ? 0.3 + 0.1 * static_cast<double>(i / d % 5) : 0.5 + 0.07 * static_cast<double>(i / d % 7));
+  CHECK(prepare(blocks, k, d, {}).ok());
+  m.covariances = blocks;
+  for (double& mean : m.means) mean = std::abs(mean);
+  m.name += " in blocks";
+  for (const double b : {0.1, 0.5}) test_bytes(set, m, b);
+}
+
 // What is kept of one (a, b), and what the last call tells the next, change no bit: times in turn, and calls at once.
 void test_kept(const Instructions& set, Mixture& m) {
   const std::string what = std::string(set.name) + " " + m.name;
@@ -454,6 +472,7 @@ void test_set() {
     test_bounds(set, dependent, b);
     if (set.dense) test_bytes(set, dependent, b);
   }
+  if (set.dense) test_blocks(set);
   // Queries whose scores leave out all but a few components, beside such that lie among many.
   for (const Type type : {Type::spherical, Type::diagonal}) {
     Mixture m;
