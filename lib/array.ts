@@ -3,6 +3,7 @@
  * npyjs, zarrita and the like pass as they are. Results are always fresh, contiguous and C-order.
  */
 import { RegimesError } from "./errors.js";
+import { native } from "./native.js";
 
 /** Element types of real inputs. */
 export type RealArray = Float32Array | Float64Array;
@@ -127,21 +128,14 @@ export async function takeRowsInPieces(what: string, input: PointsInput, columns
 }
 
 /** max |x| of rows of `columns` values, with rests on the way. @throws RegimesError E_NONFINITE, as `copyRows`. */
-export async function largestNumber(what: string, data: RealArray, columns: number, rest: Rest): Promise<number> {
+export async function largestNumber(what: string, data: Float64Array, columns: number, rest: Rest): Promise<number> {
   let largest = 0;
   for (let begin = 0; begin < data.length; begin += numbersAtOnce) {
-    largest = Math.max(largest, largestOf(data.subarray(begin, begin + numbersAtOnce)));
+    largest = Math.max(largest, native().largestNumber(data.subarray(begin, begin + numbersAtOnce)));
     if (!Number.isFinite(largest)) checkFinite(what, data, columns);
     const wait = rest();
     if (wait !== null) await wait;
   }
-  return largest;
-}
-
-/** NaN where one is. */
-function largestOf(data: RealArray): number {
-  let largest = 0;
-  for (let k = 0; k < data.length; k++) largest = Math.max(largest, Math.abs(data[k]!));
   return largest;
 }
 

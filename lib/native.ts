@@ -322,6 +322,8 @@ export interface NativeAddon {
     threads: number,
     progress: Progress,
   ): NativeJob<{ readonly values: Float64Array<ArrayBuffer>; readonly vectors: Float64Array<ArrayBuffer> }>;
+  /** max |x|; NaN where one of them is not finite. */
+  largestNumber(values: Float64Array): number;
   /** Bytes that V8 counts outside its heap: array buffers, and what the handles said that they hold. */
   externalMemory(): number;
   /** Of this process, in bytes, where that may be less than the machine has; 0: none. What is built for speed keeps to an eighth. */
