@@ -9,6 +9,11 @@ namespace {
 constexpr double deviations = 6;  // see posterior_dense.h: 3e-8
 constexpr double unit = 0x1p-24, small = 0x1p-53;
 
+// `deviations` times the deviation of a logit in units of |y'_i|: of chains, and of rows rounded to float32.
+double chance_of(const DenseArithmetic& with, const DenseQuery& query) {
+  return with.fixed ? 0 : deviations * with.kappa * unit * (query.chain + query.largest);
+}
+
 }  // namespace
 
 DenseErrors dense_errors(const DenseArithmetic& with, const DenseQuery& query, const DenseMoments& sums) {
@@ -20,11 +25,9 @@ DenseErrors dense_errors(const DenseArithmetic& with, const DenseQuery& query, c
   const double half_square = small * (length + 16) * with.a * far * far;
   const double product = small * query.norm * (with.fixed ? 8 * (far + 256 * with.largest_scale * std::sqrt(length)) : (8 + length) * far);
   const double logit = with.kappa * ((query.norm + with.a * far) * row + half_square + product);
-  // `deviations` times the deviation of a logit, in units of |y'_i|, for the errors that are taken as random: of chains, and of rows
-  // rounded to float32. They move D by sum w_i delta_i (y_i - D), whose square sums w_i^2 |y'_i|^2 |y_i - D|^2 are at most
-  // max(w_i |y'_i|^2) T. root = sqrt(sum w^2), root_two >= sqrt(sum w^2 |y'|^2), root_four = sqrt(sum w^2 |y'|^4).
-  const double chain = query.chain + query.largest;
-  const double chance = with.fixed ? 0 : deviations * with.kappa * unit * chain;
+  // Errors of logits that are taken as random move D by sum w_i delta_i (y_i - D), whose squares, w_i^2 |y'_i|^2 |y_i - D|^2, sum up to
+  // max(w_i |y'_i|^2) T at most. root = sqrt(sum w^2), root_two >= sqrt(sum w^2 |y'|^2), root_four = sqrt(sum w^2 |y'|^4).
+  const double chance = chance_of(with, query);
   const double root = std::sqrt(sums.squares) / whole, root_four = 2 * std::sqrt(sums.fourth) / whole;
   const double root_two = std::sqrt(root * root_four), mean_square = 2 * sums.second / whole, typical = std::sqrt(mean_square);
   // What a weight may be in truth, relative to what it seems: rows far out may seem lighter than they are by much.
@@ -59,9 +62,13 @@ double dense_drop(const DenseArithmetic& with, double norm_x) {
   return std::clamp(0.02 * score_contract * norm_x / std::max(2 * with.a * with.far, 1e-300), 1e-16, 1e-6);
 }
 
-double dense_heavy(const DenseArithmetic& with, double norm_x, int64_t n) {
-  if (with.bytes && !with.words) return 1e-2;  // float32 products alone: logits of lighter rows are known well enough
-  const double allowed = score_contract * norm_x / std::max(with.a * with.typical, 1e-300);
+double dense_heavy(const DenseArithmetic& with, const DenseQuery& query, int64_t n) {
+  const double allowed = score_contract * query.norm / std::max(with.a * with.typical, 1e-300);
+  if (!with.words) {
+    // Logits of lighter rows move the score by a quarter of what is allowed, were all as heavy as they may be.
+    const double root = allowed / (4 * std::max(chance_of(with, query) * with.typical, 1e-300));
+    return std::clamp(root * root, 2e-4, 1e-2);
+  }
   // Words of a block have steps of 2^-15 of its largest weight T. Were there as many blocks as the mass allows, 1 / T, then six deviations
   // were 6 sqrt(T 512 / 12) 2^-15 of a row; in all of n rows, 6 T sqrt(n / 12) 2^-15. T is three quarters, or a third, of what would reach what is allowed.
   const double of_mass = 5e5 * allowed * allowed, of_rows = 6e3 * allowed / std::sqrt(static_cast<double>(n));

@@ -46,7 +46,7 @@ struct DenseErrors {
 DenseErrors dense_errors(const DenseArithmetic& arithmetic, const DenseQuery& query, const DenseMoments& moments);
 
 // The share of the weights from which a row is given to float64: the square root of what the others weigh bounds their random errors.
-double dense_heavy(const DenseArithmetic& arithmetic, double norm_x, int64_t n);
+double dense_heavy(const DenseArithmetic& arithmetic, const DenseQuery& query, int64_t n);
 
 // The share of the weights that the denoised mean of a query may leave out: a fiftieth of what the contract of the score allows.
 double dense_drop(const DenseArithmetic& arithmetic, double norm_x);

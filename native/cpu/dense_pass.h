@@ -97,7 +97,7 @@ class DensePass {
     heavy_.resize(drop_.size());
     for (int64_t q = 0; q < count; ++q) {
       drop_[q] = dense_drop(with_, queries_.each[q].norm);
-      heavy_[q] = dense_heavy(with_, queries_.each[q].norm, n_);
+      heavy_[q] = dense_heavy(with_, queries_.each[q], n_);
     }
     rounded_.assign(static_cast<size_t>(runs_), 0.0);
   }
