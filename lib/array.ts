@@ -91,8 +91,8 @@ export function takeRows(what: string, input: PointsInput, columns?: number): Co
 /** A copy that has served: calls in a loop are of one size, and fresh pages cost more than the copy. */
 let spare: Float64Array<ArrayBuffer> | undefined;
 
-/** Numbers that are kept at most: 16 MB. */
-const mostSpare = 2 ** 21;
+/** Numbers that are kept at most: 32 MB. */
+const mostSpare = 2 ** 22;
 
 function takeSpare(count: number): Float64Array<ArrayBuffer> | undefined {
   if (spare?.length !== count) return undefined;
