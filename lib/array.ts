@@ -3,7 +3,6 @@
  * npyjs, zarrita and the like pass as they are. Results are always fresh, contiguous and C-order.
  */
 import { RegimesError } from "./errors.js";
-import { native } from "./native.js";
 
 /** Element types of real inputs. */
 export type RealArray = Float32Array | Float64Array;
@@ -110,7 +109,7 @@ export function leaveCopy(data: Float64Array<ArrayBuffer>): void {
 type Rest = () => Promise<void> | null;
 
 /** Numbers handled between rests. */
-const numbersAtOnce = 2 ** 16;
+export const numbersAtOnce: number = 2 ** 16;
 
 /** The copy in small pieces with rests between them: the input has to stay as it is until the end. */
 export async function takeRowsInPieces(what: string, input: PointsInput, columns: number | undefined, rest: Rest): Promise<CopiedRows> {
@@ -125,18 +124,6 @@ export async function takeRowsInPieces(what: string, input: PointsInput, columns
     if (wait !== null) await wait;
   }
   return { data, rows, columns: width };
-}
-
-/** max |x| of rows of `columns` values, with rests on the way. @throws RegimesError E_NONFINITE, as `copyRows`. */
-export async function largestNumber(what: string, data: Float64Array, columns: number, rest: Rest): Promise<number> {
-  let largest = 0;
-  for (let begin = 0; begin < data.length; begin += numbersAtOnce) {
-    largest = Math.max(largest, native().largestNumber(data.subarray(begin, begin + numbersAtOnce)));
-    if (!Number.isFinite(largest)) checkFinite(what, data, columns);
-    const wait = rest();
-    if (wait !== null) await wait;
-  }
-  return largest;
 }
 
 function checkedRows(what: string, input: PointsInput, columns?: number): Rows {

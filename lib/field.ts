@@ -4,7 +4,7 @@
  *   l_i(x) = log pi_i - |x - a y_i|^2 / (2 b^2),   w = softmax(l),   log p_t(x) = logsumexp(l) - d/2 log(2 pi b^2)
  * (Gaussian components: with S_k = a^2 C_k + b^2 I in place of b^2 I).
  */
-import { largestNumber, leaveCopy, takeRows, type NdArray, type PointsInput } from "./array.js";
+import { leaveCopy, takeRows, type NdArray, type PointsInput } from "./array.js";
 import { RegimesError, checkChoice, checkOptionNames } from "./errors.js";
 import {
   native,
@@ -19,6 +19,7 @@ import {
   type NativeSweepReading,
   type RunOptions,
 } from "./native.js";
+import { largestNumber } from "./native/largest.js";
 import { pace } from "./native/pace.js";
 import type { Marginal, Process } from "./process.js";
 import type { Target } from "./target.js";

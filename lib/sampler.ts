@@ -6,10 +6,10 @@
  * A trajectory is a function of (seed, its number, its start) alone: batch, threads and neighbours do not change a bit of it.
  * Over 400 lines because the options of a run and what it returns stand beside the one function that reads them.
  */
-import { largestNumber } from "./array.js";
 import { RegimesError, checkChoice, checkOptionNames } from "./errors.js";
 import { checkRange, metaOf, type Field, type Meta, type Path, type Precision } from "./field.js";
 import { checkRun, nativePaths, runJob, runOptionNames, seedOf, threadsOf, type NativeSimulateResult, type RunOptions } from "./native.js";
+import { largestNumber } from "./native/largest.js";
 import { pace, type Pace } from "./native/pace.js";
 import type { Process } from "./process.js";
 import type { Target } from "./target.js";
