@@ -117,20 +117,22 @@ void rotate(const std::vector<Rotation>& rotations, int64_t n, double* vectors, 
   });
 }
 
-// Diagonalises T in place; every rotation goes to `emit`. Returns the number of eigenvalues found, n on success.
+// Diagonalises T, of norm 1 and more, in place; every rotation goes to `emit`. Returns the number of eigenvalues found, n on success.
 template <class Emit>
 int64_t implicit_ql(std::vector<double>& diagonal, std::vector<double>& off, int64_t n, const Execution& execution, Emit emit) {
   constexpr double epsilon = std::numeric_limits<double>::epsilon();
   constexpr int most_sweeps = 60;  // per eigenvalue; the average is below 2
-  const auto negligible = [&](int64_t i) {
+  constexpr int patience = 30;     // then what roundings of T hide is negligible too: many eigenvalues of zero may never get below theirs
+  const auto negligible = [&](int64_t i, int sweeps) {
     const double h = std::abs(off[i]);
-    return h <= epsilon * (std::abs(diagonal[i]) + std::abs(diagonal[i + 1])) || h < epsilon * epsilon;
+    const double least = sweeps < patience ? epsilon * epsilon : epsilon;
+    return h <= epsilon * (std::abs(diagonal[i]) + std::abs(diagonal[i + 1])) || h < least;
   };
   for (int64_t low = 0; low < n; ++low) {
     if (execution.cancelled()) return low;
     for (int sweeps = 0;; ++sweeps) {
       int64_t top = low;
-      while (top < n - 1 && !negligible(top)) ++top;
+      while (top < n - 1 && !negligible(top, sweeps)) ++top;
       if (top < n - 1) off[top] = 0;
       if (top == low) break;
       if (sweeps == most_sweeps) return low;

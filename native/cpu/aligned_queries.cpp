@@ -11,6 +11,7 @@ namespace {
 
 constexpr double unit = 0x1p-24;
 constexpr double largest_deviation = 0.02 / 6;  // of a logit, beyond which no attempt is made
+constexpr double largest_ground = 0x1p37;       // likewise, of what logits leave out: float64 knows them to 2^-47 of it
 
 }  // namespace
 
@@ -49,7 +50,7 @@ void AlignedQueries::pack(const MatrixView& x, int64_t first, int64_t group) {
   for (int64_t q = begin; q < end; ++q) {
     double variance = 0;
     for (int64_t b = 0; b < rows_.blocks; ++b) variance = std::max(variance, logit_variance(q, b));
-    each[q].attempted = std::sqrt(variance) <= largest_deviation;
+    each[q].attempted = std::sqrt(variance) <= largest_deviation && ground_form(q) < largest_ground;
   }
 }
 

@@ -70,12 +70,13 @@ int64_t orthogonal_rows(const Kernels& kernels, double* rows, int64_t rank, int6
   for (int64_t s = 0; s < rank; ++s) length[s] = std::sqrt(kernels.weighted_square(rows + s * d, nullptr, d));
   const std::vector<double> initial = length;
   int64_t count = 0;
-  for (; count < rank; ++count) {
+  while (true) {
     int64_t pivot = -1;
     for (int64_t s = 0; s < rank; ++s) {
       if (!used[s] && (pivot < 0 || length[s] > length[pivot])) pivot = s;
     }
-    if (!(length[pivot] > 4 * 0x1p-53 * initial[pivot])) break;
+    const auto counts = [&](double left) { return left > 4 * 0x1p-53 * initial[pivot]; };
+    if (pivot < 0 || !counts(length[pivot])) break;
     used[pivot] = 1;
     double* out = basis + count * d;
     std::copy_n(rows + pivot * d, d, out);
@@ -85,16 +86,18 @@ int64_t orthogonal_rows(const Kernels& kernels, double* rows, int64_t rank, int6
       kernels.add_combinations(basis, count, d, product.data(), rank, 1, out);
       for (int64_t i = 0; i < count; ++i) loads[pivot * rank + i] -= product[i];
     }
+    // What a second projection takes away was a rounding of the first, and what it leaves then is in no direction of the row.
     const double rest = std::sqrt(kernels.weighted_square(out, nullptr, d));
-    if (!(rest > 0)) break;
+    if (!(rest > 0.5 * length[pivot] && counts(rest))) continue;
     loads[pivot * rank + count] = rest;
     for (int64_t j = 0; j < d; ++j) out[j] /= rest;
+    ++count;
     for (int64_t s = 0; s < rank; ++s) {
       if (used[s]) continue;
       double along;
       kernels.row_products(out, 1, d, rows + s * d, 1, &along, 1);
       kernels.add_weighted(-along, out, nullptr, d, rows + s * d);
-      loads[s * rank + count] += along;
+      loads[s * rank + count - 1] += along;
       length[s] = std::sqrt(kernels.weighted_square(rows + s * d, nullptr, d));
     }
   }

@@ -528,7 +528,7 @@ void MixtureDense::finish(int64_t q) {
   for (int64_t k = 0; k < n_ && full_; ++k) {
     const double ground = static_cast<double>(ground_[k * stride_ + q]);
     const MixtureRows::Component& component = rows_.component(k);
-    shared += weight_[k * stride_ + q] * component.shared_error * std::sqrt(component.scale * ground * component.scale);
+    shared += weight_[k * stride_ + q] * component.shared_error * std::sqrt(component.scale * ground);
   }
   const double exact = (at_.model().velocity_units + 256) * small;
   error_score_[q] = 1.02 * (moved_weights_[q] * spread + rounded + shared + dropped_[q] + exact * (speed + std::sqrt(square)));
