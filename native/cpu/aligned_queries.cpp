@@ -124,11 +124,15 @@ void AlignedQueries::pack_words(int f, int64_t q, std::vector<double>& z, int32_
 void AlignedQueries::pack_floats(int f, int64_t q, const std::vector<double>& z) {
   const int64_t g = q / digit_lanes, lane = q % digit_lanes;
   auto* to = reinterpret_cast<float*>(packed[f].words.data()) + g * d_ * digit_lanes;
+  double highest = 0;
+  for (int64_t j = 0; j < d_; ++j) highest = std::max(highest, std::abs(z[j]));
+  // A power of two brings the entries to order 1.
+  const double step = highest > 1e-290 && highest < 1e290 ? std::ldexp(1, std::ilogb(highest)) : 1;
   double size = 0, moved = 0, largest = 0, longest[2] = {}, part[2] = {};
   for (int64_t j = 0; j < d_; ++j) {
-    const float single = static_cast<float>(z[j]);
+    const float single = static_cast<float>(z[j] / step);
     to[j * digit_lanes + lane] = single;
-    const double rest = z[j] - static_cast<double>(single);
+    const double rest = z[j] - step * static_cast<double>(single);
     size += z[j] * z[j];
     moved += rest * rest;
     largest = std::max(largest, z[j] * z[j]);
@@ -138,7 +142,7 @@ void AlignedQueries::pack_floats(int f, int64_t q, const std::vector<double>& z)
       if ((j + 1) % (level == 0 ? first_chain : first_chain * chains) == 0) part[level] = 0;
     }
   }
-  packed[f].step[q] = 1;
+  packed[f].step[q] = step;
   AlignedForm& form = each[q].form[f];
   form.deviation = unit * std::sqrt(static_cast<double>(first_chain) * longest[0] + static_cast<double>(chains - 1) * longest[1] + largest);
   form.certain = std::sqrt(moved) + 0x1p-45 * std::sqrt(size);

@@ -144,6 +144,19 @@ Status AlignedRows::build(const Instructions& set, const Target& target, const G
     }
     feature[f].matrix = std::make_shared<const AlignedMatrix>(std::move(matrices[f]));
   }
+  // Whatever the units of the mixture, float32 holds factors and their squares.
+  AlignedBlock most;
+  for (const AlignedBlock& one : largest) {
+    for (int f = 0; f < features; ++f) most.in_score[f] = std::max(most.in_score[f], one.in_score[f]);
+    most.excess = std::max(most.excess, one.excess);
+  }
+  for (int f = 0; f < features; ++f) {
+    AlignedFeature& own = feature[f];
+    own.score_unit = most.in_score[f] > 0 ? most.in_score[f] : 1;
+    for (int64_t k = 0; k < n; ++k) own.in_score[k] = static_cast<float>((f == 1 ? 2 : 1) * std::abs(own.in_logit[k]) / own.score_unit);
+  }
+  excess_unit = most.excess > 0 ? most.excess : 1;
+  for (int64_t k = 0; features == 1 && k < n; ++k) excess[k] = static_cast<float>(-2 * gain[k] / excess_unit);
   return {};
 }
 
@@ -171,7 +184,6 @@ void AlignedRows::build_block(const Instructions& set, const Target& target, con
       const double square = again ? feature[0].matrix->square[k] : matrices[0].square[k], difference = precision - ground[0];
       bias[k] = -0.5 * a * a * precision * square;
       gain[k] = -0.5 * difference;
-      excess[k] = static_cast<float>(difference);
       most.excess = std::max(most.excess, std::abs(difference));
     } else {
       double sum = 0, fourths = 0;
@@ -196,7 +208,6 @@ void AlignedRows::build_block(const Instructions& set, const Target& target, con
       const AlignedMatrix& own = again ? *feature[f].matrix : matrices[f];
       const double scale = spherical ? a * precision * own.unit[k] : own.unit[k], factor = f == 1 ? 0.5 * scale : scale;
       feature[f].in_logit[k] = f == 1 ? -factor : factor;
-      feature[f].in_score[k] = static_cast<float>(scale);
       most.in_logit[f] = std::max(most.in_logit[f], factor);
       most.loaded[f] = std::max(most.loaded[f], factor * own.norm[k]);
       most.in_score[f] = std::max(most.in_score[f], scale);
@@ -217,10 +228,11 @@ void AlignedRows::build_block(const Instructions& set, const Target& target, con
 void AlignedRows::put_row(const Kernels& kernels, const double* row, int64_t k, int f, AlignedMatrix& out, Worker& worker) const {
   if (!in_words) {
     float* to = out.values.data() + k * d;
-    const auto stretch = static_cast<double>(row_stretch(k));
-    for (int64_t j = 0; j < d; ++j) to[j] = static_cast<float>(row[j] * stretch);
-    out.norm[k] = stretch * std::sqrt(kernels.weighted_square(row, nullptr, d));
-    out.unit[k] = 1 / stretch;
+    const double length = std::sqrt(kernels.weighted_square(row, nullptr, d)), stretch = static_cast<double>(row_stretch(k));
+    const double scale = length > 1e-290 ? stretch / length : 0;
+    for (int64_t j = 0; j < d; ++j) to[j] = static_cast<float>(row[j] * scale);
+    out.norm[k] = length > 1e-290 ? stretch : 0;
+    out.unit[k] = length > 1e-290 ? length / stretch : 0;
     return;
   }
   int32_t* digits = worker.digits.data();

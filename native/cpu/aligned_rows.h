@@ -6,7 +6,7 @@
 //   diagonal   F_1 as before, F_2 = P_k - P,        z_2 = x'^2 - g  with the factor -1/2,
 //              g = the mean of x'^2,                                      gain = -1/2 sum_j (P_kj - P_j)
 // and S_k^-1 (x - a m_k) = P x' + (P_k - P) x' - F_1k. Rows are kept as 16-bit integers F = unit_k (R + e), rounded at random (dither.h),
-// with their high bytes apart, where such products are fast (words.h); in float32 elsewhere, stretched by 1 / unit (row_stretch).
+// with their high bytes apart, where such products are fast (words.h); in float32 elsewhere, of length row_stretch.
 #pragma once
 
 #include <memory>
@@ -32,7 +32,8 @@ struct AlignedMatrix {
 struct AlignedFeature {
   std::shared_ptr<const AlignedMatrix> matrix;
   std::vector<double> in_logit; // [n] factor of <z, R> in the logit
-  std::vector<float> in_score;  // [n] factor of R in the score
+  std::vector<float> in_score;  // [n] factor of R in the score, in units
+  double score_unit = 1;        // of the largest
 };
 
 // Largest values over a block of components.
@@ -67,7 +68,8 @@ struct AlignedRows {
   AlignedFeature feature[most_features];        // spherical: of m_k - c, to be scaled by P_k a
   std::vector<double> origin, ground;           // [d] c, P
   std::vector<double> bias, gain;               // [n]
-  std::vector<float> excess;                    // [n] spherical: P_k - P; diagonal: 0
+  std::vector<float> excess;                    // [n] spherical: P_k - P, in units
+  double excess_unit = 1;                       // of the largest; diagonal: 0
   std::vector<float> row_dither;                // [n] for roundings of weights
   std::vector<AlignedBlock> largest;            // [blocks]; fourth: (sum_j (P_kj - P_j)^4)^(1/4) of diagonal components
 

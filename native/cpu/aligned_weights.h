@@ -15,7 +15,7 @@ struct AlignedSums {
   double max = -INFINITY;       // largest logit of the products, without the ground's part
   double light = 0, whole = 0;  // sum of exp(l - max) over the light and over all
   double left_out = 0;          // part of them, light components that take no part in the score
-  double excess = 0;            // sum over the other light ones of exp(l - max) (P_k - P)
+  double excess = 0;            // sum over the other light ones of exp(l - max) (P_k - P), in units of the rows
   LogSumExp<double> sums;       // of all, logits with the ground's part; gap_squared is a bound
   int64_t survivors = 0;        // components that entered, where all are heavy; 0: all
 };

@@ -203,7 +203,7 @@ class AlignedPass {
     if (slot >= static_cast<int64_t>(summed_.size()) || !live(b, summed_[slot])) return 0;
     const double step = weight_step_[((f * rows_.blocks + b) * groups_ + slot / group_lanes) * group_lanes + slot % group_lanes];
     const double shift = rows_.in_words ? static_cast<double>(int64_t{1} << rows_.row_shift) : 1;
-    return step * shift * weights_.scale(b, summed_[slot]);
+    return step * shift * rows_.feature[f].score_unit * weights_.scale(b, summed_[slot]);
   }
 
   // Readings and bounds of a query; false when a bound exceeds the contract.
@@ -220,7 +220,7 @@ class AlignedPass {
       double light = 0;
       if (slot >= 0) {
         const int64_t from = own_sums + j * group_lanes;
-        const double excess = rows_.features == 1 ? own.excess : sums_[from + groups_ * d_ * group_lanes];
+        const double excess = rows_.features == 1 ? rows_.excess_unit * own.excess : sums_[from + groups_ * d_ * group_lanes];
         // P x' + (P_k - P) x' - F_1.
         light = centred[j] * (kept * rows_.ground[j] + excess) - sums_[from];
       }
