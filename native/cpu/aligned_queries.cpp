@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "../core/dither.h"
-#include "dense_queries.h"
 
 namespace regimes {
 namespace {
@@ -130,9 +129,10 @@ void AlignedQueries::pack_floats(int f, int64_t q, const std::vector<double>& z)
   const double step = highest > 1e-290 && highest < 1e290 ? std::ldexp(1, std::ilogb(highest)) : 1;
   double size = 0, moved = 0, largest = 0, longest[2] = {}, part[2] = {};
   for (int64_t j = 0; j < d_; ++j) {
-    const float single = static_cast<float>(z[j] / step);
+    const auto shrink = static_cast<double>(chain_stretch_.shrink[j / first_chain]);
+    const float single = static_cast<float>(z[j] / step * chain_stretch_.stretch[j / first_chain]);
     to[j * digit_lanes + lane] = single;
-    const double rest = z[j] - step * static_cast<double>(single);
+    const double rest = z[j] - step * (static_cast<double>(single) * shrink);
     size += z[j] * z[j];
     moved += rest * rest;
     largest = std::max(largest, z[j] * z[j]);

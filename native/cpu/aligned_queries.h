@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "aligned_rows.h"
+#include "dense_queries.h"
 #include "line_bytes.h"
 
 namespace regimes {
@@ -31,7 +32,7 @@ struct PackedForms {
 
 class AlignedQueries {
  public:
-  AlignedQueries(const Instructions& set, const AlignedRows& rows) : set_(set), rows_(rows), d_(rows.d), steps_((rows.d + 1) / 2) {}
+  AlignedQueries(const Instructions& set, const AlignedRows& rows) : set_(set), rows_(rows), d_(rows.d), steps_((rows.d + 1) / 2), chain_stretch_(rows.d, first_chain) {}
 
   // `count` queries of x from `first` on.
   void prepare(const MatrixView& x, int64_t first, int64_t count, ThreadPool& pool);
@@ -43,6 +44,7 @@ class AlignedQueries {
   // 1/2 sum_j P_j x'_j^2, which the logits of the products leave out.
   double ground_form(int64_t q) const;
   int64_t steps() const { return steps_; }  // words of a row
+  const ChainStretch& chain_stretch() const { return chain_stretch_; }  // of products of floats
 
   int64_t count = 0, groups = 0;
   std::vector<AlignedQuery> each;    // [count]
@@ -60,6 +62,7 @@ class AlignedQueries {
   const Instructions& set_;
   const AlignedRows& rows_;
   const int64_t d_, steps_;
+  const ChainStretch chain_stretch_;
 };
 
 }  // namespace regimes

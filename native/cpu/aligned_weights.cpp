@@ -53,7 +53,8 @@ void AlignedWeights::weigh(int64_t b, int64_t group, std::vector<double>& scratc
     double* out = products + size * static_cast<size_t>(2 * f);
     if (!rows_.in_words) {
       const float* lanes_of = reinterpret_cast<const float*>(queries_.packed[f].words.data()) + group * d_ * digit_lanes;
-      set_.dense->products(own.matrix->values.data() + first * d_, d_, 1, count, d_, lanes_of, groups, first_chain, chains, out, count);
+      set_.dense->products(own.matrix->values.data() + first * d_, d_, 1, count, d_, lanes_of, groups, first_chain, chains,
+                           queries_.chain_stretch().shrink.data(), out, count);
       continue;
     }
     const auto* words = reinterpret_cast<const int32_t*>(own.matrix->words.data() + first * rows_.stride);

@@ -43,7 +43,7 @@ struct ChainNorms {
 // Of 16 centred queries x'.
 struct CentredLanes {
   double weighted[digit_lanes];  // sum_j common_j x'_j^2
-  double moved[digit_lanes];     // |x' - float(x')|^2
+  double moved[digit_lanes];     // |x' - shrink lanes|^2
   ChainNorms x, square;          // of x', and of x'^2 - level
 };
 
@@ -63,14 +63,15 @@ struct DenseKernels {
                         int32_t* integers, int to, DenseSums* sums);
 
   // out[g][r][16] = sum_s values[r * row_stride + s * step_stride] lanes[g][s][16] for `count` rows and `steps` steps, in float32
-  // chains of `chain` products; `chains` of them are added in float32, and these sums in float64. out has out_rows rows per group.
+  // chains of `chain` products, each times its shrink (null: 1); `chains` of them are added in float32, and these sums in float64. out
+  // has out_rows rows per group.
   void (*products)(const float* values, int64_t row_stride, int64_t step_stride, int count, int64_t steps, const float* lanes, int groups,
-                   int64_t chain, int64_t chains, double* out, int64_t out_rows);
+                   int64_t chain, int64_t chains, const float* shrink, double* out, int64_t out_rows);
 
   // out[r] = sum_k (rows[r * stride + k] - centre[k]) stretch[r] x[k] for `count` rows: the bits of a lane of `products` with chains of
   // single_chain and step_stride 1 over centre_bytes. Readable: 31 bytes after the last.
   void (*single_products)(const uint8_t* rows, int64_t stride, int count, int64_t d, const float* centre, const float* stretch, const float* x,
-                          int64_t chains, double* out);
+                          int64_t chains, const float* shrink, double* out);
 
   // out[j][out_stride] = rows[r * stride + j] for r < count rounded up to 8 (what is beyond is any), j < columns. Readable: 31 bytes after
   // the last.
@@ -100,9 +101,11 @@ struct DenseKernels {
                        float* values);
 
   // Mixtures (mixture_rows.h).
-  // lanes[j][16] = x' = x_j - a origin_j of 16 rows x, squares[j][16] = x'^2 - level_j (null: not wanted), in float32.
+  // lanes[j][16] = x' = x_j - a origin_j of 16 rows x, squares[j][16] = x'^2 - level_j (null: not wanted), in float32, those of every
+  // chain times its stretch (null: 1).
   void (*centre_lanes)(const double* const* x, const double* origin, double a, const double* common, const double* level, int64_t d,
-                       int64_t chain, int64_t chains, float* lanes, float* squares, CentredLanes* out);
+                       int64_t chain, int64_t chains, const double* stretch, const float* shrink, float* lanes, float* squares,
+                       CentredLanes* out);
 
   // whole[j][16] = floor(lanes[j][16] inverse[16] + dither[j]) but for ties, dither in [0, 1), sums[16] over j < d; |whole| < 2^15.
   void (*fix_lanes)(const float* lanes, int64_t d, const float* inverse, const float* dither, int32_t* whole, double* sums);

@@ -58,11 +58,12 @@ constexpr int64_t panel_lanes_bytes = 65536;  // lanes of the steps that a panel
 // result[u][r] += sums of Rows rows and Count registers, in chains, or =. A function of its own: see digits_body.h.
 template <int Rows, int Count>
 [[gnu::noinline]] void float_tile(const float* values, int64_t row_stride, int64_t step_stride, int64_t steps, int64_t chain,
-                                  const float* const* lanes, bool fresh, float* result) {
+                                  const float* shrink, const float* const* lanes, bool fresh, float* result) {
   const float* from[Count];
 #pragma GCC unroll 8
   for (int u = 0; u < Count; ++u) from[u] = lanes[u];
-  for (int64_t start = 0; start < steps; start += chain) {
+  for (int64_t start = 0, link = 0; start < steps; start += chain, ++link) {
+    const Register back = spread_register(shrink != nullptr ? shrink[link] : 1.0f);
     const int64_t end = steps - start < chain ? steps : start + chain;
     Register sum[Rows][Count];
 #pragma GCC unroll 8
@@ -87,27 +88,29 @@ template <int Rows, int Count>
 #pragma GCC unroll 8
       for (int u = 0; u < Count; ++u) {
         float* to = result + (u * Rows + r) * register_lanes;
-        store_register(to, fresh && start == 0 ? sum[r][u] : sum[r][u] + load_register(to));
+        Register total = fresh && start == 0 ? zero_register() : load_register(to);
+        fuse(total, sum[r][u], back);
+        store_register(to, total);
       }
   }
 }
 
 template <int Count>
-void float_rows(const float* values, int64_t row_stride, int64_t step_stride, int rows, int64_t steps, int64_t chain,
+void float_rows(const float* values, int64_t row_stride, int64_t step_stride, int rows, int64_t steps, int64_t chain, const float* shrink,
                 const float* const* lanes, bool fresh, float* result) {
   switch (rows) {
     case 1:
-      return float_tile<1, Count>(values, row_stride, step_stride, steps, chain, lanes, fresh, result);
+      return float_tile<1, Count>(values, row_stride, step_stride, steps, chain, shrink, lanes, fresh, result);
     case 2:
-      return float_tile<2, Count>(values, row_stride, step_stride, steps, chain, lanes, fresh, result);
+      return float_tile<2, Count>(values, row_stride, step_stride, steps, chain, shrink, lanes, fresh, result);
     case 3:
-      return float_tile<3, Count>(values, row_stride, step_stride, steps, chain, lanes, fresh, result);
+      return float_tile<3, Count>(values, row_stride, step_stride, steps, chain, shrink, lanes, fresh, result);
     case 4:
-      return float_tile<4, Count>(values, row_stride, step_stride, steps, chain, lanes, fresh, result);
+      return float_tile<4, Count>(values, row_stride, step_stride, steps, chain, shrink, lanes, fresh, result);
     case 5:
-      return float_tile<5, Count>(values, row_stride, step_stride, steps, chain, lanes, fresh, result);
+      return float_tile<5, Count>(values, row_stride, step_stride, steps, chain, shrink, lanes, fresh, result);
     default:
-      return float_tile<tile_rows, Count>(values, row_stride, step_stride, steps, chain, lanes, fresh, result);
+      return float_tile<tile_rows, Count>(values, row_stride, step_stride, steps, chain, shrink, lanes, fresh, result);
   }
 }
 
@@ -115,7 +118,7 @@ void float_rows(const float* values, int64_t row_stride, int64_t step_stride, in
 // Tiles of rows lie tile_stride apart. The order of panels, groups, parts of spans and tiles changes no bit.
 template <class Take>
 void tiled_products(const float* values, int64_t tile_stride, int64_t row_stride, int64_t step_stride, int count, int64_t steps,
-                    const float* lanes, int groups, int64_t chain, int64_t span, const Take& take) {
+                    const float* lanes, int groups, int64_t chain, int64_t span, const float* shrink, const Take& take) {
   alignas(64) float sums[panel_tiles * tile_floats];
   const int registers = groups * registers_per_group, tiles = (count + tile_rows - 1) / tile_rows;
   for (int panel = 0; panel < tiles; panel += panel_tiles) {
@@ -137,20 +140,21 @@ void tiled_products(const float* values, int64_t tile_stride, int64_t row_stride
             const int rows = count - tile * tile_rows < tile_rows ? count - tile * tile_rows : tile_rows;
             const float* first = values + tile * tile_stride + s * step_stride;
             float* result = sums + (tile - panel) * tile_floats;
+            const float* back = shrink != nullptr ? shrink + s / chain : nullptr;
             switch (taken) {
               case 1:
-                float_rows<1>(first, row_stride, step_stride, rows, length, chain, from, s == start, result);
+                float_rows<1>(first, row_stride, step_stride, rows, length, chain, back, from, s == start, result);
                 break;
               case 2:
-                float_rows<2>(first, row_stride, step_stride, rows, length, chain, from, s == start, result);
+                float_rows<2>(first, row_stride, step_stride, rows, length, chain, back, from, s == start, result);
                 break;
               case 3:
                 if constexpr (tile_registers > 2) {
-                  float_rows<3>(first, row_stride, step_stride, rows, length, chain, from, s == start, result);
+                  float_rows<3>(first, row_stride, step_stride, rows, length, chain, back, from, s == start, result);
                 }
                 break;
               default:
-                float_rows<tile_registers>(first, row_stride, step_stride, rows, length, chain, from, s == start, result);
+                float_rows<tile_registers>(first, row_stride, step_stride, rows, length, chain, back, from, s == start, result);
             }
           }
         }
@@ -164,7 +168,7 @@ void tiled_products(const float* values, int64_t tile_stride, int64_t row_stride
 }
 
 void products(const float* values, int64_t row_stride, int64_t step_stride, int count, int64_t steps, const float* lanes, int groups,
-              int64_t chain, int64_t chains, double* out, int64_t out_rows) {
+              int64_t chain, int64_t chains, const float* shrink, double* out, int64_t out_rows) {
   const auto add = [=](const float* sums, int row, int tile, int first_register, int taken, bool first) {
     for (int u = 0; u < taken; ++u) {
       const int group = (first_register + u) / registers_per_group, lane = (first_register + u) % registers_per_group * register_lanes;
@@ -179,7 +183,7 @@ void products(const float* values, int64_t row_stride, int64_t step_stride, int 
       }
     }
   };
-  tiled_products(values, tile_rows * row_stride, row_stride, step_stride, count, steps, lanes, groups, chain, chain * chains, add);
+  tiled_products(values, tile_rows * row_stride, row_stride, step_stride, count, steps, lanes, groups, chain, chain * chains, shrink, add);
 }
 
 // values [rows][columns] in tiles of columns, [tile][rows][tile_rows], a line apart so that they do not meet in the same cache lines.
@@ -214,9 +218,9 @@ void fold_columns(const float* values, float* packed, bool fresh, int64_t column
   };
   if constexpr (packs_columns) {
     if (fresh) pack_columns(values, rows, columns, packed);
-    tiled_products(packed, packed_tile(rows), 1, tile_rows, static_cast<int>(columns), rows, lanes, groups, chain, rows, fold);
+    tiled_products(packed, packed_tile(rows), 1, tile_rows, static_cast<int>(columns), rows, lanes, groups, chain, rows, nullptr, fold);
   } else {
-    tiled_products(values, tile_rows, 1, columns, static_cast<int>(columns), rows, lanes, groups, chain, rows, fold);
+    tiled_products(values, tile_rows, 1, columns, static_cast<int>(columns), rows, lanes, groups, chain, rows, nullptr, fold);
   }
 }
 
@@ -262,7 +266,7 @@ constexpr int single_blocks = 4;  // of eight rows
 
 // Eight rows to a register: what a lane of `products` does, for 32 rows at once.
 void single_products(const uint8_t* rows, int64_t stride, int count, int64_t d, const float* centre, const float* stretch, const float* x,
-                     int64_t chains, double* out) {
+                     int64_t chains, const float* shrink, double* out) {
   constexpr int64_t chain = regimes::single_chain;
   alignas(64) uint64_t columns[single_blocks][8][4];
   for (int first = 0; first < count; first += 8 * single_blocks) {
@@ -287,6 +291,7 @@ void single_products(const uint8_t* rows, int64_t stride, int count, int64_t d, 
       Eight sum[single_blocks];
 #pragma GCC unroll 4
       for (int b = 0; b < single_blocks; ++b) sum[b] = Eight{};
+      const Eight back = spread_eight(shrink[link]);
       const int64_t length = d - start < chain ? d - start : chain;
       for (int64_t j = 0; j < length; ++j) {
         const Eight middle = spread_eight(centre[start + j]), factor = spread_eight(x[start + j]);
@@ -297,7 +302,9 @@ void single_products(const uint8_t* rows, int64_t stride, int count, int64_t d, 
       }
 #pragma GCC unroll 4
       for (int b = 0; b < single_blocks; ++b) {
-        store_vector(parts + 8 * b, link % chains == 0 ? sum[b] : sum[b] + load_vector<Eight>(parts + 8 * b));
+        Eight total = link % chains == 0 ? Eight{} : load_vector<Eight>(parts + 8 * b);
+        fuse_eight(total, sum[b], back);
+        store_vector(parts + 8 * b, total);
       }
       if (link % chains + 1 < chains && start + chain < d) continue;
       for (int r = 0; r < 8 * single_blocks; ++r) totals[r] = (link < chains ? 0 : totals[r]) + static_cast<double>(parts[r]);

@@ -71,7 +71,7 @@ double dense_heavy(const DenseArithmetic& with, const DenseQuery& query, int64_t
   }
   // Words of a block have steps of 2^-15 of its largest weight T. Were there as many blocks as the mass allows, 1 / T, then six deviations
   // were 6 sqrt(T 512 / 12) 2^-15 of a row; in all of n rows, 6 T sqrt(n / 12) 2^-15. T is three quarters, or a third, of what would reach what is allowed.
-  const double of_mass = 5e5 * allowed * allowed, of_rows = 6e3 * allowed / std::sqrt(static_cast<double>(n));
+  const double of_mass = 4.5e5 * allowed * allowed, of_rows = 6e3 * allowed / std::sqrt(static_cast<double>(n));
   return with.fixed ? std::clamp(std::max(of_mass, of_rows), 2e-4, 1e-2) : std::clamp(of_mass, 2e-4, 2e-3);
 }
 

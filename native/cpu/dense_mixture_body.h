@@ -55,23 +55,25 @@ struct RunningNorms {
 };
 
 void centre_lanes(const double* const* x, const double* origin, double a, const double* common, const double* level, int64_t d,
-                  int64_t chain, int64_t chains, float* lanes, float* squares, CentredLanes* out) {
+                  int64_t chain, int64_t chains, const double* stretch, const float* shrink, float* lanes, float* squares, CentredLanes* out) {
   RunningNorms of_x, of_squares;
   Doubles weighted[lane_halves] = {}, moved[lane_halves] = {};
   for (int64_t j = 0; j < d; ++j) {
     const LaneValues value = column_of(x, j);
+    const double there = stretch != nullptr ? stretch[j / chain] : 1;
+    const double back = shrink != nullptr ? static_cast<double>(shrink[j / chain]) : 1;
 #pragma GCC unroll 2
     for (int half = 0; half < lane_halves; ++half) {
       const Doubles centred = value.half[half] - a * origin[j], square = centred * centred;
-      const Singles single = __builtin_convertvector(centred, Singles);
-      const Doubles rest = centred - __builtin_convertvector(single, Doubles);
+      const Singles single = __builtin_convertvector(centred * there, Singles);
+      const Doubles rest = centred - __builtin_convertvector(single, Doubles) * back;
       store_vector(lanes + j * digit_lanes + half * 8, single);
       weighted[half] += common[j] * square;
       moved[half] += rest * rest;
       of_x.add(half, square);
       if (squares == nullptr) continue;
       const Doubles deviation = square - level[j];
-      store_vector(squares + j * digit_lanes + half * 8, __builtin_convertvector(deviation, Singles));
+      store_vector(squares + j * digit_lanes + half * 8, __builtin_convertvector(deviation * there, Singles));
       of_squares.add(half, deviation * deviation);
     }
     if ((j + 1) % chain == 0 || j + 1 == d) {

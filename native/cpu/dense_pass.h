@@ -68,7 +68,7 @@ class DensePass {
         form_(fixed_ ? DenseQueries::Form::fixed : DenseQueries::Form::single), centre_(rows_.centre.begin(), rows_.centre.end()),
         class_count_(request.class_weights ? target.class_count : 0), kappa_(request.a / (request.b * request.b)),
         uniform_(target.uniform()),
-        reach_(canonical_reach(target.n)), block_(rows_of_block(target.d)) {
+        reach_(canonical_reach(target.n)), block_(rows_of_block(target.d)), chain_stretch_(target.d, first_chain) {
     with_.a = request.a;
     with_.kappa = kappa_;
     with_.far = rows_.largest_norm + rows_.largest_residual;
@@ -92,7 +92,7 @@ class DensePass {
 
  protected:
   void prepare(int64_t count) {
-    queries_.prepare(set_, rows_, request_.x, first_, count, request_.a, kappa_, form_, bytes_, pool_);
+    queries_.prepare(set_, rows_, request_.x, first_, count, request_.a, kappa_, form_, bytes_, chain_stretch_, pool_);
     drop_.resize(static_cast<size_t>(count));
     heavy_.resize(drop_.size());
     for (int64_t q = 0; q < count; ++q) {
@@ -294,7 +294,8 @@ class DensePass {
   void first_products(int64_t row, int count, int64_t first_group, int groups, Work& work) {
     if (!fixed_) {
       const float* lanes_of = reinterpret_cast<const float*>(queries_.packed.data()) + first_group * d_ * group_lanes;
-      dense_.products(work.values.data(), d_, 1, count, d_, lanes_of, groups, first_chain, chains, work.logits.data(), block_);
+      dense_.products(work.values.data(), d_, 1, count, d_, lanes_of, groups, first_chain, chains, chain_stretch_.shrink.data(),
+                      work.logits.data(), block_);
       return;
     }
     const char* packed = queries_.packed.data() + first_group * digits_.group_bytes(d_, planes());
@@ -518,6 +519,7 @@ class DensePass {
   const int64_t block_;  // rows whose sums are formed at once
   DenseArithmetic with_;
   WordUnits units_;
+  const ChainStretch chain_stretch_;
   int64_t run_rows_ = 0, runs_ = 0, groups_per_block_ = 1;
 
   // The block of queries at hand.

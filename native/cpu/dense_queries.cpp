@@ -38,7 +38,7 @@ int64_t DenseQueries::bytes_of_single(const DigitKernels& digits, int64_t d, For
 }
 
 void DenseQueries::prepare(const Instructions& set, const DigitRows& rows, const MatrixView& x, int64_t first, int64_t queries, double a,
-                           double kappa, Form form, bool bytes, ThreadPool& pool) {
+                           double kappa, Form form, bool bytes, const ChainStretch& stretch, ThreadPool& pool) {
   const DigitKernels& digits = *set.digits;
   const Kernels& kernels = *set.kernels;
   const int64_t d = x.columns;
@@ -87,9 +87,9 @@ void DenseQueries::prepare(const Instructions& set, const DigitRows& rows, const
         // <x_q, y'> = sum_j x_qj y'_j, or with bytes sum_j X_j (u_j - centre_j), X_j = scale_j x_qj.
         for (int64_t j = 0; j < d; ++j) {
           float& to = single[j * digit_lanes + lane];
-          to = static_cast<float>(scaled[j]);
+          to = static_cast<float>(scaled[j] * stretch.stretch[j / first_chain]);
           const double scale = bytes ? rows.scale[j] : 1;
-          if (scale > 0) moved[j] = own[j] - static_cast<double>(to) / scale;
+          if (scale > 0) moved[j] = own[j] - static_cast<double>(to) * static_cast<double>(stretch.shrink[j / first_chain]) / scale;
           each[q].largest = std::max(each[q].largest, std::abs(own[j]));
           if (single_count > 0 && g == groups - 1) reinterpret_cast<float*>(singles.data() + lane * single_bytes)[j] = to;
         }

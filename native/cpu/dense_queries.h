@@ -6,6 +6,7 @@
 
 #include "../core/layouts.h"
 #include "../core/thread_pool.h"
+#include "chain_stretch.h"
 #include "cpu.h"
 #include "line_bytes.h"
 
@@ -37,9 +38,10 @@ struct DenseQueries {
 
   static int64_t bytes_of_single(const DigitKernels& digits, int64_t d, Form form);
 
+  // single: the parts of x' that meet in a chain are stretched.
   // From x [count, d] on, about the centre of `rows`; `bytes` as in posterior_dense.h. kappa = a / b^2.
   void prepare(const Instructions& set, const DigitRows& rows, const MatrixView& x, int64_t first, int64_t queries, double a, double kappa,
-               Form form, bool bytes, ThreadPool& pool);
+               Form form, bool bytes, const ChainStretch& stretch, ThreadPool& pool);
 };
 
 }  // namespace regimes

@@ -28,7 +28,7 @@ inline void DensePass::sum_singles(int64_t run, int64_t row, int count, Work& wo
       digits_.single_products(bytes, rows_.stride, nullptr, count, d_, x, planes(), work.single.data());
     } else {
       dense_.single_products(bytes, rows_.stride, count, d_, centre_.data(), work.stretch.data(), reinterpret_cast<const float*>(x), chains,
-                             work.single.data());
+                             chain_stretch_.shrink.data(), work.single.data());
     }
     double max = -1.7e308;
     for (int r = 0; r < count; ++r) {

@@ -185,7 +185,7 @@ class AlignedPass {
                                  reinterpret_cast<const int32_t*>(packed), groups, product.data(), columns);
           } else {
             set_.dense->products(own.matrix->values.data() + first * d_ + column, 1, d_, static_cast<int>(columns), rows,
-                                 reinterpret_cast<const float*>(packed), groups, second_chain, chains, product.data(), columns);
+                                 reinterpret_cast<const float*>(packed), groups, second_chain, chains, nullptr, product.data(), columns);
           }
           for (int g = 0; g < groups; ++g) {
             double factor[group_lanes];

@@ -78,7 +78,7 @@ void MixtureBytes::pack(const double* x, int64_t group, int64_t count, Packed& p
   const double* row[digit_lanes];
   for (int lane = 0; lane < digit_lanes; ++lane) row[lane] = x + std::min<int64_t>(group * digit_lanes + lane, count - 1) * d_;
   CentredLanes norms;
-  set_.dense->centre_lanes(row, rows_.origin().data(), at_.a(), rows_.common().data(), rows_.level().data(), d_, d_, 1, lanes.get(),
+  set_.dense->centre_lanes(row, rows_.origin().data(), at_.a(), rows_.common().data(), rows_.level().data(), d_, d_, 1, nullptr, nullptr, lanes.get(),
                            lanes.get() + size, &norms);
   const auto fix = [&](const float* values, const ChainNorms& of, double* step, double* sum, double* norm, char* out) {
     float inverse[digit_lanes];

@@ -26,7 +26,7 @@ constexpr float entry_error = 0.25f;     // of a logit that counts as known
 // Of the sum of a row's products with x', over the squares of the row: (`deviations` times the deviation)^2.
 double product_error(const ChainNorms& x, int lane) {
   const double size = 1.01 * deviations * unit;
-  return size * size * (static_cast<double>(chain) * x.chain[lane] + static_cast<double>(chains - 1) * x.chains[lane] + 2 * x.most[lane]);
+  return size * size * (static_cast<double>(chain + 1) * x.chain[lane] + static_cast<double>(chains - 1) * x.chains[lane] + 2 * x.most[lane]);
 }
 
 // |sum of `rows` rows that follow each other|^2 is at most this times the sum of their squares: rows of B of a full covariance are
@@ -44,7 +44,7 @@ bool MixtureDense::applies(const Instructions& set, const Target& target, const 
 
 MixtureDense::MixtureDense(const Instructions& set, const Target& target, const MixtureRows& rows)
     : set_(set), target_(target), rows_(rows), at_(rows.at()), n_(target.n), d_(target.d), full_(rows.full()),
-      least_size_(target.d) {
+      chain_stretch_(target.d, chain), least_size_(target.d) {
   for (int64_t k = 0; k < n_; ++k) least_size_ = std::min(least_size_, rows_.size(k));
   sum_chain_ = !full_ ? chain : least_size_ >= long_chain * chains ? long_chain : 16;
   for (int64_t tile = 0; tile < n_; tile += rows_.tile_components()) {
@@ -83,7 +83,7 @@ void MixtureDense::pack(const double* x, const int32_t* queries, int64_t count, 
     }
     float* squares = full_ ? nullptr : reinterpret_cast<float*>(packed.squares.data()) + group * d_ * digit_lanes;
     set_.dense->centre_lanes(from, rows_.origin().data(), at_.a(), rows_.common().data(), full_ ? nullptr : rows_.level().data(), d_, chain,
-                             chains, reinterpret_cast<float*>(packed.lanes.data()) + group * d_ * digit_lanes, squares, &packed.norms[group]);
+                             chains, chain_stretch_.stretch.data(), chain_stretch_.shrink.data(), reinterpret_cast<float*>(packed.lanes.data()) + group * d_ * digit_lanes, squares, &packed.norms[group]);
   });
 }
 
@@ -207,10 +207,10 @@ void MixtureDense::find_logits(const MixtureRows::Tile& tile, const Part& part, 
   curved.resize(full_ ? 0 : static_cast<size_t>(groups * components * digit_lanes));
   const DenseKernels& dense = *set_.dense;
   dense.products(tile.values.data() + (from - rows_.start(tile.first)) * rows_.stride(), rows_.stride(), 1, static_cast<int>(all), d_,
-                 packed.x(group, d_), static_cast<int>(groups), chain, chains, product.data(), all);
+                 packed.x(group, d_), static_cast<int>(groups), chain, chains, chain_stretch_.shrink.data(), product.data(), all);
   if (!full_) {
     dense.products(tile.deviations.data() + (part.first - tile.first) * rows_.stride(), rows_.stride(), 1, static_cast<int>(components), d_,
-                   packed.square(group, d_), static_cast<int>(groups), chain, chains, curved.data(), components);
+                   packed.square(group, d_), static_cast<int>(groups), chain, chains, chain_stretch_.shrink.data(), curved.data(), components);
   }
   const double rounding = (at_.model().logit_units + 64) * small, offset = at_.model().logit_offset * small;
   const int64_t rank = full_ ? 0 : target_.covariances->rank;
@@ -455,7 +455,7 @@ void MixtureDense::sum_products(const double* x, const int32_t* queries, std::ve
         product.resize(static_cast<size_t>(size * width * digit_lanes));
         const auto add = [&](const float* values, int64_t steps, const float* lanes, std::vector<double>& to) {
           set_.dense->products(values, 1, rows_.stride(), static_cast<int>(width), steps, lanes, static_cast<int>(size), sum_chain_, chains,
-                               product.data(), width);
+                               nullptr, product.data(), width);
           for (int64_t g = 0; g < size; ++g) {
             set_.dense->accumulate(to.data() + ((own + g) * d_ + column) * digit_lanes, product.data() + g * width * digit_lanes, width, one, one,
                                    none, nullptr);
@@ -472,7 +472,7 @@ void MixtureDense::sum_products(const double* x, const int32_t* queries, std::ve
         // A group's weights of the tile's components: contiguous where the tile is the whole.
         for (int64_t g = 0; g < size && !full_ && !rows_.whole(); ++g) {
           set_.dense->products(tile.deviations.data() + column, 1, rows_.stride(), static_cast<int>(width), tile_end - tile_first,
-                               weights + ((group + own + g) * n_ + tile_first) * digit_lanes, 1, sum_chain_, chains, product.data(), width);
+                               weights + ((group + own + g) * n_ + tile_first) * digit_lanes, 1, sum_chain_, chains, nullptr, product.data(), width);
           set_.dense->accumulate(gains.data() + ((own + g) * d_ + column) * digit_lanes, product.data(), width, one, one, none, nullptr);
         }
         if (!full_ && rows_.whole()) add(tile.deviations.data() + column, n_, weights + (group + own) * n_ * digit_lanes, gains);

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "../core/kept_preparation.h"
+#include "chain_stretch.h"
 #include "cpu.h"
 #include "line_bytes.h"
 #include "mixture_listed.h"
@@ -101,6 +102,7 @@ class MixtureDense {
   const GaussiansAt& at_;
   const int64_t n_, d_;
   const bool full_;
+  const ChainStretch chain_stretch_;           // of the products that give logits
   int64_t sum_chain_ = 0;                      // of the products that give scores
   int64_t least_size_;                         // of a component's rows of B
   MixtureRows::Tile tile_;                     // where not all rows are at hand

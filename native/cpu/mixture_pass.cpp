@@ -31,7 +31,7 @@ Status MixturePass::build(double a, double b, ThreadPool& pool, const Execution&
   if (!status.ok()) return status;
   if (parts.bounds) bounds_ = prepared_->bounds.get();
   if (parts.row_bytes) row_bytes_ = prepared_->row_bytes.get();
-  if (!wants_dense_) return {};
+  if (!wants_dense_ || !prepared_->rows->in_float32()) return {};
   listed_ = std::make_unique<MixtureListed>(set_, target_, *prepared_->rows);
   dense_ = std::make_unique<MixtureDense>(set_, target_, *prepared_->rows);
   return {};

@@ -117,6 +117,7 @@ Status MixtureRows::build(ThreadPool& pool, const Execution& execution) {
   if (execution.cancelled()) return Status::failure(Code::cancelled, "cancelled");
   for (const Component& c : components_) {
     steepest_ = std::max(steepest_, c.most);
+    least_ = std::min(least_, c.least);
     farthest_ = std::max(farthest_, c.load / c.least);
   }
   farthest_ += a * length(origin_.data(), d_);

@@ -8,6 +8,7 @@
 // Rows are stretched by factors of their own (dither.h), so that products of rows that agree round each in its own way.
 #pragma once
 
+#include <cmath>
 #include <vector>
 
 #include "cpu.h"
@@ -64,6 +65,8 @@ class MixtureRows {
   double farthest() const { return farthest_; }           // a (|c| + max_k |m'_k|)
   double steepest() const { return steepest_; }           // largest `most`
   double most_common() const { return most_common_; }
+  // Whether float32 holds precisions and the squares they meet.
+  bool in_float32() const { return least_ >= 0x1p-100 && steepest_ <= 0x1p100; }
   // The tile of all components, or null: then fill() makes those of tile_components() at a time.
   const Tile* whole() const { return tile_ == n_ ? &whole_ : nullptr; }
   void fill(int64_t first, int64_t end, Tile& tile, ThreadPool& pool, const Execution& execution) const;
@@ -109,7 +112,7 @@ class MixtureRows {
   const int64_t n_, d_, rank_, stride_;
   const bool full_;
   int64_t tile_ = 1;
-  double least_common_ = 1, most_common_ = 1, farthest_ = 0, steepest_ = 0;
+  double least_common_ = 1, most_common_ = 1, farthest_ = 0, steepest_ = 0, least_ = INFINITY;
   std::vector<double> origin_, common_, level_;
   std::vector<int64_t> start_;
   std::vector<int64_t> shared_first_, shared_end_;  // full: [n] the axes that share p

@@ -279,8 +279,8 @@ class SmallPosterior {
     if (!(error_score <= contract)) return Outcome::inaccurate;
 
     if (request_.log_density) request_.log_density[at] = log_density;
-    if (request_.entropy) request_.entropy[at] = entropy;
-    if (request_.sum_squares) request_.sum_squares[at] = sums[SmallSums::squares] / (mass * mass);
+    if (request_.entropy) request_.entropy[at] = std::min(entropy, log_n_);
+    if (request_.sum_squares) request_.sum_squares[at] = std::max(sums[SmallSums::squares] / (mass * mass), 1 / static_cast<double>(n_));
     if (request_.denoised) std::copy_n(denoised, d_, request_.denoised + at * d_);
     if (request_.score) std::copy_n(score, d_, request_.score + at * d_);
     if (request_.error_log_density) request_.error_log_density[at] = error_log_density;

@@ -1,6 +1,7 @@
 // From accumulators to the readings of one query: shared by points and mixtures, so that both fill the request alike.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <numbers>
@@ -31,8 +32,10 @@ inline double read_scalars(const Target& target, const PosteriorRequest& r, int6
   const LogSumExp<double>& sums = lanes_of.sums[lane];
   const double log_density = sums.log_sum() - uniform - log_density_constant(target.d, r.b);
   if (r.log_density) r.log_density[q] = log_density;
-  if (r.entropy) r.entropy[q] = sums.entropy();
-  if (r.sum_squares) r.sum_squares[q] = sums.sum_squares();
+  // Of weights that are all alike float32 may sum a little more than there is.
+  const auto n = static_cast<double>(target.n);
+  if (r.entropy) r.entropy[q] = std::min(sums.entropy(), std::log(n));
+  if (r.sum_squares) r.sum_squares[q] = std::max(sums.sum_squares(), 1 / n);
   if (r.nearest_index) r.nearest_index[q] = static_cast<int32_t>(sums.index);
   if (r.nearest_weight) r.nearest_weight[q] = sums.top_weight();
   if (r.class_weights) {
