@@ -397,7 +397,7 @@ void words_of_repeated_values_stay_below_their_bounds() {
 }
 
 // Rows whose products would round alike: two that are there thousands of times each, with queries half way between them; all with one of
-// two backgrounds but for a quarter of their columns; and two far clusters of half-integers.
+// two backgrounds but for a quarter of their columns; two far clusters of half-integers; and two that are flat, seen by flat queries.
 void rows_that_agree_stay_below_their_bounds() {
   const int64_t n = check::sanitized ? 4000 : 30000, d = 128, batch = 48;
   const auto problem = [&](double b, double spread, const std::function<void(std::vector<double>&)>& change) {
@@ -431,6 +431,22 @@ void rows_that_agree_stay_below_their_bounds() {
     check_all(problem(b, 1, [&](std::vector<double>& rows) {
       for (int64_t i = 0; i < n * d; ++i) rows[i] = std::round(4 * rows[i]) / 2 + (i / d % 2 ? 1000 : -1000);
     }), " coarse ");
+  }
+  const int64_t columns = 12288;
+  for (const double high : {1.7, 2.9}) {
+    const double step = std::sqrt(6 / (0.5 * columns * (1.3 * 1.3 + high * high)));
+    Problem p;
+    make(p, 600, columns, 0.9, 1, Rows::floats, 0, false, batch, [&](std::vector<double>& rows) {
+      for (int64_t i = 0; i < 600; ++i) {
+        for (int64_t j = 0; j + 1 < columns; ++j) rows[i * columns + j] = (i % 2 ? step : -step) * (j < columns / 2 ? 1.3 : high);
+        rows[(i + 1) * columns - 1] *= step;
+      }
+    });
+    for (int64_t q = 0; q < batch; ++q) {
+      const double size = std::pow(10, -2.5 + 3.5 * static_cast<double>(q) / static_cast<double>(batch));
+      for (int64_t j = 0; j < columns; ++j) p.x[q * columns + j] = size * (j < columns / 2 ? high : -1.3);
+    }
+    check_all(p, " flat ");
   }
 }
 

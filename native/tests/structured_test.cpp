@@ -168,7 +168,7 @@ void nearly_equal_axes() {
   const int64_t d = 33;
   for (const auto& [k, b, spread] : {std::tuple<int64_t, double, double>{2, 80, 1e-3}, {64, 200, 5e-3}, {2, 1000, 0.1}}) {
     const Mixture m("nearly equal axes, b=" + std::to_string(b), Type::full, k, d, 0, [](int64_t, int64_t, int64_t) { return 0.1 * normal(); },
-                    [&, spread = spread](int64_t, int64_t j, int64_t) { return j / d != j % d ? 0 : 1 + (j % 2 ? spread : 0); }, zero);
+                    [&, spread = spread](int64_t, int64_t j, int64_t) { return j / d != j % d ? 0 : 1 + (j / d % 2 ? spread : 0); }, zero);
     exact_against_float64(m, many(8 * d, b), 1, b);
   }
 }
@@ -176,14 +176,15 @@ void nearly_equal_axes() {
 // Lengths times any power of two.
 void any_units() {
   for (const Type type : {Type::spherical, Type::diagonal, Type::low_rank}) {
-    const int64_t k = type == Type::low_rank ? 64 : 300, d = 64, rank = type == Type::low_rank ? 2 : 0;
-    for (const int power : {25, 60, 100, -25, -60, -100}) {
+    const int64_t k = type == Type::low_rank ? 3 : 300, d = 64, rank = type == Type::low_rank ? 3 : 0;
+    for (const int power : {25, 60, 70, 100, -25, -60, -100}) {
       const double unit = std::ldexp(1, power);
       const Mixture m("units of 2^" + std::to_string(power) + ", type " + std::to_string(static_cast<int>(type)), type, k, d, rank,
                       [&](int64_t, int64_t, int64_t) { return unit * 0.1 * normal(); },
                       [&](int64_t i, int64_t j, int64_t) { return unit * unit * (1 + 0.001 * static_cast<double>((7 * i + j) % 100)); },
                       [&](int64_t, int64_t, int64_t) { return unit * 0.05 * normal(); });
       exact_against_float64(m, many(8 * d, 1.4 * unit), 1, unit);
+      if (type == Type::low_rank) exact_against_float64(m, many(8 * d, unit), 1, 0.03 * unit);
     }
   }
 }
