@@ -144,7 +144,7 @@ void AlignedQueries::pack_floats(int f, int64_t q, const std::vector<double>& z)
   }
   packed[f].step[q] = step;
   AlignedForm& form = each[q].form[f];
-  form.deviation = unit * std::sqrt(static_cast<double>(first_chain) * longest[0] + static_cast<double>(chains - 1) * longest[1] + largest);
+  form.deviation = unit * std::sqrt(static_cast<double>(first_chain + 1) * longest[0] + static_cast<double>(chains - 1) * longest[1] + largest);
   form.certain = std::sqrt(moved) + 0x1p-45 * std::sqrt(size);
 }
 

@@ -9,7 +9,7 @@ namespace {
 constexpr int64_t most_singles = 12;  // queries of a group that are faster one by one
 
 // The summed squares of the partial sums that the chains of one row round, in units of |y'_i|^2: a partial sum is at most the product
-// of the norms of its parts of x' and y'_i. Within chains, and of the sums of chains.
+// of the norms of its parts of x' and y'_i. Within chains, whose sums are rounded once more as they are shrunk, and of the sums of chains.
 double rounded_squares(const double* x, int64_t d) {
   double within = 0, between = 0;
   for (int64_t span = 0; span < d; span += first_chain * chains) {
@@ -21,7 +21,7 @@ double rounded_squares(const double* x, int64_t d) {
         square += x[j] * x[j];
         partial += square;
       }
-      within = std::max(within, partial);
+      within = std::max(within, partial + square);
       before += square;
       if (start > span) sums += before;
     }

@@ -8,7 +8,7 @@
 // exceeds `deviations` times the root of its summed squares with probability 2 exp(-deviations^2 / 2). A rounding is at most u times
 // the partial sum, which is at most the product of the norms of what entered it, so that with chains of c, m together,
 //   |dl_k|^2 <= deviations^2 u^2 (X^2 (H^2 + |l|^2) + Y^2 |D|^2 / 4),  H^2 = sum_i h_i^2 |B_i|^2,
-//   X^2 = c max |x'_chain|^2 + (m - 1) max |x'_chains|^2 + max x'_j^2, Y likewise of x'^2 - level,
+//   X^2 = (c + 1) max |x'_chain|^2 + (m - 1) max |x'_chains|^2 + max x'_j^2, Y likewise of x'^2 - level,
 //   |d sum r (l + B^T h)|^2 <= deviations^2 u^2 (c g_c + (m - 1) g_mc + 6) sum r^2 (H^2 + |l|^2)
 // where |sum of s rows|^2 <= g_s sum of their squares: g_s = s, or 3 where rows of B are orthonormal and s at a time. What the first
 // product rounds in h moves the score by sum r_k B_k^T M_k dt_k, and sum_i |P_i|^2 <= |x'_chain|^2 for partial sums P_i over a chain of
