@@ -20,7 +20,9 @@ inline float DensePass::least_heavy(const GroupSums& sums, int64_t q, double max
   const LogSumExp<double>& known = sums.scalars[lane / lanes].sums[lane % lanes];
   const double whole = std::exp(std::min(known.max - max, 80.0)) * (1 + std::max(known.rest, 0.0));
   const double alone = fixed_ ? std::min(std::sqrt(static_cast<double>(count) / std::max(kept, 1.0)), 1.5) : 1;
-  return static_cast<float>(std::min(alone * heavy_[q] * rows_per_row * whole, 2.0));
+  // Another bar for every block: at one bar for all, of thousands of rows of its very weight those would stay that seem lighter than they are.
+  const auto moved = static_cast<double>(row_stretch(-1 - row));
+  return static_cast<float>(std::min(alone * heavy_[q] * rows_per_row * whole / moved, 2.0));
 }
 
 // Lists the rows that weigh most by now, and takes them out of the second product. Returns how many.

@@ -432,6 +432,26 @@ void rows_that_agree_stay_below_their_bounds() {
       for (int64_t i = 0; i < n * d; ++i) rows[i] = std::round(4 * rows[i]) / 2 + (i / d % 2 ? 1000 : -1000);
     }), " coarse ");
   }
+  // As many rows as make each weigh what may be heavy.
+  for (const double b : {0.4, 0.5, 0.7}) {
+    Problem p;
+    make(p, 10000, 32, b, 1, Rows::floats, 0, false, batch, [&](std::vector<double>& rows) {
+      for (size_t i = 0; i < rows.size(); ++i) rows[i] = i / 32 % 2 ? 1.0 / 3 : -1.0 / 3;
+    });
+    p.b = b / 3;
+    p.a = 1;
+    for (int64_t q = 0; q < batch; ++q) {
+      for (int64_t j = 0; j < 32; ++j) p.x[q * 32 + j] = static_cast<double>(q - 20) / 24;
+    }
+    const Answers truth = in_double(p);
+    for (const Instructions* set : sets()) {
+      const Answers answers = dense(*set, p, 1);
+      for (size_t q = 0; q < answers.log_density.size(); ++q) {
+        const double error = std::abs(answers.log_density[q] - truth.log_density[q]);
+        CHECK(answers.answered[q] == 0 || error <= answers.error_log_density[q] + 1e-11);
+      }
+    }
+  }
   const int64_t columns = 12288;
   for (const double high : {1.7, 2.9}) {
     const double step = std::sqrt(6 / (0.5 * columns * (1.3 * 1.3 + high * high)));
