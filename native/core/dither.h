@@ -18,7 +18,8 @@ inline uint64_t random_bits(uint64_t place) {
 inline uint32_t column_bits(int64_t column) { return static_cast<uint32_t>(random_bits(~static_cast<uint64_t>(column)) >> 32); }
 inline uint32_t row_bits(int64_t row) { return static_cast<uint32_t>(random_bits(static_cast<uint64_t>(row)) >> 32); }
 
-// Factors of rows in [1, 9/8), exact in float32: products of stretched rows round each in its own way, also where rows agree.
+// Factors of rows in [1, 9/8), exact in float32: products of stretched rows round each in its own way, also where rows agree. At places
+// -1, -2, ... those of chains (chain_stretch.h) and of blocks of rows (dense_heavy.h).
 inline float row_stretch(int64_t row) {
   return 1 + static_cast<float>(static_cast<int32_t>(random_bits(static_cast<uint64_t>(row)) & 0xfffff)) * 0x1p-23f;
 }

@@ -32,7 +32,8 @@ struct PackedForms {
 
 class AlignedQueries {
  public:
-  AlignedQueries(const Instructions& set, const AlignedRows& rows) : set_(set), rows_(rows), d_(rows.d), steps_((rows.d + 1) / 2), chain_stretch_(rows.d, first_chain) {}
+  AlignedQueries(const Instructions& set, const AlignedRows& rows)
+      : set_(set), rows_(rows), d_(rows.d), steps_((rows.d + 1) / 2), chain_stretch_(rows.d, first_chain) {}
 
   // `count` queries of x from `first` on.
   void prepare(const MatrixView& x, int64_t first, int64_t count, ThreadPool& pool);
