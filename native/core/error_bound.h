@@ -1,12 +1,13 @@
 // Rigorous bounds on the rounding error of a float64 posterior, for the float64 values of x, the data, a and b given. With
 // u = 2^-53, logits l_i <= 0 (without the constant of the log density), E = sum w |l| and E2 = sum w l^2:
-//   each logit is within  logit_units u |l_i|            of its exact value (sums of squares: positive terms in bounded chains),
-//   each weight is within (logit_units |l_i| + sum_units) u of its exact value, relatively, up to a common factor.
-// First order in u with every constant rounded up; the terms of second order are below 1e-10 of it.
-//   |d log p| <= u [logit_units E + sum_units + 4 |log p| + 8 |d/2 log 2 pi b^2|]
+//   each logit is within  e_i = (logit_units |l_i| + logit_offset) u  of its exact value (sums of squares: positive terms in bounded
+//   chains), each weight within e_i + sum_units u, relatively, up to a common factor.
+//   |d log p| <= u [logit_units E + logit_offset + sum_units + 4 |log p| + 8 |d/2 log 2 pi b^2|] + what was left out
 // (`relative`: with max l - l_i in place of |l_i|, and peak_units u |max l| for the log density)
 //   |d s|     <= sum_i w_i |d log w_i| (|v_i| + |s|) + error of each v_i, of the sum, and of Tweedie's formula, where
 //   |v_i| = |S_i^-1 (a m_i - x)| <= sqrt(2 |l_i| / s_min), s_min the smallest eigenvalue of any S_i = a^2 C_i + b^2 I.
+// The first of these terms is of first order in e_i, times exp(2 e) for the others. Two bounds hold whatever e_i is, and the least of the
+// three counts: the weight that all but the heaviest component may have, and |s| itself, since E <= |max l| + log n.
 #pragma once
 
 #include <algorithm>
@@ -26,7 +27,7 @@ struct ErrorModel {
   bool relative = false;         // logit_units count in |max l - l_i|: differences of logits are known better than logits,
   double peak_units = 0;         // and max l itself to this many u |max l|
   double logit_offset = 0;       // absolute error of a logit besides, in u
-  double dropped = 4e-22;        // mass of the components left out of the sums, whose logits lie 37 or more below the largest
+  double dropped = 4e-22;        // mass of the components left out of the sums: their logits lie log(n / dropped) or more below the largest
 };
 
 // Units for sums of `d` positive terms in chains of 32 and 32 and d / 1024 additions, plus the roundings of each term and scaling.
@@ -43,12 +44,15 @@ struct ErrorBound {
   double score;
 };
 
-// Moments of the logits under the weights: sum w |l|, sum w l^2, and the same of max l - l.
+// Moments of the logits under the weights: sum w |l|, sum w l^2, the same of max l - l, and the ratio of all weights but the largest to
+// that one. `lead`: logits outside `rest` lie at least so far below the largest, where more is known than the model's `dropped` says.
 struct LogitMoments {
   double energy;
   double squared_energy;
   double gap;
   double squared_gap;
+  double rest = INFINITY;
+  double lead = 0;
 };
 
 // `terms` is the number of components in the sum for the denoised mean, `norm_x` = |x|, `norm_mean` = a |D|.
@@ -56,23 +60,38 @@ inline ErrorBound error_bound(const ErrorModel& model, const LogitMoments& logit
                               int64_t d, double norm_x, double norm_mean) {
   constexpr double u = 0x1p-53;
   // Exponentials of a block: chains of 128 and their merge, 8 merges inside a chunk, the tree, and 4 for each exponential and shift.
-  const double sum_units = 160 + 8 * (8 + std::log2(static_cast<double>(n) + 1));
+  const double count = static_cast<double>(n), sum_units = 160 + 8 * (8 + std::log2(count + 1));
   const double constant = std::abs(0.5 * static_cast<double>(d) * std::log(2 * std::numbers::pi * b * b));
-  const double energy = logits.energy, peak = energy - logits.gap;  // peak = |max l|
-  const double of_logits = model.logit_units * (model.relative ? logits.gap : energy) + (model.relative ? model.peak_units * std::abs(peak) : 0);
-  const double log_error = u * (of_logits + model.logit_offset + sum_units + 4 * std::abs(log_density) + 8 * constant) + model.dropped;
+  const double energy = logits.energy, peak = std::max(energy - logits.gap, 0.0);  // peak = |max l|
+  // Between two logits an error of 2 top + slope (max l - l_i); units: computed sizes for exact ones.
+  const double slope = u * model.logit_units, units = model.logit_units / (1 - 2 * slope);
+  const double top = (model.relative ? 0 : slope * peak) + u * model.logit_offset;
+  const double of_logits = units * (model.relative ? logits.gap : energy) + (model.relative ? model.peak_units * peak : 0);
+  // What the logits of single components may hide: mass left out of the sums, that of all but the heaviest, terms of higher order.
+  double missed = n > 1 ? model.dropped : 0, raised = missed, others = logits.rest, higher = 1;
+  if (!(2 * top + 1000 * slope < 1e-4)) {
+    const double size = std::log(count), lead = n > 1 ? std::max(logits.lead, size - std::log(model.dropped)) : INFINITY;
+    const double mass = size + 2 * top - (1 - slope) * lead;
+    missed = std::exp(std::min(mass, 0.0));
+    raised = std::log1p(std::exp(-std::abs(mass))) + std::max(mass, 0.0);
+    others = std::exp(std::min(0.0, 2 * top + slope * size + (1 - slope) * std::log(logits.rest)));
+    higher = std::exp(std::min(700.0, u * of_logits + top + slope * (size + 8)));
+  }
+  const double log_error = u * (of_logits + model.logit_offset + sum_units + 4 * std::abs(log_density) + 8 * constant) + raised;
 
   const double root = std::sqrt(std::max(energy, 0.0)), speed = std::sqrt(2 / model.smallest_variance);
   // >= sum w |error of l in units| (sqrt|l| + sqrt E)
-  const double weighted = model.relative
-                              ? logits.gap * (std::sqrt(std::max(peak, 0.0)) + root) + 0.5 * (logits.gap + logits.squared_gap)
-                              : std::sqrt(std::max(logits.squared_energy, 0.0)) * root + energy * root;
-  const double of_weights = speed * (model.logit_units * weighted + 2 * (sum_units + model.logit_offset) * root);
-  const double chain = std::min(terms, 512 + static_cast<double>(n) / 512) + 4;
-  const double of_sum = (model.velocity_units + chain) * speed * root;
-  const double of_tweedie = model.tweedie ? (chain * norm_x + 6 * (norm_x + norm_mean)) / (b * b) : 0;
-  const double dropped = model.dropped * speed * (std::sqrt(energy + 100 + std::log(static_cast<double>(n))) + root);
-  return {1.01 * log_error, 1.01 * u * (of_weights + of_sum + of_tweedie) + dropped};
+  const double weighted = model.relative ? logits.gap * (std::sqrt(peak) + root) + 0.5 * (logits.gap + logits.squared_gap)
+                                         : std::sqrt(std::max(logits.squared_energy, 0.0)) * root + energy * root;
+  const double first_order = u * higher * (units * weighted + 2 * model.logit_offset * root);
+  const double of_others = (others + logits.rest) * (std::sqrt(peak + top + 1050) + root);
+  const double of_missed = missed * (std::sqrt(energy + 150) + root);
+  const double at_most = std::sqrt(peak + top + 50) + root;
+  const double of_weights = std::min(std::min(first_order, of_others) + of_missed, at_most) + 2 * u * sum_units * root;
+  const double chain = std::min(terms, 512 + count / 512) + 4;
+  const double of_sum = u * (model.velocity_units + chain) * root;
+  const double of_tweedie = model.tweedie ? u * (chain * norm_x + 6 * (norm_x + norm_mean)) / (b * b) : 0;
+  return {1.01 * log_error, 1.01 * (speed * (of_weights + of_sum) + of_tweedie)};
 }
 
 }  // namespace regimes

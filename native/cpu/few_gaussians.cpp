@@ -9,6 +9,16 @@ namespace regimes {
 
 constexpr int64_t most_numbers = 2048;  // of means: what 8 queries need beside them stays in the first cache or nearly so
 
+// From the largest of `logits`, with stride 8, to the next.
+static double lead_of(const double* logits, int64_t n) {
+  double largest = -INFINITY, next = -INFINITY;
+  for (int64_t k = 0; k < n; ++k) {
+    next = std::max(next, std::min(largest, logits[k * lanes]));
+    largest = std::max(largest, logits[k * lanes]);
+  }
+  return largest - next;
+}
+
 bool is_few(const Target& target) {
   if (target.kind != Target::Kind::mixture) return false;
   const Covariances::Type type = target.covariances->type;
@@ -60,9 +70,6 @@ void FewReadings::read(const PosteriorRequest& request, const ErrorModel& model,
   std::fill_n(totals_.sums, lanes, LogSumExp<double>{});
   std::fill(totals_.classes.begin(), totals_.classes.end(), 0.0);
   totals_.add(block, 0, classes_.data(), floor);
-  PosteriorRequest density = request, score = request;
-  density.error_score = nullptr;
-  score.error_log_density = nullptr;
   const double terms = static_cast<double>(target_.n);
   for (int lane = 0; lane < count; ++lane) {
     const int64_t q = first + lane;
@@ -71,11 +78,8 @@ void FewReadings::read(const PosteriorRequest& request, const ErrorModel& model,
     if (request.top > 0) {
       read_top(logits + lane, target_.n, sums, request.top, request.top_index + q * request.top, request.top_weight + q * request.top);
     }
-    read_bounds(target_, density, q, sums, uniform_, model, log_density, terms, nullptr);
-    // Where one component has all the weight, errors of logits do not move the score: a factor common to all weights cancels.
-    ErrorModel of_score = model;
-    if (sums.rest == 0) of_score.logit_units = of_score.logit_offset = 0;
-    read_bounds(target_, score, q, sums, uniform_, of_score, log_density, terms, nullptr);
+    const double lead = sums.rest == 0 ? lead_of(logits + lane, target_.n) : 0;
+    read_bounds(target_, request, q, sums, uniform_, model, log_density, terms, nullptr, lead);
   }
 }
 

@@ -281,7 +281,7 @@ class AlignedPass {
     if (request_.error_log_density) request_.error_log_density[at] = error_log_density;
     if (request_.survivors) request_.survivors[at] = static_cast<int32_t>(own.survivors > 0 ? own.survivors : n_);
     if (request_.path) request_.path[at] = static_cast<uint8_t>(own.survivors > 0 ? Path::refined : Path::dense);
-    if (own.survivors == 0 && error_log_density > log_density_contract) return false;
+    if (error_log_density > log_density_contract) return false;
     if (!wants_score_) return true;
     if (request_.error_score) request_.error_score[at] = error_score;
     const double b2 = rows_.b * rows_.b;
@@ -294,7 +294,7 @@ class AlignedPass {
     return own.survivors > 0 || error_score <= score_contract * size;
   }
 
-  // Of float64 logits and sums; where one component has all the weight, errors of logits do not move the score.
+  // Of float64 logits and sums.
   ErrorBound float64_bound(int64_t q, double log_density) const {
     ErrorModel model = at_.model();
     model.dropped = dropped_mass;
@@ -303,13 +303,9 @@ class AlignedPass {
     one.x = {request_.x.row(first_ + q), 1, d_};
     one.a = rows_.a;
     one.b = rows_.b;
-    const LogSumExp<double>& sums = weights_.of(q).sums;
     one.error_log_density = &bound.log_density;
-    read_bounds(target_, one, 0, sums, target_.uniform(), model, log_density, static_cast<double>(n_), nullptr);
-    if (sums.rest == 0) model.logit_units = model.logit_offset = 0;
-    one.error_log_density = nullptr;
     one.error_score = &bound.score;
-    read_bounds(target_, one, 0, sums, target_.uniform(), model, log_density, static_cast<double>(n_), nullptr);
+    read_bounds(target_, one, 0, weights_.of(q).sums, target_.uniform(), model, log_density, static_cast<double>(n_), nullptr);
     // Products add terms whose sizes the logits do not show.
     bound.log_density += 64 * small * queries_.ground_form(q);
     return bound;

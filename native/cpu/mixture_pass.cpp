@@ -76,6 +76,7 @@ Status MixturePass::run(const double* x, int64_t count, const int32_t* guess, Th
   if (execution.cancelled()) return Status::failure(Code::cancelled, "cancelled");
   sums_.assign(static_cast<size_t>(count), {});
   least_.assign(static_cast<size_t>(count), 0.0);
+  lead_.assign(static_cast<size_t>(count), 0.0);
   survivors_.assign(static_cast<size_t>(count), 0);
   pool.run(count, [&](int64_t q, int) { sum_up(q); });
   return {};
@@ -196,7 +197,7 @@ void MixturePass::evaluate_guesses(const double* x, int64_t count, ThreadPool& p
     evaluate_component(*solvers[worker], scratch[worker], guess_[runs[run].front()], x, runs[run], false, found);
     for (const Entry& entry : found) {
       guess_logit_[entry.query] = entry.logit;
-      if (screened_) cutoff_[entry.query] = entry.logit - reach_;
+      if (screened_) cutoff_[entry.query] = entry.logit - certain_reach(entry.logit);
     }
   });
 }
@@ -283,10 +284,21 @@ void MixturePass::evaluate(const double* x, int64_t count, ThreadPool& pool, con
   }
 }
 
+// The reach, and farther down where logits are known so badly that what lies below it may be the heaviest.
+double MixturePass::certain_reach(double logit) const {
+  const ErrorModel& model = at().model();
+  const double unsure = 0x1p-53 * (model.logit_units * std::abs(logit) + model.logit_offset);
+  return reach_ + (unsure > 1e-3 ? 4 * unsure : 0);
+}
+
 // Sums in chunks of 4096 components by index, in chains of 64 terms, merged in the order of chunks.h.
 void MixturePass::sum_up(int64_t q) {
   double top = -INFINITY;
-  for (const Entry* e = begin(q); e != end(q); ++e) top = std::max(top, e->logit);
+  double next = -INFINITY;
+  for (const Entry* e = begin(q); e != end(q); ++e) {
+    next = std::max(next, std::min(top, e->logit));
+    top = std::max(top, e->logit);
+  }
   const double least = cut_ ? top - reach_ : -INFINITY;
   least_[q] = least;
   std::vector<LogSumExp<double>> partials(static_cast<size_t>(chunk_count(n_)));
@@ -307,6 +319,7 @@ void MixturePass::sum_up(int64_t q) {
   }
   merge_tree(static_cast<int64_t>(partials.size()), [&](int64_t i, int64_t j) { partials[i].merge(partials[j]); });
   sums_[q] = partials[0];
+  lead_[q] = sums_[q].rest == 0 && !answered(q) ? std::min(top - next, certain_reach(top)) : 0;
 }
 
 }  // namespace regimes

@@ -40,6 +40,7 @@ class MixturePass {
   const Entry* end(int64_t q) const { return entries_.data() + first_[q + 1]; }
   const LogSumExp<double>& sums(int64_t q) const { return sums_[q]; }
   double least(int64_t q) const { return least_[q]; }          // smallest logit that entered the sums
+  double lead(int64_t q) const { return lead_[q]; }            // sums of one component: all others lie so far below it; else 0
   int64_t survivors(int64_t q) const { return survivors_[q]; }
   double guess_logit(int64_t q) const { return guess_logit_[q]; }
   // Whether query q has a score with bounds of its own, and how it was found; others are left to GaussianSolver.
@@ -59,6 +60,7 @@ class MixturePass {
   void evaluate(const double* x, int64_t count, ThreadPool& pool, const Execution& execution);
   void evaluate_component(GaussianSolver& solver, std::vector<double>& scratch, int64_t k, const double* x, const std::vector<int32_t>& queries,
                           bool limited, std::vector<Entry>& out) const;
+  double certain_reach(double logit) const;
   void sum_up(int64_t q);
   double bias(int64_t k) const { return target_.log_weight(k) - at().half_log_det(k); }
 
@@ -78,7 +80,7 @@ class MixturePass {
   std::vector<float> bound_;               // [n][stride] of logits; empty without bounds
   std::vector<int32_t> place_;             // [count] of each query in the float32 pass, or -1
   std::vector<int32_t> guess_;
-  std::vector<double> guess_logit_, cutoff_, least_;
+  std::vector<double> guess_logit_, cutoff_, least_, lead_;
   std::vector<int64_t> first_, survivors_;
   std::vector<Entry> entries_;
   std::vector<LogSumExp<double>> sums_;

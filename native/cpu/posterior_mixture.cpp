@@ -244,16 +244,9 @@ void read_logits(const Target& target, const PosteriorRequest& request, const Ga
     if (request.error_score) request.error_score[out] = pass.error_score(q);
     return;
   }
-  PosteriorRequest density = request, score = request;
-  density.error_score = nullptr;
-  score.error_log_density = nullptr;
-  // Where one component has all the weight, errors of logits do not move the score: a factor common to all weights cancels.
   ErrorModel model = at.model();
   if (request.precision == Precision::exact) model.dropped = dropped_mass;
-  const double terms = static_cast<double>(target.n);
-  read_bounds(target, density, out, sums, uniform, model, log_density, terms, nullptr);
-  if (sums.rest == 0) model.logit_units = model.logit_offset = 0;
-  read_bounds(target, score, out, sums, uniform, model, log_density, terms, nullptr);
+  read_bounds(target, request, out, sums, uniform, model, log_density, static_cast<double>(target.n), nullptr, pass.lead(q));
 }
 
 // Components that bounds leave, query by query, or few and full ones.

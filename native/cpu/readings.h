@@ -46,14 +46,14 @@ inline double read_scalars(const Target& target, const PosteriorRequest& r, int6
   return log_density;
 }
 
-// Bounds of query q; `terms` and `denoised` as in error_bound.h, denoised null when only the log density is bounded.
+// Bounds of query q; `terms`, `lead` and `denoised` as in error_bound.h, denoised null where the score is not formed from it.
 inline void read_bounds(const Target& target, const PosteriorRequest& r, int64_t q, const LogSumExp<double>& sums, double uniform,
-                        const ErrorModel& model, double log_density, double terms, const double* denoised) {
+                        const ErrorModel& model, double log_density, double terms, const double* denoised, double lead = 0) {
   if (!r.error_log_density && !r.error_score) return;
   const double norm_x = dot(r.x.row(q), r.x.row(q), target.d), norm_mean = denoised ? dot(denoised, denoised, target.d) : 0;
   const double energy = sums.mean_energy() + uniform, total = 1 + sums.rest;
   const double squared_energy = sums.mean_squared_energy() + uniform * (2 * sums.mean_energy() + uniform);
-  const LogitMoments logits{energy, squared_energy, sums.gap / total, sums.gap_squared / total};
+  const LogitMoments logits{energy, squared_energy, sums.gap / total, sums.gap_squared / total, sums.rest, lead};
   const ErrorBound bound = error_bound(model, logits, target.n, terms, r.b, log_density, target.d, std::sqrt(norm_x), r.a * std::sqrt(norm_mean));
   if (r.error_log_density) r.error_log_density[q] = bound.log_density;
   if (r.error_score) r.error_score[q] = bound.score;

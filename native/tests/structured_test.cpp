@@ -173,6 +173,37 @@ void nearly_equal_axes() {
   }
 }
 
+// Far queries at right angles to the difference of the means: beyond 1e7 float64 cannot tell which component is the heaviest, whose score
+// differs from that of the next by 0.6 / b^2. Up to 1e6 (of low rank 2e5) it can, by 3e5 nat, and the bound says so.
+void far_queries_between_means() {
+  for (const Type type : {Type::spherical, Type::diagonal, Type::full, Type::low_rank}) {
+    for (const int64_t k : {1, 2, 40, 2000}) {
+      const int64_t d = 2, rank = type == Type::low_rank ? 1 : 0;
+      const Mixture m("far between " + std::to_string(k) + " means, type " + std::to_string(static_cast<int>(type)), type, k, d, rank,
+                      [](int64_t i, int64_t j, int64_t) { return j == 0 ? static_cast<double>(i) : 0; }, zero, zero);
+      const double b = 0x1p-10, ahead = 0.2, certain = type == Type::low_rank ? 3e5 : 1e6;
+      std::vector<double> x, far;
+      for (double at = 1e2; at < 1e15; at *= 3) {
+        far.push_back(at);
+        x.insert(x.end(), {ahead, at});
+      }
+      for (const Instructions* set : sets()) {
+        for (const Precision precision : {Precision::exact, Precision::float64}) {
+          const Answers answers(*set, m, x, 1, b, precision);
+          for (size_t q = 0; q < far.size(); ++q) {
+            const double *score = answers.score.data() + 2 * q, bound = answers.error_score[q], b2 = b * b;
+            const double error = std::hypot(score[0] + ahead / b2, score[1] + far[q] / b2);
+            const std::string what = m.name + ", " + set->name + ", " + std::to_string(far[q]) + ": ";
+            expect(error <= bound, what + "score off by " + std::to_string(error / bound) + " of its bound");
+            expect(far[q] > certain || bound <= 1e-9 * far[q] / b2, what + "a bound of " + std::to_string(bound) + " where one component is certain");
+            expect(bound <= 3 * far[q] / b2, what + "no more than all of the score");
+          }
+        }
+      }
+    }
+  }
+}
+
 // Lengths times any power of two.
 void any_units() {
   for (const Type type : {Type::spherical, Type::diagonal, Type::low_rank}) {
@@ -196,6 +227,7 @@ int main() {
   flat_rows();
   far_queries_of_scale_mixtures();
   nearly_equal_axes();
+  far_queries_between_means();
   any_units();
   return check::summary();
 }
