@@ -40,12 +40,20 @@ int64_t block_of(int64_t n, int64_t most, int64_t queries) {
   return std::min(screened_queries(n, most), (queries + digit_lanes - 1) / digit_lanes * digit_lanes);
 }
 
+// Where the sample says that the prefix leaves no larger a share of the rows, they are listed and read one by one; otherwise a query reads
+// all rows through the digits, in groups with others.
+double listed_share(const Instructions& set, const Target& target) {
+  if (target.layouts->digits.rows == nullptr) return 0.15;
+  return set.digits->faster_than_words ? 0.05 : 0.12;
+}
+
 }  // namespace
 
 Screening::Screening(const Instructions& set, const Target& target, double a, double b, const ScreeningScope& scope, int64_t queries,
                      ThreadPool& pool, const Execution& execution)
     : set_(set), target_(target), a_(a), b_(b), pool_(pool), execution_(execution), n_(target.n), d_(target.d), chunks_(chunk_count(target.n)),
       block_(block_of(target.n, scope.most, queries)), most_(scope.most), reach_(scope.reach), share_(share_of(scope, target)),
+      listed_share_(listed_share(set, target)),
       largest_log_weight_(largest_log_weight(target)), smallest_log_weight_(smallest_log_weight(target)), gain_(b * b / a),
       prefix_(target.layouts->prefix), digits_(target.layouts->digits), work_(static_cast<size_t>(pool.size())),
       queries_(static_cast<size_t>(block_)), lists_(static_cast<size_t>(chunks_ * block_)) {
@@ -148,12 +156,14 @@ void Screening::run(const double* x, int64_t count) {
   if (execution_.cancelled()) return;
 
   // Queries with too many candidates, or with none yet, see all rows through the digits.
+  const bool few = !digits_.exist() || set_.digits->faster_than_words;
+  const int64_t most_listed = few ? most_ : std::max(most_, n_ / 8);
   std::vector<int64_t> unlisted, uncertain;
   for (int64_t q = 0; q < count_; ++q) {
     Query& query = queries_[q];
     if (!query.open) continue;
     const int64_t candidates = query.listed ? listed(q) : n_;
-    if (candidates > most_) {
+    if (candidates > most_listed) {
       query.open = digits_.exist();
       for (int64_t chunk = 0; chunk < chunks_; ++chunk) list(chunk, q).rows.clear();
       if (query.open) unlisted.push_back(q);

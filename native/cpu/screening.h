@@ -234,7 +234,7 @@ class Screening {
   ThreadPool& pool_;
   const Execution& execution_;
   const int64_t n_, d_, chunks_, block_, most_;
-  const double reach_, share_, largest_log_weight_, smallest_log_weight_, gain_;
+  const double reach_, share_, listed_share_, largest_log_weight_, smallest_log_weight_, gain_;
   Prefix prefix_;
   Digits digits_;
   std::vector<int32_t> sample_;  // of the rows that have weight,

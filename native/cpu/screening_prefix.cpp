@@ -51,7 +51,7 @@ void Screening::prepare_prefix(int64_t first, int64_t count, int worker) {
     for (int64_t j = 0; j < d_; ++j) work.centred[j] = x[j] - a_ * rows.origin[j];
     for (int64_t j = 0; j < d_; ++j) work.floats[r * d_ + j] = static_cast<float>(work.centred[j]);
     squares[r] = dot(work.centred.data(), work.centred.data(), d_);
-    sizes[r] = std::sqrt(dot(x, x, d_)) + a_ * prefix_.origin_norm;
+    sizes[r] = std::sqrt(squares[r]) + 2 * a_ * prefix_.origin_norm;  // >= |x| + a |c|
   }
   project_on_prefix(rows, work.floats.data(), count, squares, work.projections.data(), errors);
   for (int64_t r = 0; r < count; ++r) {

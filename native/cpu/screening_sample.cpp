@@ -10,9 +10,6 @@
 namespace regimes {
 namespace {
 
-// A larger share of the sample is left to the digits, where there are any.
-constexpr double listed_before_digits = 0.05, listed_by_prefix = 0.15;
-
 // The rows that have weight; empty: all.
 std::vector<int32_t> weighted_rows(const Target& target) {
   std::vector<int32_t> rows;
@@ -120,7 +117,7 @@ std::vector<int64_t> Screening::try_sample_again() {
   std::vector<int64_t> first, rest, unknown;
   for (int64_t q = 0; q < count_; ++q) {
     if (!queries_[q].open) continue;
-    if (prefix_.exists() && !stays_alike_by_prefix(q, digits_.exist() ? listed_before_digits : listed_by_prefix)) {
+    if (prefix_.exists() && !stays_alike_by_prefix(q, listed_share_)) {
       first.push_back(q);
       continue;
     }
