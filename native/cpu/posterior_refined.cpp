@@ -13,7 +13,7 @@ namespace regimes {
 namespace {
 
 // More rows cost more one by one in float64 than all of them do together: in the dense path, or where that does not apply, in float64.
-int64_t most_candidates(const Target& target, const PosteriorRequest& request) { return target.n / (dense_applies(target, request) ? 24 : 8); }
+int64_t most_candidates(const Target& target, const PosteriorRequest& request) { return target.n / (dense_applies(target, request) ? 16 : 8); }
 
 class RefinedPosterior {
  public:
