@@ -50,6 +50,19 @@ async function affordableRows(child, batch, longest) {
   }
 }
 
+/** The mean of so many calls as take `together` ms, one after the other: one where that is 0. */
+async function sample({ child, rows }, together) {
+  let ms = 0, cpuMs = 0, calls = 0, note;
+  do {
+    const answer = await child.ask({ op: "run", rows });
+    ms += answer.ms;
+    cpuMs += answer.cpuMs;
+    calls++;
+    ({ note } = answer);
+  } while (ms < together);
+  return { ms: ms / calls, cpuMs: cpuMs / calls, note };
+}
+
 /** All noise levels of a workload with one number of threads: [{level, results}], results as comparisonRows takes them. */
 export async function measure(workload, contenders, threads, settings, missing) {
   const { repetitions, longest, say } = settings;
@@ -70,7 +83,7 @@ export async function measure(workload, contenders, threads, settings, missing) 
         for (const entry of running) {
           await pause(settling);
           await orLeave(entry.child, children, missing, settings, async () => {
-            const { ms, cpuMs, note } = await entry.child.ask({ op: "run", rows: entry.rows });
+            const { ms, cpuMs, note } = await sample(entry, settings.together ?? 0);
             entry.times.push((ms * workload.batch) / entry.rows);
             entry.processor.push((cpuMs * workload.batch) / entry.rows);
             entry.note = note ?? "";

@@ -575,9 +575,26 @@ void rows_of_uneven_length_are_answered() {
   }
 }
 
+// Where all rows weigh alike, float32 may sum more than n terms of 1.
+void entropies_are_those_of_n_rows() {
+  for (const int64_t n : {1000, 3000, 5000, 20000}) {
+    Problem p;
+    make(p, n, 24, 0.999, 1e-3, Rows::floats, 0, false, 24);
+    for (const Instructions* set : sets()) {
+      const Answers answers = dense(*set, p);
+      for (size_t q = 0; q < answers.answered.size(); ++q) {
+        const double most = std::log(static_cast<double>(n));
+        CHECK(answers.answered[q] == 0 || (answers.entropy[q] <= most && answers.entropy[q] > most - 1e-3));
+        CHECK(answers.answered[q] == 0 || answers.sum_squares[q] >= 1 / static_cast<double>(n));
+      }
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
+  entropies_are_those_of_n_rows();
   rows_of_uneven_length_are_answered();
   far_rows_that_seem_light_are_not_overlooked();
   queries_beyond_float32_are_left_to_others();
