@@ -5,6 +5,7 @@
 import { checkFinite, elementCount, type NdArray, type RealArray } from "./array.js";
 import { RegimesError, checkChoice } from "./errors.js";
 import type { NativeCovariance } from "./native.js";
+import { CompensatedSum } from "./sum.js";
 
 /** Numbers in C-order, flat or with their shape. */
 export type Flexible = ArrayLike<number> | NdArray<RealArray>;
@@ -26,8 +27,10 @@ export function checkWeights(given: ArrayLike<number>, n: number, normalize: boo
   const weights = Float64Array.from(given);
   const bad = weights.findIndex((weight) => !(weight >= 0 && weight < Infinity));
   if (bad >= 0) throw new RegimesError("E_WEIGHTS", `weights[${bad}] is ${weights[bad]}, need finite numbers >= 0`);
-  const sum = weights.reduce((total, weight) => total + weight, 0);
-  if (sum === Infinity) throw new RegimesError("E_WEIGHTS", "the sum of the weights exceeds float64. Scale them down");
+  const total = new CompensatedSum();
+  for (const weight of weights) total.add(weight);
+  const sum = total.value;
+  if (!(sum < Infinity)) throw new RegimesError("E_WEIGHTS", "the sum of the weights exceeds float64. Scale them down");
   if (!(sum > 0)) throw new RegimesError("E_WEIGHTS", "all weights are zero");
   if (normalize) return weights.map((weight) => weight / sum);
   if (Math.abs(sum - 1) > 1e-9) {

@@ -10,6 +10,7 @@
  * and `clocks` speaks in the time of several of them.
  */
 import { RegimesError, checkChoice, checkOptionNames, nearestWord } from "./errors.js";
+import { CompensatedSum } from "./sum.js";
 import { integrate, monotoneRoot } from "./quadrature.js";
 
 /** Signal scale `a` >= 0 and noise standard deviation `b` > 0 of x_t = a x_0 + b z. */
@@ -406,16 +407,8 @@ function discreteProcess(parameters: Record<string, number | string>, betas: Flo
     throw new RegimesError("E_OPTION", `ddpm: ${came}, need one number in (0, 1) per step`);
   }
   const ouTimes = new Float64Array(steps);
-  // Compensated sum (Kahan) of the logarithms: the terms have one sign.
-  let sum = 0;
-  let rest = 0;
-  for (let k = 0; k < steps; k++) {
-    const term = -0.5 * Math.log1p(-betas[k]!) - rest;
-    const next = sum + term;
-    rest = next - sum - term;
-    sum = next;
-    ouTimes[k] = sum;
-  }
+  const sum = new CompensatedSum();
+  for (let k = 0; k < steps; k++) ouTimes[k] = sum.add(-0.5 * Math.log1p(-betas[k]!));
   const ouTime = (step: number): number => {
     const k = Math.min(Math.floor(step), steps - 1);
     const left = ouTimes[k]!;

@@ -271,6 +271,18 @@ describe("extremes", () => {
     expect(p.entropy[0]).toBeCloseTo(Math.log(3), 14);
   });
 
+  it("normalises weights within a few roundings, however many there are", async () => {
+    const n = 200_000;
+    using dataset = await openDataset({ data: Float64Array.from({ length: n }, (_, i) => (i % 2 === 0 ? 1 : -1)), shape: [n, 1] });
+    const answer = async (target: Target) => {
+      const { logDensity } = await diffuse(target, edm()).posterior(matrix([[0.4]]), { t: 0.7, precision: "float64", readings: ["logDensity"] });
+      return logDensity[0]!;
+    };
+    const weighted = await answer(empirical(dataset, { weights: new Float64Array(n).fill(0.1), normalize: true }));
+    const uniform = await answer(empirical(dataset));
+    expect(Math.abs(weighted - uniform)).toBeLessThan(1e-14);
+  });
+
   it("answers one row exactly: weight 1, entropy 0, the score of one Gaussian", async () => {
     const field = await empiricalField([[0.3, -2]]);
     const t = 5e-17;

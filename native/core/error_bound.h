@@ -63,27 +63,27 @@ inline ErrorBound error_bound(const ErrorModel& model, const LogitMoments& logit
   const double count = static_cast<double>(n), sum_units = 160 + 8 * (8 + std::log2(count + 1));
   const double constant = std::abs(0.5 * static_cast<double>(d) * std::log(2 * std::numbers::pi * b * b));
   const double energy = logits.energy, peak = std::max(energy - logits.gap, 0.0);  // peak = |max l|
-  // Between two logits an error of 2 top + slope (max l - l_i); units: computed sizes for exact ones.
-  const double slope = u * model.logit_units, units = model.logit_units / (1 - 2 * slope);
+  // Errors of logits per nat of the computed ones, not the exact ones; between two logits 2 top + slope (max l - l_i).
+  const double slope = u * model.logit_units / (1 - 2 * u * model.logit_units), kept = 1 - slope;  // check_conditioning: at most 1/8
   const double top = (model.relative ? 0 : slope * peak) + u * model.logit_offset;
-  const double of_logits = units * (model.relative ? logits.gap : energy) + (model.relative ? model.peak_units * peak : 0);
+  const double of_logits = slope * (model.relative ? logits.gap : energy) + (model.relative ? u * model.peak_units * peak : 0);
   // What the logits of single components may hide: mass left out of the sums, that of all but the heaviest, terms of higher order.
   double missed = n > 1 ? model.dropped : 0, raised = missed, others = logits.rest, higher = 1;
   if (!(2 * top + 1000 * slope < 1e-4)) {
     const double size = std::log(count), lead = n > 1 ? std::max(logits.lead, size - std::log(model.dropped)) : INFINITY;
-    const double mass = size + 2 * top - (1 - slope) * lead;
+    const double mass = size + 2 * top - kept * lead, farthest = std::exp(std::min(700.0, slope * (size + 50)));
     missed = std::exp(std::min(mass, 0.0));
-    raised = std::log1p(std::exp(-std::abs(mass))) + std::max(mass, 0.0);
-    others = std::exp(std::min(0.0, 2 * top + slope * size + (1 - slope) * std::log(logits.rest)));
-    higher = std::exp(std::min(700.0, u * of_logits + top + slope * (size + 8)));
+    raised = std::log1p(std::exp(-std::abs(mass))) + std::max(mass, 0.0) + slope * slope * logits.squared_gap * farthest;
+    others = std::exp(std::min(0.0, 2 * top + slope * size + kept * std::log(logits.rest)));
+    higher = farthest * std::exp(std::min(700.0, of_logits + top));
   }
-  const double log_error = u * (of_logits + model.logit_offset + sum_units + 4 * std::abs(log_density) + 8 * constant) + raised;
+  const double log_error = of_logits + u * (model.logit_offset + sum_units + 4 * std::abs(log_density) + 8 * constant) + raised;
 
   const double root = std::sqrt(std::max(energy, 0.0)), speed = std::sqrt(2 / model.smallest_variance);
-  // >= sum w |error of l in units| (sqrt|l| + sqrt E)
+  // >= sum w |error of l per slope| (sqrt|l| + sqrt E)
   const double weighted = model.relative ? logits.gap * (std::sqrt(peak) + root) + 0.5 * (logits.gap + logits.squared_gap)
                                          : std::sqrt(std::max(logits.squared_energy, 0.0)) * root + energy * root;
-  const double first_order = u * higher * (units * weighted + 2 * model.logit_offset * root);
+  const double first_order = higher * (slope * weighted + 2 * u * model.logit_offset * root);
   const double of_others = (others + logits.rest) * (std::sqrt(peak + top + 1050) + root);
   const double of_missed = missed * (std::sqrt(energy + 150) + root);
   const double at_most = std::sqrt(peak + top + 50) + root;

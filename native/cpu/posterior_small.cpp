@@ -408,11 +408,9 @@ class SmallPosterior {
       if (request_.score) request_.score[at * d_ + k] = std::fma(request_.a, moment, -residual) / b2;
     }
     // Moments are about the heaviest datum: a |y - y*| <= |e| + |e*| doubles the terms of the sum.
-    const ErrorModel model{chain_units(d_), 16, b2, false};
+    ErrorModel model{chain_units(d_), 16, b2, false};
+    if (rows < n_) model.dropped = dropped_mass;
     read_bounds(target_, request_, at, total, uniform_, model, log_density, 2 * static_cast<double>(rows), denoised);
-    const double speed = std::sqrt(2 / b2), depth = std::abs(top.logit) + log_n_ + dropped_logits + 1;
-    if (rows < n_ && request_.error_log_density) request_.error_log_density[at] += dropped_mass;
-    if (rows < n_ && request_.error_score) request_.error_score[at] += 2 * dropped_mass * speed * std::sqrt(depth);
     if (request_.survivors) request_.survivors[at] = static_cast<int32_t>(rows);
     if (request_.path) request_.path[at] = static_cast<uint8_t>(rows < n_ ? Path::refined : Path::float64);
   }

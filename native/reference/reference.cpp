@@ -2,6 +2,7 @@
 
 #include "../core/draws.h"
 #include "../core/error_bound.h"
+#include "../core/gaussian.h"
 #include "../core/philox.h"
 #include "../core/thread_pool.h"
 #include "posterior.h"
@@ -90,6 +91,8 @@ void read(const Target& target, const PosteriorRequest& request, const ErrorMode
 Status posterior(const Target& target, const PosteriorRequest& request, const Execution& execution) {
   const ErrorModel model = target.kind == Target::Kind::points ? points_error_model(target.d, request.b)
                                                                : dense_error_model(target, request.a, request.b);
+  const Status status = check_conditioning(model, request.b);
+  if (!status.ok()) return status;
   ThreadPool pool(execution.threads);
   std::atomic<int64_t> done{0};
   pool.run(request.x.rows, [&](int64_t q, int) {
