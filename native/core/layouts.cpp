@@ -13,6 +13,8 @@
 namespace regimes {
 namespace {
 
+constexpr double least_range = 1e-290;  // of a column: one over a level must be a number
+
 Status cancelled() { return Status::failure(Code::cancelled, ""); }
 
 uint8_t nearest_level(double level) { return static_cast<uint8_t>(std::clamp(std::rint(level), 0.0, 255.0)); }
@@ -68,7 +70,7 @@ bool fill_lossless(const DataView& view, const ByteGrid& grid, ThreadPool& pool,
   }
   // The centre is rounded too.
   const double rounding = std::sqrt(static_cast<double>(d)) * (grid.rounding + 0x1p-51 * (most + 255 * grid.step)) * (1 + 0x1p-40);
-  if (!(rounding < most_norm)) return true;
+  if (!(rounding < most_norm) || (grid.step > 0 && grid.step < least_range)) return true;
   uint8_t* bytes_out = nullptr;
   const bool in_place = view.dtype == Dtype::u8 && (view.scale > 0 || grid.step == 0);
   if (!in_place) {
@@ -182,7 +184,7 @@ bool fill_rounded(const DataView& view, ThreadPool& pool, const Execution& execu
   for (int64_t j = 0; j < d; ++j) {
     const double range = high[j] - low[j], middle = in_lengths ? 0 : mean[j];
     // Narrower columns count as constant; their residual is measured like any other.
-    if (range > 1e-290) {
+    if (range > least_range) {
       digits.scale[j] = range / (byte_levels - 1);
       per_step[j] = (byte_levels - 1) / range;
       digits.centre[j] = nearest_level((middle - low[j]) * per_step[j]);

@@ -1,6 +1,7 @@
 // The two float32 products that a basis of a few directions needs, 32 lanes wide: rows times directions and its transpose. The loops
-// are compiled for every vector width of the machine and chosen at run time; multiplications and additions are separate and
-// their order is fixed, so that all widths give the same bits.
+// are compiled for every vector width of the machine and chosen at run time, whichever instruction set is asked for; the order of the
+// additions is fixed. Their roundings decide which rows a query looks at, never what it finds there, and bounds on them
+// hold with and without fused multiply-adds.
 #pragma once
 
 #include <cstdint>

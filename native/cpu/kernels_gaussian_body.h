@@ -211,9 +211,7 @@ double round_to_digits(const double* t, int64_t d, int32_t limit, const double* 
     const Lanes rest = subtract_product(value, unit, whole);
     squares = multiply_add(rest, rest, squares);
     sums = centre != nullptr ? multiply_add(whole, load(centre + j), sums) : sums + whole;
-    double numbers[8];
-    store(numbers, whole);
-    for (int lane = 0; lane < 8; ++lane) digits[j + lane] = static_cast<int32_t>(numbers[lane]);
+    store(digits + j, whole);
   }
   double square = lane_total(squares);
   *sum = lane_total(sums);

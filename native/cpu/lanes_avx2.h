@@ -26,9 +26,17 @@ inline Lanes widen(const regimes::Half* p) {
 }
 inline Lanes widen(const float* p) { return {_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4))}; }
 inline Lanes widen(const double* p) { return load(p); }
+inline Lanes widen(const int32_t* p) {
+  const auto* integers = reinterpret_cast<const __m128i*>(p);
+  return {_mm256_cvtepi32_pd(_mm_loadu_si128(integers)), _mm256_cvtepi32_pd(_mm_loadu_si128(integers + 1))};
+}
 inline void store(double* p, Lanes x) {
   _mm256_storeu_pd(p, x.low);
   _mm256_storeu_pd(p + 4, x.high);
+}
+// Whole numbers, as integers.
+inline void store(int32_t* p, Lanes x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_set_m128i(_mm256_cvtpd_epi32(x.high), _mm256_cvtpd_epi32(x.low)));
 }
 inline Lanes broadcast(double x) { return {_mm256_set1_pd(x), _mm256_set1_pd(x)}; }
 inline Lanes operator+(Lanes x, Lanes y) { return {_mm256_add_pd(x.low, y.low), _mm256_add_pd(x.high, y.high)}; }

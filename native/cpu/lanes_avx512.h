@@ -23,7 +23,10 @@ inline Lanes widen(const regimes::Half* p) {
 }
 inline Lanes widen(const float* p) { return {_mm512_cvtps_pd(_mm256_loadu_ps(p))}; }
 inline Lanes widen(const double* p) { return load(p); }
+inline Lanes widen(const int32_t* p) { return {_mm512_cvtepi32_pd(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}; }
 inline void store(double* p, Lanes x) { _mm512_storeu_pd(p, x.v); }
+// Whole numbers, as integers.
+inline void store(int32_t* p, Lanes x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtpd_epi32(x.v)); }
 inline Lanes broadcast(double x) { return {_mm512_set1_pd(x)}; }
 inline Lanes operator+(Lanes x, Lanes y) { return {_mm512_add_pd(x.v, y.v)}; }
 inline Lanes operator-(Lanes x, Lanes y) { return {_mm512_sub_pd(x.v, y.v)}; }

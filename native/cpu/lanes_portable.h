@@ -34,6 +34,10 @@ inline Lanes load(const double* p) REGIMES_EACH_LANE(p[i])
 template <class Stored>
 inline Lanes widen(const Stored* p) REGIMES_EACH_LANE(static_cast<double>(p[i]))
 inline void store(double* p, Lanes x) { std::memcpy(p, x.v, sizeof x.v); }
+// Whole numbers, as integers.
+inline void store(int32_t* p, Lanes x) {
+  for (int i = 0; i < 8; ++i) p[i] = static_cast<int32_t>(x.v[i]);
+}
 inline Lanes broadcast(double x) REGIMES_EACH_LANE(x)
 inline Lanes operator+(Lanes x, Lanes y) REGIMES_EACH_LANE(x.v[i] + y.v[i])
 inline Lanes operator-(Lanes x, Lanes y) REGIMES_EACH_LANE(x.v[i] - y.v[i])

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "../core/dense_block.h"
 #include "readings.h"
 
 namespace regimes {
@@ -65,11 +64,11 @@ bool ListedPosterior::answer(int64_t at, const DataView& view, RowList& list) {
     read_bounds(target_, request_, at, sums, uniform_, model, log_density, 1, nullptr);
     return true;
   }
-  const std::vector<double> denoised = find_denoised(view, list);
-  read_bounds(target_, request_, at, sums, uniform_, model, log_density, static_cast<double>(list.count()), denoised.data());
-  if (request_.denoised) std::copy_n(denoised.data(), d_, request_.denoised + at * d_);
+  find_denoised(view, list);
+  read_bounds(target_, request_, at, sums, uniform_, model, log_density, static_cast<double>(list.count()), denoised_.data());
+  if (request_.denoised) std::copy_n(denoised_.data(), d_, request_.denoised + at * d_);
   const double b2 = request_.b * request_.b;
-  if (request_.score) set_.screen->score_of(denoised.data(), request_.x.row(at), d_, request_.a, b2, request_.score + at * d_);
+  if (request_.score) set_.screen->score_of(denoised_.data(), request_.x.row(at), d_, request_.a, b2, request_.score + at * d_);
   return true;
 }
 
@@ -92,9 +91,8 @@ bool ListedPosterior::refine_logits(int64_t at, const DataView& view, RowList& l
 // Of the difference of two logits near `largest`: of sums of squares to about 100 bits, and of the differences x - a y in them,
 // whose errors are relative to |x| where they cancel.
 double ListedPosterior::extended_uncertainty(int64_t at, double largest) const {
-  const double norm = dot(request_.x.row(at), request_.x.row(at), d_);
-  const double peak = std::abs(largest) + reach_;
-  return 0x1p-103 * ((static_cast<double>(d_) / 8 + 16) * peak + 2 * std::sqrt(peak) * std::sqrt(norm) / request_.b);
+  const double square = set_.kernels->weighted_square(request_.x.row(at), nullptr, d_), peak = std::abs(largest) + reach_;
+  return 0x1p-103 * ((static_cast<double>(d_) / 8 + 16) * peak + 2 * std::sqrt(peak) * std::sqrt(square) / request_.b);
 }
 
 // Replaces logits by their differences to the largest, which it returns.
@@ -139,18 +137,17 @@ void ListedPosterior::read_leading(int64_t at, const RowList& list) const {
   }
 }
 
-std::vector<double> ListedPosterior::find_denoised(const DataView& view, const RowList& list) {
+void ListedPosterior::find_denoised(const DataView& view, const RowList& list) {
   const double inverse = 1 / (1 + sums_.sums[0].rest);
   for (double& weight : exponentials_) weight *= inverse;
-  std::vector<double> denoised, part;
+  std::vector<double> part;
   for (int64_t first = 0; first < list.count(); first += sum_block) {
-    std::vector<double>& sums = first == 0 ? denoised : part;
+    std::vector<double>& sums = first == 0 ? denoised_ : part;
     sums.assign(static_cast<size_t>(d_), 0.0);
     set_.screen->add_listed_rows(view, list.places.data() + first, exponentials_.data() + first, std::min(sum_block, list.count() - first),
                                  sums.data());
-    for (int64_t j = 0; first > 0 && j < d_; ++j) denoised[j] += part[j];
+    for (int64_t j = 0; first > 0 && j < d_; ++j) denoised_[j] += part[j];
   }
-  return denoised;
 }
 
 }  // namespace regimes

@@ -37,7 +37,7 @@ class ListedPosterior {
   double make_relative(int64_t at, const DataView& view, RowList& list);
   void find_sums(RowList& list);
   void read_leading(int64_t at, const RowList& list) const;
-  std::vector<double> find_denoised(const DataView& view, const RowList& list);
+  void find_denoised(const DataView& view, const RowList& list);
 
   const Instructions& set_;
   const Target& target_;
@@ -48,6 +48,7 @@ class ListedPosterior {
   // The query at hand.
   std::vector<double> exponentials_;  // exp(logit - max), padded to a multiple of 8
   LaneAccumulators sums_;             // in lane 0
+  std::vector<double> denoised_;
   bool extended_ = false;             // logits are differences to the largest, to about 100 bits
   double uncertainty_ = 0;            // of such a difference, besides its relative rounding
   double reference_ = 0;              // what they lack to logits

@@ -19,8 +19,9 @@ class RefinedPosterior {
  public:
   RefinedPosterior(const Instructions& set, const Target& target, const PosteriorRequest& request, const Execution& execution,
                    std::vector<uint8_t>& answered)
-      : set_(set), target_(target), request_(request), execution_(execution), answered_(answered), pool_(execution.threads),
-        screening_(set, target, request.a, request.b, {most_candidates(target, request), canonical_reach(target.n)}, request.x.rows, pool_, execution) {}
+      : request_(request), target_(target), execution_(execution), answered_(answered), pool_(execution.threads),
+        screening_(set, target, request.a, request.b, {most_candidates(target, request), canonical_reach(target.n)}, request.x.rows, pool_, execution),
+        work_(static_cast<size_t>(pool_.size()), Work{ListedPosterior(set, target, request), {}}) {}
 
   Status run() {
     const int64_t queries = request_.x.rows;
@@ -28,11 +29,11 @@ class RefinedPosterior {
       const int64_t count = std::min(screening_.block(), queries - first);
       screening_.run(request_.x.row(first), count);
       if (execution_.cancelled()) break;
-      pool_.run(count, [&](int64_t q, int) {
+      pool_.run(count, [&](int64_t q, int worker) {
         if (!screening_.open(q) || execution_.cancelled()) return;
-        RowList list;
+        auto& [posterior, list] = work_[worker];
         screening_.collect(q, list.places, list.logits);
-        answered_[first + q] = ListedPosterior(set_, target_, request_).answer(first + q, target_.points, list) ? 1 : 0;
+        answered_[first + q] = posterior.answer(first + q, target_.points, list) ? 1 : 0;
       });
       if (execution_.progress) execution_.progress(static_cast<double>(first + count) / static_cast<double>(queries));
     }
@@ -40,13 +41,19 @@ class RefinedPosterior {
   }
 
  private:
-  const Instructions& set_;
-  const Target& target_;
+  // Of each thread.
+  struct Work {
+    ListedPosterior posterior;
+    RowList list;
+  };
+
   const PosteriorRequest& request_;
+  const Target& target_;
   const Execution& execution_;
   std::vector<uint8_t>& answered_;
   ThreadPool pool_;
   Screening screening_;
+  std::vector<Work> work_;
 };
 
 }  // namespace

@@ -40,9 +40,12 @@ struct ScreenKernels {
   // largest[16] = the largest values of products[rows][lane].
   void (*digit_maxima)(const double* products, int count, const DigitRowTerms& rows, const DigitLaneTerms& lanes, double* largest);
 
-  // Of a query x, x' = x - a origin, and x'_q with components digits_j step / scale_j, or x'_j where scale_j = 0: |x'_q|^2, |x' - x'_q|^2,
-  // and sum_j |x_j| + a |origin_j|.
-  void (*rounded_norms)(const double* x, int64_t d, double a, const double* origin, const int32_t* digits, const double* scale, double step,
+  // Of a query x: x' = x - a origin, rounded, and |x'|^2.
+  double (*centred_floats)(const double* x, int64_t d, double a, const double* origin, float* centred);
+
+  // Of a query x, x' = x - a origin, and x'_q with components digits_j step per_scale_j, or x'_j where per_scale_j = 0: |x'_q|^2,
+  // |x' - x'_q|^2, and sum_j |x_j| + a |origin_j|.
+  void (*rounded_norms)(const double* x, int64_t d, double a, const double* origin, const int32_t* digits, const double* per_scale, double step,
                         RoundedNorms* norms);
 
   // score_j = (a denoised_j - x_j) / b2, with one rounding of the numerator.

@@ -52,23 +52,40 @@ void digit_maxima(const double* products, int count, const DigitRowTerms& rows, 
 }
 
 // The first `count` of eight numbers, then zeros.
-inline Lanes load_first(const double* p, int64_t count) {
-  if (count >= 8) return load(p);
-  double part[8] = {};
+template <class Number>
+inline Lanes load_first(const Number* p, int64_t count) {
+  if (count >= 8) return widen(p);
+  Number part[8] = {};
   for (int64_t k = 0; k < count; ++k) part[k] = p[k];
-  return load(part);
+  return widen(part);
 }
 
-void rounded_norms(const double* x, int64_t d, double a, const double* origin, const int32_t* digits, const double* scale, double step,
+double centred_floats(const double* x, int64_t d, double a, const double* origin, float* centred) {
+  const Lanes factor = broadcast(a);
+  Lanes square = broadcast(0);
+  int64_t j = 0;
+  for (; j + 8 <= d; j += 8) {
+    const Lanes value = subtract_product(load(x + j), factor, load(origin + j));
+    square = multiply_add(value, value, square);
+    narrow(centred + j, value);
+  }
+  double total = lane_total(square);
+  for (; j < d; ++j) {
+    const double value = multiply_add(-a, origin[j], x[j]);
+    total = multiply_add(value, value, total);
+    centred[j] = static_cast<float>(value);
+  }
+  return total;
+}
+
+void rounded_norms(const double* x, int64_t d, double a, const double* origin, const int32_t* digits, const double* per_scale, double step,
                    regimes::RoundedNorms* norms) {
   const Lanes factor = broadcast(a), unit = broadcast(step), zero = broadcast(0);
   Lanes square = zero, displacement = zero, size = zero;
   for (int64_t j = 0; j < d; j += 8) {
-    double whole[8] = {};
-    for (int64_t k = 0; k < smaller(8, d - j); ++k) whole[k] = digits[j + k];
-    const Lanes value = load_first(x + j, d - j), centre = load_first(origin + j, d - j), gauge = load_first(scale + j, d - j);
+    const Lanes value = load_first(x + j, d - j), centre = load_first(origin + j, d - j), inverse = load_first(per_scale + j, d - j);
     const Lanes centred = subtract_product(value, factor, centre);
-    const Lanes rounded = select(less(zero, gauge), load(whole) * unit / gauge, centred), rest = centred - rounded;
+    const Lanes rounded = select(less(zero, inverse), load_first(digits + j, d - j) * unit * inverse, centred), rest = centred - rounded;
     square = multiply_add(rounded, rounded, square);
     displacement = multiply_add(rest, rest, displacement);
     size = size + (max(value, zero - value) + factor * max(centre, zero - centre));
@@ -327,7 +344,7 @@ void list_sums(const double* logits, int64_t padded, double maximum, int64_t top
   *sums = {lane_total(rest), lane_total(gap), lane_total(gap_squared), lane_total(squares)};
 }
 
-constexpr regimes::ScreenKernels screen_table{reach, digit_reach, digit_maxima, rounded_norms, score_of, row_distances, row_distances_extended,
+constexpr regimes::ScreenKernels screen_table{reach, digit_reach, digit_maxima, centred_floats, rounded_norms, score_of, row_distances, row_distances_extended,
                                               add_listed_rows, row_products, list_sums};
 
 }  // namespace

@@ -49,6 +49,12 @@ double listed_share(const Instructions& set, const Target& target) {
 
 }  // namespace
 
+Screening::Digits::Digits(const DigitRows& digit_rows) : rows(digit_rows), uneven(!digit_rows.gain.empty()) {
+  if (!exist()) return;
+  centre.assign(rows.centre.begin(), rows.centre.end());
+  for (const double scale : rows.scale) per_scale.push_back(scale > 0 ? 1 / scale : 0);
+}
+
 Screening::Screening(const Instructions& set, const Target& target, double a, double b, const ScreeningScope& scope, int64_t queries,
                      ThreadPool& pool, const Execution& execution)
     : set_(set), target_(target), a_(a), b_(b), pool_(pool), execution_(execution), n_(target.n), d_(target.d), chunks_(chunk_count(target.n)),
@@ -64,7 +70,6 @@ Screening::Screening(const Instructions& set, const Target& target, double a, do
   }
   if (digits_.exist()) {
     digits_.single_bytes = set.digits->single_bytes(d_, 1);
-    digits_.centre.assign(digits_.rows.centre.begin(), digits_.rows.centre.end());
     digits_.queries.resize(static_cast<size_t>(block_));
     digits_.fixed.resize(static_cast<size_t>(block_ * d_));
     digits_.singles.resize(block_ * digits_.single_bytes);
@@ -147,10 +152,7 @@ void Screening::run(const double* x, int64_t count) {
     candidates.rows.clear();
     candidates.values.clear();
   }
-  pool_.run((count_ + prepared_together - 1) / prepared_together, [&](int64_t task, int worker) {
-    const int64_t first = task * prepared_together;
-    prepare(first, std::min(prepared_together, count_ - first), x, worker);
-  });
+  in_groups(count_, [&](int64_t first, int64_t many, int worker) { prepare(first, many, x, worker); });
   try_sample();
   prefix_.exists() ? find_by_prefix() : find_by_tiles();
   if (execution_.cancelled()) return;
@@ -207,13 +209,13 @@ void Screening::prepare_digits(int64_t q, int worker) {
   const double* x = queries_[q].x;
   LineVector<double>& weighted = work_[worker].weighted;
   weighted.resize(static_cast<size_t>(d_));
-  for (int64_t j = 0; j < d_; ++j) weighted[j] = rows.scale[j] * (x[j] - a_ * rows.origin[j]);
+  set_.kernels->differences(&x, 1, rows.origin.data(), a_, rows.scale.data(), d_, weighted.data());
   int32_t* fixed = digits_.fixed.data() + q * d_;
   double centre_product = 0;
   set_.kernels->round_to_digits(weighted.data(), d_, set_.digits->limit_one, digits_.centre.data(), fixed, &query.step, &centre_product);
   (digits_.uneven ? query.centre : query.in_threshold) = query.step * centre_product;
   RoundedNorms norms;
-  set_.screen->rounded_norms(x, d_, a_, rows.origin.data(), fixed, rows.scale.data(), query.step, &norms);
+  set_.screen->rounded_norms(x, d_, a_, rows.origin.data(), fixed, digits_.per_scale.data(), query.step, &norms);
   query.square = norms.square;
   query.displacement = std::sqrt(norms.displacement_square) * (1 + 1e-12) + 0x1p-50 * norms.size;
   query.ready = true;
@@ -375,9 +377,8 @@ void Screening::find_logits(int64_t chunk, int64_t q) {
 }
 
 void Screening::collect(int64_t q, std::vector<int32_t>& rows, std::vector<double>& logits) const {
-  const auto total = static_cast<size_t>(listed(q));
-  rows.reserve(total);
-  logits.reserve(total);
+  rows.clear();
+  logits.clear();
   for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
     const Candidates& part = candidates(chunk, q);
     rows.insert(rows.end(), part.rows.begin(), part.rows.end());

@@ -35,7 +35,7 @@ inline int64_t screened_queries(int64_t n, int64_t most) {
 }
 
 inline constexpr int64_t screening_sample = 512;  // rows that tell how many will stay, at most
-inline constexpr int64_t prepared_together = 8;   // queries that meet what they share while it is near
+inline constexpr int64_t prepared_together = 16;  // queries, at most, that meet what they share while it is near
 inline constexpr int digit_tile_rows = 64;        // rows whose largest value is remembered, without a prefix
 inline constexpr int64_t few_queries = 16;        // so few see the rows as single queries
 
@@ -65,7 +65,7 @@ class Screening {
   bool open(int64_t q) const { return queries_[q].open; }
   // Candidates of query q in a chunk, with their float64 logits.
   const Candidates& candidates(int64_t chunk, int64_t q) const { return lists_[chunk * block_ + q]; }
-  // All of them, ascending.
+  // All of them, ascending, in place of what the vectors held.
   void collect(int64_t q, std::vector<int32_t>& rows, std::vector<double>& logits) const;
 
  private:
@@ -89,12 +89,12 @@ class Screening {
       bool ready = false;         // all of this is known
       bool sampled = false;       // its values of the sample are there
     };
-    explicit Digits(const DigitRows& digit_rows) : rows(digit_rows), uneven(!digit_rows.gain.empty()) {}
+    explicit Digits(const DigitRows& digit_rows);
 
     const DigitRows& rows;
     const bool uneven;
     int64_t single_bytes = 0;
-    std::vector<double> centre;
+    std::vector<double> centre, per_scale;  // [d] per_scale: 1 / scale, 0 where that is 0
     std::vector<Query> queries;
     LineVector<int32_t> fixed;          // [block][d] X
     LineBytes singles;                  // [block][single_bytes] X as single_products reads it
@@ -117,7 +117,7 @@ class Screening {
 
     const PrefixRows& rows;
     double origin_norm = 0;
-    std::vector<double> rounding_scale;    // [columns] the scale, or 0 for a narrow column: there the query is not rounded
+    std::vector<double> per_scale;         // [columns] 1 / scale, or 0 for a narrow column: there the query is not rounded
     std::vector<double> centre_per_scale;  // [columns], likewise
     int64_t query_bytes = 0;
     std::vector<Query> queries;
@@ -185,6 +185,15 @@ class Screening {
   float prefix_radius(int64_t q) const;
   float prefix_threshold(int64_t q) const;
   void improve_best(Query& query, int64_t row) const;
+
+  // Calls body(first, count, worker) for groups of queries: large ones, but enough of them for all threads.
+  template <class Body>
+  void in_groups(int64_t total, const Body& body) {
+    const int64_t together = std::clamp<int64_t>(total / (2 * pool_.size()), 4, prepared_together);
+    pool_.run((total + together - 1) / together, [&](int64_t task, int worker) {
+      body(task * together, std::min(together, total - task * together), worker);
+    });
+  }
 
   void prepare(int64_t first, int64_t count, const double* x, int worker);
   void prepare_digits(const std::vector<int64_t>& members);

@@ -31,7 +31,7 @@ Screening::Prefix::Prefix(const PrefixRows& prefix_rows) : rows(prefix_rows) {
   origin_norm = std::sqrt(dot(rows.origin.data(), rows.origin.data(), static_cast<int64_t>(rows.origin.size())));
   const double least = *std::max_element(rows.scale.begin(), rows.scale.end()) / narrowest;
   for (size_t k = 0; k < rows.scale.size(); ++k) {
-    rounding_scale.push_back(rows.scale[k] > least ? rows.scale[k] : 0);
+    per_scale.push_back(rows.scale[k] > least ? 1 / rows.scale[k] : 0);
     centre_per_scale.push_back(rows.scale[k] > least ? rows.centre[k] / rows.scale[k] : 0);
   }
 }
@@ -41,16 +41,13 @@ void Screening::prepare_prefix(int64_t first, int64_t count, int worker) {
   const PrefixRows& rows = prefix_.rows;
   const int64_t columns = rows.columns;
   Work& work = work_[worker];
-  work.centred.resize(static_cast<size_t>(std::max(d_, columns)));
+  work.centred.resize(static_cast<size_t>(columns));
   work.floats.resize(static_cast<size_t>(prepared_together * d_));
   work.projections.resize(static_cast<size_t>(prepared_together * columns));
   work.fixed.resize(static_cast<size_t>(columns));
   double squares[prepared_together], sizes[prepared_together], errors[prepared_together];
   for (int64_t r = 0; r < count; ++r) {
-    const double* x = queries_[first + r].x;
-    for (int64_t j = 0; j < d_; ++j) work.centred[j] = x[j] - a_ * rows.origin[j];
-    for (int64_t j = 0; j < d_; ++j) work.floats[r * d_ + j] = static_cast<float>(work.centred[j]);
-    squares[r] = dot(work.centred.data(), work.centred.data(), d_);
+    squares[r] = set_.screen->centred_floats(queries_[first + r].x, d_, a_, rows.origin.data(), work.floats.data() + r * d_);
     sizes[r] = std::sqrt(squares[r]) + 2 * a_ * prefix_.origin_norm;  // >= |x| + a |c|
   }
   project_on_prefix(rows, work.floats.data(), count, squares, work.projections.data(), errors);
@@ -73,13 +70,13 @@ void Screening::prepare_prefix(int64_t first, int64_t count, int worker) {
     offset *= static_cast<double>(rounded_step);
     // In narrow columns the query is as it is, and what its digits miss there counts in full.
     for (int64_t k = 0; k < columns; ++k) {
-      if (prefix_.rounding_scale[k] > 0) continue;
+      if (prefix_.per_scale[k] > 0) continue;
       const double missed = std::abs(work.centred[k] - static_cast<double>(rounded_step) * work.fixed[k]);
       offset += projection[k] * rows.centre[k] + 128 * (1 + 0x1p-40) * missed;
     }
     query.rounded = {128 * sum, rounded_step, static_cast<float>(offset), 0};
     RoundedNorms norms;
-    set_.screen->rounded_norms(projection, columns, 0, rows.centre.data(), work.fixed.data(), prefix_.rounding_scale.data(),
+    set_.screen->rounded_norms(projection, columns, 0, rows.centre.data(), work.fixed.data(), prefix_.per_scale.data(),
                                static_cast<double>(rounded_step), &norms);
     query.square = norms.square;
     query.displacement = std::sqrt(norms.displacement_square) * (1 + 1e-12) + 0x1p-50 * norms.size + moved;
@@ -256,10 +253,7 @@ void Screening::find_by_prefix() {
   prefix_.tile_most.resize(static_cast<size_t>(tiles_of(n_) * count));
   pool_.run(chunks_, [&](int64_t chunk, int) { pass_over_prefix(chunk); });
   if (execution_.cancelled()) return;
-  pool_.run((count + prepared_together - 1) / prepared_together, [&](int64_t task, int) {
-    const int64_t first = task * prepared_together;
-    seed_from_prefix(first, std::min(prepared_together, count - first));
-  });
+  in_groups(count, [&](int64_t first, int64_t many, int) { seed_from_prefix(first, many); });
   for (const int64_t q : try_sample_again()) queries_[q].listed = true;
   std::vector<float> thresholds(static_cast<size_t>(count), not_listed), less(thresholds.size(), 0);
   for (int64_t member = 0; member < count; ++member) {

@@ -45,8 +45,7 @@ void Screening::find_samples(const std::vector<int64_t>& members) {
   std::vector<RowTerms> terms;
   for (const int32_t row : sample_) terms.push_back(terms_of(row));
   const auto size = static_cast<int64_t>(sample_.size()), count = static_cast<int64_t>(members.size());
-  pool_.run((count + prepared_together - 1) / prepared_together, [&](int64_t task, int worker) {
-    const int64_t first = task * prepared_together, many = std::min(prepared_together, count - first);
+  in_groups(count, [&](int64_t first, int64_t many, int worker) {
     const void* singles[prepared_together] = {};
     for (int64_t k = 0; k < many; ++k) singles[k] = digits_.single(members[first + k]);
     LineVector<double>& products = work_[worker].products;

@@ -155,8 +155,6 @@ class Carried : public CarriedBlock {
   // A list from the candidates of a screening with reach_from, and the answer from it.
   bool begin(Trajectory& t, int64_t e, const Screening& screening, int64_t q, const PosteriorRequest& pass, int64_t at) const {
     const int64_t d = target_.d;
-    t.places.clear();
-    t.logits.clear();
     screening.collect(q, t.places, t.logits);
     if (t.places.empty()) return false;
     t.numbers = t.places;

@@ -107,8 +107,7 @@ struct Answers {
     for (std::vector<double>* each : {&log_density, &entropy, &sum_squares, &nearest_weight, &error_log_density, &error_score}) {
       each->resize(wanted);
     }
-    denoised.resize(wanted * static_cast<size_t>(p.target.d));
-    score.resize(denoised.size());
+    for (auto* each : {&denoised, &score}) each->assign(wanted * static_cast<size_t>(p.target.d), check::unwritten);
     class_weights.resize(wanted * static_cast<size_t>(p.target.class_count));
     nearest_index.resize(wanted);
     survivors.resize(wanted);

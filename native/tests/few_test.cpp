@@ -53,7 +53,7 @@ struct Answer {
   Answer(const Instructions& set, const Case& c, double b, Precision precision, bool more, int threads, int64_t first, int64_t batch) {
     const auto rows = static_cast<size_t>(batch), numbers = rows * static_cast<size_t>(c.target.d);
     for (auto* v : {&density, &entropy, &squares, &weight, &error_density, &error_score, &divergence}) v->resize(rows);
-    for (auto* v : {&score, &denoised}) v->resize(numbers);
+    for (auto* v : {&score, &denoised}) v->assign(numbers, check::unwritten);
     for (auto* v : {&nearest, &survivors}) v->resize(rows);
     classes.resize(2 * rows);
     path.resize(rows);

@@ -217,6 +217,10 @@ void bytes_are_used_in_place() {
   falling.scale = 0;
   check_digits(falling, layouts_of(falling));
   CHECK(layouts_of(falling).prefix.empty());
+  // One over such a step would be infinite.
+  falling.scale = 1e-308;
+  falling.shift = 0;
+  CHECK(!layouts_of(falling).digits.lossless);
 }
 
 template <class Stored>

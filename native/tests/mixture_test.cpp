@@ -140,7 +140,7 @@ struct Readings {
     if (count < 0) count = m.batch;
     const int64_t d = target.d;
     for (auto* v : {&log_density, &entropy, &error_log_density, &error_score}) v->resize(static_cast<size_t>(count));
-    for (auto* v : {&score, &denoised}) v->resize(static_cast<size_t>(count * d));
+    for (auto* v : {&score, &denoised}) v->assign(static_cast<size_t>(count * d), check::unwritten);
     class_weights.resize(static_cast<size_t>(count * 3));
     survivors.resize(static_cast<size_t>(count));
     path.resize(static_cast<size_t>(count));

@@ -120,7 +120,8 @@ struct Readings {
   Readings(const Problem& p, int64_t first, int64_t count) {
     const int64_t d = p.target.d, top_count = std::min<int64_t>(4, p.target.n);
     for (auto* v : {&log_density, &entropy, &squares, &trace, &divergence, &error_log_density, &error_score, &nearest_weight}) v->resize(count);
-    for (auto* v : {&denoised, &score, &products, &jacobian}) v->resize(count * d);
+    for (auto* v : {&denoised, &score}) v->assign(count * d, check::unwritten);
+    for (auto* v : {&products, &jacobian}) v->resize(count * d);
     class_weights.resize(count * p.target.class_count);
     top_weight.resize(count * top_count);
     nearest.resize(count);

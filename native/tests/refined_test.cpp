@@ -92,7 +92,7 @@ struct Readings {
 
   Readings(const Problem& p, int64_t first, int64_t count) {
     const int64_t d = p.target.d;
-    const auto real = [&](std::vector<double>& v, int64_t width) { v.assign(static_cast<size_t>(count * width), -7); return v.data(); };
+    const auto real = [&](std::vector<double>& v, int64_t width) { v.assign(static_cast<size_t>(count * width), check::unwritten); return v.data(); };
     request.x = {p.x.data() + first * d, count, d};
     request.a = p.a;
     request.b = p.b;
@@ -315,26 +315,35 @@ void test_progress() {
 void test_query_kernels(const Instructions& set, int64_t d) {
   std::mt19937_64 random(static_cast<uint64_t>(d));
   std::normal_distribution<double> normal;
-  std::vector<double> x(static_cast<size_t>(d)), origin(x.size()), scale(x.size()), denoised(x.size()), score(x.size());
+  std::vector<double> x(static_cast<size_t>(d)), origin(x.size()), per_scale(x.size()), denoised(x.size()), score(x.size());
   std::vector<int32_t> digits(x.size());
   for (int64_t j = 0; j < d; ++j) {
     x[j] = normal(random);
     denoised[j] = normal(random);
     origin[j] = normal(random);
-    scale[j] = j % 5 == 3 ? 0 : 0.01 + std::abs(normal(random));
+    per_scale[j] = j % 5 == 3 ? 0 : 1 / (0.01 + std::abs(normal(random)));
     digits[j] = static_cast<int32_t>(random() % 255) - 127;
   }
   const double a = 0.8, step = 1e-2, b2 = 0.36, unit = 0x1p-53 * static_cast<double>(d + 8);
+  std::vector<float> floats(x.size());
+  const double centred_square = set.screen->centred_floats(x.data(), d, a, origin.data(), floats.data());
   RoundedNorms norms{};
-  set.screen->rounded_norms(x.data(), d, a, origin.data(), digits.data(), scale.data(), step, &norms);
-  Quad square = 0, displacement = 0, size = 0;
+  set.screen->rounded_norms(x.data(), d, a, origin.data(), digits.data(), per_scale.data(), step, &norms);
+  Quad square = 0, displacement = 0, size = 0, whole_square = 0, term_squares = 0;
+  bool close = true;
   for (int64_t j = 0; j < d; ++j) {
-    const Quad centred = Quad(x[j]) - Quad(a) * origin[j], rounded = scale[j] > 0 ? Quad(digits[j]) * step / scale[j] : centred;
+    const Quad centred = Quad(x[j]) - Quad(a) * origin[j];
+    const double terms = std::abs(x[j]) + a * std::abs(origin[j]);
+    whole_square += centred * centred;
+    term_squares += Quad(terms) * terms;
+    close = close && std::abs(static_cast<double>(floats[j] - centred)) <= 0x1p-24 * std::abs(static_cast<double>(centred)) + 0x1p-51 * terms;
+    const Quad rounded = per_scale[j] > 0 ? Quad(digits[j]) * step * per_scale[j] : centred;
     square += rounded * rounded;
     displacement += (centred - rounded) * (centred - rounded);
-    size += std::abs(x[j]) + a * std::abs(origin[j]);
+    size += terms;
   }
-  bool close = std::abs(static_cast<double>(square - norms.square)) <= 8 * unit * static_cast<double>(square);
+  close = close && std::abs(static_cast<double>(whole_square - centred_square)) <= static_cast<double>(8 * unit * whole_square + 0x1p-50 * term_squares);
+  close = close && std::abs(static_cast<double>(square - norms.square)) <= 8 * unit * static_cast<double>(square);
   close = close && std::abs(static_cast<double>(displacement - norms.displacement_square)) <= 8 * unit * static_cast<double>(displacement + square);
   close = close && std::abs(static_cast<double>(size - norms.size)) <= 8 * unit * static_cast<double>(size);
   set.screen->score_of(denoised.data(), x.data(), d, a, b2, score.data());

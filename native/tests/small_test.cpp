@@ -114,7 +114,7 @@ struct Readings {
   Readings(const Problem& p, int64_t first, int64_t count, bool all = true) {
     const int64_t d = p.target.d, top_count = std::min<int64_t>(4, p.target.n);
     for (auto* v : {&log_density, &entropy, &squares, &error_log_density, &error_score, &nearest_weight}) v->resize(count);
-    for (auto* v : {&denoised, &score}) v->resize(count * d);
+    for (auto* v : {&denoised, &score}) v->assign(count * d, check::unwritten);
     class_weights.resize(count * p.target.class_count);
     top_weight.resize(count * top_count);
     nearest.resize(count);

@@ -69,7 +69,7 @@ struct Answers {
   Answers(const Instructions& set, const Mixture& m, const std::vector<double>& x, double a, double b, Precision precision) {
     const auto d = static_cast<size_t>(m.target.d), count = x.size() / d;
     for (auto* v : {&log_density, &error_log_density, &error_score}) v->resize(count);
-    score.resize(x.size());
+    score.assign(x.size(), check::unwritten);
     PosteriorRequest r;
     r.x = {x.data(), static_cast<int64_t>(count), m.target.d};
     r.a = a;
