@@ -53,7 +53,7 @@ function isDetached(buffer: ArrayBufferLike): boolean {
 }
 
 /** Rows of an input, checked but for their values. */
-interface Rows {
+export interface Rows {
   readonly data: RealArray;
   readonly rows: number;
   readonly columns: number;
@@ -74,59 +74,15 @@ export interface CopiedRows {
  * @returns the copy and its shape.
  */
 export function copyRows(what: string, input: PointsInput, columns?: number): CopiedRows {
-  const copy = takeRows(what, input, columns);
-  checkFinite(what, copy.data, copy.columns);
-  return copy;
-}
-
-/** The copy alone, as fast as it goes; `largestNumber` or `checkFinite` looks at the values. Worth a `leaveCopy` when it has served. */
-export function takeRows(what: string, input: PointsInput, columns?: number): CopiedRows {
   const from = checkedRows(what, input, columns);
-  const data = takeSpare(from.rows * from.columns) ?? allocate(what, from.rows * from.columns);
+  const data = allocate(what, from.rows * from.columns);
   copyPart(from, 0, from.rows, data);
+  checkFinite(what, data, from.columns);
   return { data, rows: from.rows, columns: from.columns };
 }
 
-/** A copy that has served: calls in a loop are of one size, and fresh pages cost more than the copy. */
-let spare: Float64Array<ArrayBuffer> | undefined;
-
-/** Numbers that are kept at most: 32 MB. */
-const mostSpare = 2 ** 22;
-
-function takeSpare(count: number): Float64Array<ArrayBuffer> | undefined {
-  if (spare?.length !== count) return undefined;
-  const taken = spare;
-  spare = undefined;
-  return taken;
-}
-
-/** Leaves a copy that nobody reads any more to the next call. */
-export function leaveCopy(data: Float64Array<ArrayBuffer>): void {
-  if (data.length <= mostSpare) spare = data;
-}
-
-/** May turn the event loop: null, or what to wait for. */
-type Rest = () => Promise<void> | null;
-
-/** Numbers handled between rests. */
-export const numbersAtOnce: number = 2 ** 16;
-
-/** The copy in small pieces with rests between them: the input has to stay as it is until the end. */
-export async function takeRowsInPieces(what: string, input: PointsInput, columns: number | undefined, rest: Rest): Promise<CopiedRows> {
-  const from = checkedRows(what, input, columns);
-  const { rows, columns: width } = from;
-  const data = allocate(what, rows * width);
-  const piece = Math.max(1, Math.floor(numbersAtOnce / width));
-  for (let row = 0; row < rows; row += piece) {
-    checkAttached(what, input.data);
-    copyPart(from, row, Math.min(rows, row + piece), data);
-    const wait = rest();
-    if (wait !== null) await wait;
-  }
-  return { data, rows, columns: width };
-}
-
-function checkedRows(what: string, input: PointsInput, columns?: number): Rows {
+/** Checks all but the values: that `input` has shape [rows, columns], and that its strides stay within its data. */
+export function checkedRows(what: string, input: PointsInput, columns?: number): Rows {
   const numeric = ArrayBuffer.isView(input?.data) && "length" in input.data && typeof input.data[0] !== "bigint";
   if (!numeric || !Array.isArray(input.shape)) {
     throw new RegimesError("E_SHAPE", `${what}: expected {data: Float64Array or Float32Array, shape: [rows, d]}`);
@@ -158,12 +114,16 @@ function checkedRows(what: string, input: PointsInput, columns?: number): Rows {
   return { data: input.data, rows, columns: width, rowStride, columnStride };
 }
 
-/** Rows [begin, end). */
-function copyPart({ data, columns, rowStride, columnStride }: Rows, begin: number, end: number, copy: Float64Array): void {
-  if (columnStride === 1 && rowStride === columns) {
-    copy.set(data.subarray(begin * columns, end * columns), begin * columns);
-    return;
-  }
+/** The numbers of rows [begin, end) where they lie, null where they are not one after the other. */
+export function consecutive({ data, columns, rowStride, columnStride }: Rows, begin: number, end: number): RealArray | null {
+  return columnStride === 1 && rowStride === columns ? data.subarray(begin * columns, end * columns) : null;
+}
+
+/** Copies rows [begin, end) to their places in `copy`. */
+export function copyPart(from: Rows, begin: number, end: number, copy: Float64Array): void {
+  const { data, columns, rowStride, columnStride } = from;
+  const numbers = consecutive(from, begin, end);
+  if (numbers !== null) return copy.set(numbers, begin * columns);
   for (let i = begin; i < end; i++) {
     if (columnStride === 1) {
       copy.set(data.subarray(i * rowStride, i * rowStride + columns), i * columns);  // several times faster than element by element
@@ -173,7 +133,8 @@ function copyPart({ data, columns, rowStride, columnStride }: Rows, begin: numbe
   }
 }
 
-function allocate(what: string, count: number): Float64Array<ArrayBuffer> {
+/** Room for a copy. @throws RegimesError E_OUT_OF_MEMORY. */
+export function allocate(what: string, count: number): Float64Array<ArrayBuffer> {
   try {
     return new Float64Array(count);
   } catch (error) {

@@ -4,11 +4,12 @@
  *   l_i(x) = log pi_i - |x - a y_i|^2 / (2 b^2),   w = softmax(l),   log p_t(x) = logsumexp(l) - d/2 log(2 pi b^2)
  * (Gaussian components: with S_k = a^2 C_k + b^2 I in place of b^2 I).
  */
-import { leaveCopy, takeRows, type NdArray, type PointsInput } from "./array.js";
+import type { NdArray, PointsInput } from "./array.js";
 import { RegimesError, checkChoice, checkOptionNames } from "./errors.js";
 import {
   native,
   nativePaths,
+  pathNames,
   runJob,
   runOptionNames,
   seedOf,
@@ -19,8 +20,7 @@ import {
   type NativeSweepReading,
   type RunOptions,
 } from "./native.js";
-import { largestNumber } from "./native/largest.js";
-import { pace } from "./native/pace.js";
+import { leaveCopy, takeRows } from "./native/rows.js";
 import type { Marginal, Process } from "./process.js";
 import type { Target } from "./target.js";
 
@@ -265,16 +265,13 @@ class NativeField implements Field {
     if (readings.includes("classWeights") && target.classes === 0) {
       throw new RegimesError("E_LABELS", "classWeights needs classes: pass labels to openDataset");
     }
-    // Both are copied at the call, and looked at after it.
-    const { data, rows: batch } = takeRows("x", x, d);
+    const { data, rows: batch, largest } = takeRows("x", x, d);
+    checkRange(largest, target, marginal);
     const vectors = productVectors(readings, options, batch, d);
-    const rest = pace(options);
-    checkRange(await largestNumber("x", data, d, rest), target, marginal);
-    if (vectors !== null) await largestNumber("vectors", vectors, d, rest);
     const request = { ...marginal, x: data, batch, readings: nativeReadings(readings), top, vectors, precision };
     const result = await runJob(options, (addon, threads, progress) => addon.posterior(target.handle, request, threads, progress));
     leaveCopy(data);
-    const paths = Array.from(result.path, (index) => nativePaths[index]!);
+    const paths = pathNames(result.path) as readonly Path[];
     const rows = (values: Float64Array<ArrayBuffer> | undefined, columns = d): NdArray | undefined =>
       values === undefined ? undefined : { data: values, shape: [batch, columns] };
     const all = {

@@ -77,6 +77,14 @@ export type NativePrecision = "exact" | "float64" | "fast";
 /** How one query was answered, by the number that native code gives it: see `Path` in field.ts. In simulations 3 means "mixed". */
 export const nativePaths = ["float64", "refined", "dense"] as const;
 
+/** Their names by their indices, "mixed" for an index of none. */
+export function pathNames(path: Uint8Array): ((typeof nativePaths)[number] | "mixed")[] {
+  // A loop over room that is there: a run of many steps has millions.
+  const names: ((typeof nativePaths)[number] | "mixed")[] = Array(path.length);
+  for (let k = 0; k < path.length; k++) names[k] = nativePaths[path[k]!] ?? "mixed";
+  return names;
+}
+
 export interface NativePosteriorRequest {
   readonly a: number;
   readonly b: number;
@@ -322,8 +330,8 @@ export interface NativeAddon {
     threads: number,
     progress: Progress,
   ): NativeJob<{ readonly values: Float64Array<ArrayBuffer>; readonly vectors: Float64Array<ArrayBuffer> }>;
-  /** max |x|; NaN where one of them is not finite. */
-  largestNumber(values: Float64Array): number;
+  /** Copies numbers, `to` may be `from` itself; returns max |x|, NaN where one of them is not finite. */
+  copyNumbers(from: Float32Array | Float64Array, to: Float64Array): number;
   /** Bytes that V8 counts outside its heap: array buffers, and what the handles said that they hold. */
   externalMemory(): number;
   /** Of this process, in bytes, where that may be less than the machine has; 0: none. What is built for speed keeps to an eighth. */

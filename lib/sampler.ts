@@ -8,8 +8,7 @@
  */
 import { RegimesError, checkChoice, checkOptionNames } from "./errors.js";
 import { checkRange, metaOf, type Field, type Meta, type Path, type Precision } from "./field.js";
-import { checkRun, nativePaths, runJob, runOptionNames, seedOf, threadsOf, type NativeSimulateResult, type RunOptions } from "./native.js";
-import { largestNumber } from "./native/largest.js";
+import { checkRun, pathNames, runJob, runOptionNames, seedOf, threadsOf, type NativeSimulateResult, type RunOptions } from "./native.js";
 import { pace, type Pace } from "./native/pace.js";
 import type { Process } from "./process.js";
 import type { Target } from "./target.js";
@@ -130,9 +129,8 @@ export async function sampleReverse(source: Field | ScoreModel, options: SampleR
   const start = await startDraws(law, grid[0]!, where.target, { count, d: where.d }, options, rest);
   const run: Run = { ...traced, grid, start, count, first, batch, seed: seedOf(options.seed), record };
   if (field === null) return { ...common, ...(await ownScore(source as ScoreModel, run, options)) };
-  const reach = start.rows === null ? 0 : await largestNumber("start", start.rows, d, rest);
   for (const node of grid) {
-    checkRange(reach, field.target, node);
+    checkRange(start.reach, field.target, node);
     const wait = rest();
     if (wait !== null) await wait;
   }
@@ -271,18 +269,28 @@ async function simulated(
     adaptive,
   };
   const result = await runJob(options, (addon, threads, progress) => addon.simulate(target.handle, request, threads, progress));
-  const path = result.path.filter((index) => index !== notEvaluated);
+  const path = evaluated(result.path);
   const outcome: Outcome = {
     samples: { data: result.x, shape: [count, target.d] },
     startComponents: start.target === target ? (result.startComponent ?? null) : null,
     observed: observations(result, [program.records, count], { d: target.d, classes: target.classes, directions: record.directionCount }),
-    paths: Array.from(path, (index) => nativePaths[index] ?? "mixed"),
+    paths: pathNames(path),
     carried: result.refreshes === undefined ? null : { refreshes: result.refreshes, steps: result.carriedSteps! },
     ...(adaptive === null ? { adaptive } : adaptiveSteps(result)),
     reduction: null,
     meta: metaOf(started, options, precision, run.seed, { ...result, path }),
   };
   return { result, outcome };
+}
+
+/** Those paths that were taken: a loop, as they may be millions. */
+function evaluated(path: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const taken = new Uint8Array(path.length);
+  let count = 0;
+  for (let k = 0; k < path.length; k++) {
+    if (path[k] !== notEvaluated) taken[count++] = path[k]!;
+  }
+  return taken.subarray(0, count);
 }
 
 function adaptiveSteps({ accepted, rejected, error }: NativeSimulateResult): Required<Pick<Outcome, "adaptive" | "evaluations">> {

@@ -1,7 +1,7 @@
 /** Exact readings through the public API: golden cases, laws they must obey, invariances, extremes. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { NdArray } from "../lib/array.js";
+import type { NdArray, PointsInput } from "../lib/array.js";
 import { openDataset } from "../lib/data.js";
 import { diffuse, type Field, type PosteriorReading } from "../lib/field.js";
 import { edm, ornsteinUhlenbeck } from "../lib/process.js";
@@ -50,6 +50,43 @@ function covarianceOf(c: GoldenCase["inputs"]["covariance"]): CovarianceParamete
       };
   }
 }
+
+describe("queries", () => {
+  it("are read in any layout and element type, and left as they are", async () => {
+    const d = 19;
+    const rows = 5;
+    const field = await empiricalField(Array.from({ length: 7 }, (_, i) => Array.from({ length: d }, (_, j) => Math.cos(i * d + j))));
+    const values = Float32Array.from({ length: rows * d }, (_, k) => Math.sin(k));
+    const ask = async (x: PointsInput): Promise<number[]> => {
+      const before = [...x.data];
+      const { score } = await field.posterior(x, { t: 0.3, readings: ["score"] });
+      expect([...x.data]).toEqual(before);
+      return [...score.data];
+    };
+    const expected = await ask({ data: Float64Array.from(values), shape: [rows, d] });
+    const shared = new Float32Array(new SharedArrayBuffer(4 * rows * d));
+    shared.set(values);
+    const within = new Float64Array(rows * d + 3);
+    within.set(values, 3);
+    const padded = new Float32Array(rows * (d + 2)).fill(Number.NaN);
+    const transposed = new Float64Array(rows * d);
+    values.forEach((value, k) => {
+      const [i, j] = [Math.floor(k / d), k % d];
+      padded[i * (d + 2) + j] = value;
+      transposed[j * rows + i] = value;
+    });
+    const inputs: readonly PointsInput[] = [
+      { data: values, shape: [rows, d] },
+      { data: shared, shape: [rows, d] },
+      { data: within.subarray(3), shape: [rows, d] },
+      { data: padded, shape: [rows, d], strides: [d + 2, 1] },
+      { data: transposed, shape: [rows, d], strides: [1, rows] },
+    ];
+    for (const input of inputs) expect(await ask(input)).toEqual(expected);
+    const whole = { data: Int8Array.from(values, (_, k) => (k % 5) - 2) as unknown as Float32Array, shape: [rows, d] };
+    expect(await ask(whole)).toEqual(await ask({ ...whole, data: Float64Array.from(whole.data) }));
+  });
+});
 
 describe("golden cases of an empirical measure", () => {
   it.each(goldenCases("emp-"))("$name", async ({ inputs, expected, tol }) => {
@@ -358,6 +395,17 @@ describe("bad input", () => {
   ])("%s gives a typed error", async (_, x, options, code) => {
     const field = await empiricalField([[1, 2], [3, 4]]);
     await expect(field.posterior(x as never, options as never)).rejects.toMatchObject({ name: "RegimesError", code });
+  });
+
+  it.each([0, 1, 15, 16, 17, 31, 33])("one number among many that is not finite is found at its place: %i", async (place) => {
+    const field = await empiricalField([Array.from({ length: 17 }, (_, j) => j)]);
+    for (const bad of [Number.NaN, Infinity, -Infinity]) {
+      for (const data of [new Float64Array(34), new Float32Array(34)]) {
+        data[place] = bad;
+        const message = `E_NONFINITE x: 1 NaN or infinite values, first at row ${Math.floor(place / 17)} column ${place % 17}`;
+        await expect(field.posterior({ data, shape: [2, 17] }, { t: 1 })).rejects.toThrow(message);
+      }
+    }
   });
 
   it.each([

@@ -67,7 +67,9 @@ export function checkRecord(record: RecordOptions | undefined, grid: readonly No
 function recordedPlaces({ every, times }: RecordOptions, grid: readonly Node[]): ReadonlySet<number> {
   if (times === undefined) {
     const step = wholeAtLeast("record.every", every ?? 1, 1);
-    return new Set(grid.flatMap((_, i) => (i === grid.length - 1 || i % step === 0 ? [i] : [])));
+    const places = new Set<number>();
+    for (let i = 0; i < grid.length; i += step) places.add(i);
+    return places.add(grid.length - 1);
   }
   if (every !== undefined) throw new RegimesError("E_OPTION", "record.every does not go with record.times, which say all");
   return new Set(

@@ -1,9 +1,10 @@
 /** Where reverse trajectories start: the laws of x at the first noise level. */
-import { takeRowsInPieces, type PointsInput } from "../array.js";
+import type { PointsInput } from "../array.js";
 import { RegimesError, checkChoice, checkOptionNames } from "../errors.js";
 import type { RunOptions } from "../native.js";
 import { gaussianMixture, type Target } from "../target.js";
 import type { Pace } from "../native/pace.js";
+import { takeRowsInPieces } from "../native/rows.js";
 import type { Node } from "./grid.js";
 
 const lawNames = ["standard", "marginal", "gaussian"] as const;
@@ -26,6 +27,8 @@ export type Start =
 /** A start as native code takes it. */
 export interface StartDraws {
   readonly rows: Float64Array<ArrayBuffer> | null;
+  /** max |x| of the rows; 0 without. */
+  readonly reach: number;
   readonly target: Target | null;
   readonly a: number;
   readonly b: number;
@@ -42,9 +45,9 @@ export async function startDraws(
 ): Promise<StartDraws> {
   const { a, b } = node;
   if (typeof start === "object" && "data" in start) {
-    const { data, rows } = await takeRowsInPieces("start", start, shape.d, rest);
+    const { data, rows, largest } = await takeRowsInPieces("start", start, shape.d, rest);
     if (rows !== shape.count) throw new RegimesError("E_SHAPE", `start: ${rows} rows for ${shape.count} trajectories`);
-    return { rows: data, target: null, a: 0, b: 0 };
+    return { rows: data, reach: largest, target: null, a: 0, b: 0 };
   }
   if (typeof start === "object") checkOptionNames("start", start, ["law", "covariance", "rank"]);
   const law = checkChoice("start", typeof start === "string" ? start : start.law, lawNames);
@@ -52,10 +55,10 @@ export async function startDraws(
   if (law !== "gaussian" && (options.covariance !== undefined || options.rank !== undefined)) {
     throw new RegimesError("E_OPTION", `covariance and rank go with the start "gaussian", not with "${law}"`);
   }
-  if (law === "standard") return { rows: null, target: null, a: 0, b: Math.hypot(a, b) };
+  if (law === "standard") return { rows: null, reach: 0, target: null, a: 0, b: Math.hypot(a, b) };
   if (target === null) throw new RegimesError("E_OPTION", `start "${law}" needs a field; with a score of your own, pass "standard" or the states`);
-  if (law === "marginal") return { rows: null, target, a, b };
-  return { rows: null, target: await gaussianOf(target, options, { signal, threads }), a, b };
+  if (law === "marginal") return { rows: null, reach: 0, target, a, b };
+  return { rows: null, reach: 0, target: await gaussianOf(target, options, { signal, threads }), a, b };
 }
 
 /**

@@ -97,7 +97,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   add<covariance>(exports, "covariance");
   add<project>(exports, "project");
   add<symmetric_eigen>(exports, "symmetricEigen");
-  add<largest_number>(exports, "largestNumber");
+  add<copy_numbers>(exports, "copyNumbers");
   add<external_memory>(exports, "externalMemory");
   add<limit_memory>(exports, "limitMemory");
   add<cancel_all>(exports, "cancelAll");

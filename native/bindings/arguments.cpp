@@ -73,6 +73,12 @@ std::string gigabytes(double bytes) {
   return text;
 }
 
+// The buffer behind one of Node's own, whose bytes are those that lay there.
+Napi::Value uninitialised(const Napi::Object& global, const Napi::Value& bytes) {
+  const Napi::Object maker = global.Get("Buffer").As<Napi::Object>();
+  return maker.Get("allocUnsafeSlow").As<Napi::Function>().Call(maker, {bytes}).As<Napi::Object>().Get("buffer");
+}
+
 }  // namespace
 
 Napi::Error coded_error(Napi::Env env, const char* code, const std::string& message) {
@@ -115,7 +121,7 @@ std::vector<std::string> names(const Napi::Object& object, const char* name) {
   return result;
 }
 
-Napi::ArrayBuffer new_buffer(Napi::Env env, int64_t count, size_t element_size) {
+Napi::ArrayBuffer new_buffer(Napi::Env env, int64_t count, size_t element_size, Contents contents) {
   const double bytes = static_cast<double>(count) * static_cast<double>(element_size);
   // Pages are only taken when they are written, so an allocation succeeds that would later have the process killed.
   const double available = bytes > 0x1p28 ? available_bytes() : INFINITY;
@@ -124,9 +130,12 @@ Napi::ArrayBuffer new_buffer(Napi::Env env, int64_t count, size_t element_size) 
     return coded_error(env, "E_OUT_OF_MEMORY", "a result needs " + gigabytes(bytes) + there + ". Ask for fewer queries, draws or readings at a time");
   };
   if (!(bytes <= std::min(available, 0x1p53))) throw refusal();
+  // Fewer are zero sooner than asked for, and of more the pages are.
+  const bool as_it_comes = contents == Contents::anything && bytes >= 0x1p14 && bytes <= 0x1p26;
   try {
-    const Napi::Function constructor = env.Global().Get("ArrayBuffer").As<Napi::Function>();
-    const Napi::Object made = constructor.New({Napi::Number::New(env, bytes)});
+    const Napi::Value size = Napi::Number::New(env, bytes);
+    const Napi::Object global = env.Global();
+    const Napi::Value made = as_it_comes ? uninitialised(global, size) : global.Get("ArrayBuffer").As<Napi::Function>().New({size});
     // The global may have been replaced: nothing is written to a buffer of another size.
     if (made.IsArrayBuffer() && static_cast<double>(made.As<Napi::ArrayBuffer>().ByteLength()) == bytes) return made.As<Napi::ArrayBuffer>();
   } catch (const Napi::Error&) {

@@ -21,8 +21,10 @@ int64_t whole(const Napi::Object& object, const char* name);  // in [0, 2^53]
 uint64_t seed(const Napi::Object& object, const char* name);  // a bigint, modulo 2^64
 std::vector<std::string> names(const Napi::Object& object, const char* name);
 
-// A new array of `count` elements, made by the JavaScript constructor: that one throws E_OUT_OF_MEMORY where Node-API would abort.
-Napi::ArrayBuffer new_buffer(Napi::Env env, int64_t count, size_t element_size);
+enum class Contents { zeros, anything };
+
+// A new array of `count` elements, made by JavaScript: there E_OUT_OF_MEMORY is thrown where Node-API would abort.
+Napi::ArrayBuffer new_buffer(Napi::Env env, int64_t count, size_t element_size, Contents contents = Contents::zeros);
 Napi::Float64Array new_doubles(Napi::Env env, int64_t count);
 Napi::Float64Array to_array(Napi::Env env, const std::vector<double>& values);
 

@@ -23,8 +23,8 @@ Job::Job(Napi::Env env, int threads, const Napi::Value& progress)
   if (progress.IsFunction()) progress_ = Napi::Persistent(progress.As<Napi::Function>());
 }
 
-void* Job::output(const char* name, napi_typedarray_type type, size_t size, int64_t count) {
-  Napi::ArrayBuffer buffer = new_buffer(env_, count, size);
+void* Job::output(const char* name, napi_typedarray_type type, size_t size, int64_t count, Contents contents) {
+  Napi::ArrayBuffer buffer = new_buffer(env_, count, size, contents);
   outputs_.push_back({name, type, static_cast<size_t>(count), Napi::Persistent(buffer)});
   return buffer.Data();
 }
@@ -39,8 +39,12 @@ uint8_t* Job::byte_output(const char* name, int64_t count) {
   return static_cast<uint8_t*>(output(name, napi_uint8_array, sizeof(uint8_t), count));
 }
 
-const double* Job::held_input(const Napi::Value& value, const char* name, int64_t count) {
-  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float64_array) {
+double* Job::overwritten_output(const char* name, int64_t count) {
+  return static_cast<double*>(output(name, napi_float64_array, sizeof(double), count, Contents::anything));
+}
+
+const void* Job::held(const Napi::Value& value, const char* name, napi_typedarray_type type, int64_t count) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) {
     throw coded_error(env_, "E_INTERNAL", std::string(name) + " has the wrong type");
   }
   const Napi::TypedArray array = value.As<Napi::TypedArray>();
@@ -50,7 +54,14 @@ const double* Job::held_input(const Napi::Value& value, const char* name, int64_
   }
   Napi::ArrayBuffer buffer = array.ArrayBuffer();
   inputs_.push_back(Napi::Persistent(buffer));
-  return reinterpret_cast<const double*>(static_cast<const char*>(buffer.Data()) + array.ByteOffset());
+  return static_cast<const char*>(buffer.Data()) + array.ByteOffset();
+}
+
+const double* Job::held_reals(const Napi::Value& value, const char* name, int64_t count) {
+  return static_cast<const double*>(held(value, name, napi_float64_array, count));
+}
+const int32_t* Job::held_integers(const Napi::Value& value, const char* name, int64_t count) {
+  return static_cast<const int32_t*>(held(value, name, napi_int32_array, count));
 }
 
 Napi::Object Job::start(std::unique_ptr<Job> job, Work work, Finish finish) {

@@ -19,6 +19,7 @@
 
 #include "../core/operations.h"
 #include "../io/mapped_file.h"
+#include "arguments.h"
 
 namespace regimes::bindings {
 
@@ -29,14 +30,17 @@ class Job {
 
   Job(Napi::Env env, int threads, const Napi::Value& progress);
 
-  // A buffer of `count` elements that becomes result[name]; valid for the life of the job.
+  // A buffer of `count` zeros that becomes result[name]; valid for the life of the job.
   double* real_output(const char* name, int64_t count);
   int32_t* integer_output(const char* name, int64_t count);
   uint8_t* byte_output(const char* name, int64_t count);
+  // The same with anything in it: the work writes every element before it reads it, or fails.
+  double* overwritten_output(const char* name, int64_t count);
 
-  // The numbers of a Float64Array of exactly `count` elements, read where they lie; valid for the life of the job. Only for arrays that
-  // the library made and shows to nobody.
-  const double* held_input(const Napi::Value& value, const char* name, int64_t count);
+  // The numbers of a Float64Array or Int32Array of exactly `count` elements, read where they lie; valid for the life of the job. Only for
+  // arrays that the library made and shows to nobody.
+  const double* held_reals(const Napi::Value& value, const char* name, int64_t count);
+  const int32_t* held_integers(const Napi::Value& value, const char* name, int64_t count);
 
   // The work reads this file (null: none): should it change meanwhile, the job stops, and its result is Code::file_changed.
   void watch(std::shared_ptr<const MappedFile> file) { file_ = std::move(file); }
@@ -58,7 +62,8 @@ class Job {
     Napi::Reference<Napi::ArrayBuffer> buffer;
   };
 
-  void* output(const char* name, napi_typedarray_type type, size_t size, int64_t count);
+  const void* held(const Napi::Value& value, const char* name, napi_typedarray_type type, int64_t count);
+  void* output(const char* name, napi_typedarray_type type, size_t size, int64_t count, Contents contents = Contents::zeros);
   // Starts the thread; false where the system refuses it, and then the job ends with an error.
   bool launch();
   void run();

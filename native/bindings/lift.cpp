@@ -37,7 +37,7 @@ Napi::Value lift(const Napi::CallbackInfo& info) {
   r.b = take(inputs->b, "b", r.seen.records);
 
   auto job = make_job(info, 1);
-  const auto hold = [&](const char* name, int64_t count) { return job->held_input(request.Get(name), name, count); };
+  const auto hold = [&](const char* name, int64_t count) { return job->held_reals(request.Get(name), name, count); };
   if (request.Get("rows").IsTypedArray()) r.rows = {hold("rows", r.count * r.d), r.count, r.d};
   r.ends = hold("ends", r.count * r.dimension);
   r.states = hold("states", places * r.dimension);

@@ -1,5 +1,6 @@
 #include "operations.h"
 
+#include "../core/copy_numbers.h"
 #include "../core/draws.h"
 #include "../core/spectrum.h"
 #include "../core/statistics.h"
@@ -26,13 +27,13 @@ Napi::Value posterior(const Napi::CallbackInfo& info) {
   auto job = make_job(info, 2);
   job->watch(target->mapping());
   PosteriorRequest& r = inputs->request;
-  r.x = {job->held_input(request.Get("x"), "x", batch * d), batch, d};
+  r.x = {job->held_reals(request.Get("x"), "x", batch * d), batch, d};
   r.a = number(request, "a");
   r.b = number(request, "b");
   r.precision = precision_of(request);
   if (contains(readings, "logDensity")) r.log_density = job->real_output("logDensity", batch);
-  if (contains(readings, "denoised")) r.denoised = job->real_output("denoised", batch * d);
-  if (contains(readings, "score")) r.score = job->real_output("score", batch * d);
+  if (contains(readings, "denoised")) r.denoised = job->overwritten_output("denoised", batch * d);
+  if (contains(readings, "score")) r.score = job->overwritten_output("score", batch * d);
   if (contains(readings, "entropy")) r.entropy = job->real_output("entropy", batch);
   if (contains(readings, "sumSquares")) r.sum_squares = job->real_output("sumSquares", batch);
   if (contains(readings, "nearest")) {
@@ -223,6 +224,22 @@ Napi::Value symmetric_eigen(const Napi::CallbackInfo& info) {
   return Job::start(std::move(job), [matrix, n, values, vectors](const Execution& execution) {
     return regimes::symmetric_eigen(std::move(*matrix), n, values, vectors, execution);
   });
+}
+
+Napi::Value copy_numbers(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  for (const Napi::Value& value : {info[0], info[1]}) {
+    if (!value.IsTypedArray()) throw coded_error(env, "E_INTERNAL", "numbers are copied between typed arrays");
+  }
+  const auto from = info[0].As<Napi::TypedArray>(), to = info[1].As<Napi::TypedArray>();
+  const bool singles = from.TypedArrayType() == napi_float32_array;
+  if (!(singles || from.TypedArrayType() == napi_float64_array) || to.TypedArrayType() != napi_float64_array || from.ElementLength() != to.ElementLength()) {
+    throw coded_error(env, "E_INTERNAL", "numbers are copied from a Float32Array or Float64Array to a Float64Array of its length");
+  }
+  const auto count = static_cast<int64_t>(from.ElementLength());
+  double* out = to.As<Napi::Float64Array>().Data();
+  return Napi::Number::New(env, singles ? regimes::copy_numbers(from.As<Napi::Float32Array>().Data(), count, out)
+                                        : regimes::copy_numbers(from.As<Napi::Float64Array>().Data(), count, out));
 }
 
 }  // namespace regimes::bindings

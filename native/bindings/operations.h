@@ -12,7 +12,7 @@ Napi::Value sample(const Napi::CallbackInfo& info);
 Napi::Value simulate(const Napi::CallbackInfo& info);
 Napi::Value lift(const Napi::CallbackInfo& info);
 Napi::Value normals(const Napi::CallbackInfo& info);
-Napi::Value largest_number(const Napi::CallbackInfo& info);
+Napi::Value copy_numbers(const Napi::CallbackInfo& info);
 Napi::Value spectrum(const Napi::CallbackInfo& info);
 Napi::Value covariance(const Napi::CallbackInfo& info);
 Napi::Value project(const Napi::CallbackInfo& info);

@@ -14,8 +14,10 @@ namespace {
 
 // The inputs of a simulation, which live as long as the job.
 struct Inputs {
-  std::vector<int32_t> integers, terms;
-  std::vector<double> reals, factors, directions;
+  const int32_t* integers = nullptr;  // [step_count][5]
+  const double* reals = nullptr;      // [step_count][3]
+  int64_t terms = 0;
+  std::vector<double> directions;
   std::vector<ReverseStep> steps;
   std::shared_ptr<TargetMemory> start_target;
   SimulateRequest request;
@@ -23,16 +25,15 @@ struct Inputs {
 };
 
 // lib/native.ts: five integers and three reals per step.
-constexpr size_t integers_per_step = 5, reals_per_step = 3;
+constexpr int64_t integers_per_step = 5, reals_per_step = 3;
 
-void copy_program(const Napi::Object& request, Inputs& inputs) {
-  const int64_t count = whole(request, "stepCount"), terms = whole(request, "termCount");
-  inputs.integers = integers(request.Get("integers"), "integers", count * static_cast<int64_t>(integers_per_step));
-  inputs.reals = doubles(request.Get("reals"), "reals", count * static_cast<int64_t>(reals_per_step));
-  inputs.terms = integers(request.Get("terms"), "terms", terms);
-  inputs.factors = doubles(request.Get("factors"), "factors", terms);
-  inputs.request.terms = inputs.terms.data();
-  inputs.request.factors = inputs.factors.data();
+void hold_program(const Napi::Object& request, Job& job, Inputs& inputs) {
+  const int64_t count = whole(request, "stepCount");
+  inputs.integers = job.held_integers(request.Get("integers"), "integers", count * integers_per_step);
+  inputs.reals = job.held_reals(request.Get("reals"), "reals", count * reals_per_step);
+  inputs.terms = whole(request, "termCount");
+  inputs.request.terms = job.held_integers(request.Get("terms"), "terms", inputs.terms);
+  inputs.request.factors = job.held_reals(request.Get("factors"), "factors", inputs.terms);
   inputs.request.step_count = count;
   inputs.request.registers = static_cast<int32_t>(whole(request, "registers"));
   inputs.request.result = static_cast<int32_t>(whole(request, "result"));
@@ -40,17 +41,16 @@ void copy_program(const Napi::Object& request, Inputs& inputs) {
 
 int64_t evaluations(const Inputs& inputs) {
   int64_t count = 0;
-  for (size_t k = 0; k < inputs.integers.size(); k += integers_per_step) count += inputs.integers[k] == 1;
+  for (int64_t k = 0; k < inputs.request.step_count; ++k) count += inputs.integers[k * integers_per_step] == 1;
   return count;
 }
 
 // On the job's thread: a long program takes its time.
 Status unpack_program(Inputs& inputs) {
-  const auto terms = static_cast<int64_t>(inputs.terms.size());
   inputs.steps.resize(static_cast<size_t>(inputs.request.step_count));
   for (size_t k = 0; k < inputs.steps.size(); ++k) {
-    const int32_t* i = inputs.integers.data() + k * integers_per_step;
-    const double* x = inputs.reals.data() + k * reals_per_step;
+    const int32_t* i = inputs.integers + k * integers_per_step;
+    const double* x = inputs.reals + k * reals_per_step;
     ReverseStep& step = inputs.steps[k];
     step.out = i[1];
     if (i[0] == 0) {
@@ -58,7 +58,7 @@ Status unpack_program(Inputs& inputs) {
       step.term_count = i[3];
       step.draw = static_cast<uint32_t>(i[4]);
       step.noise = x[0];
-      const bool inside = step.first_term >= 0 && step.term_count >= 0 && int64_t{step.first_term} + step.term_count <= terms;
+      const bool inside = step.first_term >= 0 && step.term_count >= 0 && int64_t{step.first_term} + step.term_count <= inputs.terms;
       if (!inside) return Status::failure(Code::shape, "a step has terms that are not there");
     } else {
       step.kind = ReverseStep::Kind::denoise;
@@ -125,7 +125,6 @@ Napi::Value simulate(const Napi::CallbackInfo& info) {
   const Napi::Object request = info[1].As<Napi::Object>();
   const auto inputs = std::make_shared<Inputs>();
   SimulateRequest& r = inputs->request;
-  copy_program(request, *inputs);
   r.seed = seed(request, "seed");
   r.first = static_cast<uint64_t>(whole(request, "first"));
   r.count = whole(request, "count");
@@ -136,8 +135,9 @@ Napi::Value simulate(const Napi::CallbackInfo& info) {
 
   auto job = make_job(info, 2);
   job->watch(target->mapping());
+  hold_program(request, *job, *inputs);
   if (request.Get("start").IsTypedArray()) {
-    r.start = {job->held_input(request.Get("start"), "start", r.count * target->target.d), r.count, target->target.d};
+    r.start = {job->held_reals(request.Get("start"), "start", r.count * target->target.d), r.count, target->target.d};
   } else if (request.Get("startTarget").IsObject()) {
     inputs->start_target = target_of(request.Get("startTarget"));
     if (inputs->start_target->target.d != target->target.d) throw coded_error(env, "E_SHAPE", "the start has another dimension");
