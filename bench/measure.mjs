@@ -63,6 +63,62 @@ async function sample({ child, rows }, together) {
   return { ms: ms / calls, cpuMs: cpuMs / calls, note };
 }
 
+/** A child that is about to be timed on the level that it is prepared for. */
+async function entryOf(child, batch, longest) {
+  return { child, batch, rows: await affordableRows(child, batch, longest), times: [], processor: [], note: "" };
+}
+
+/** One sample of each, round by round. */
+async function takeRounds(running, children, settings, missing) {
+  for (let round = 0; round < settings.repetitions; round++) {
+    for (const entry of running) {
+      await pause(settling);
+      await orLeave(entry.child, children, missing, settings, async () => {
+        const { ms, cpuMs, note } = await sample(entry, settings.together ?? 0);
+        entry.times.push((ms * entry.batch) / entry.rows);
+        entry.processor.push((cpuMs * entry.batch) / entry.rows);
+        entry.note = note ?? "";
+      });
+    }
+  }
+}
+
+async function resultOf({ child, batch, rows, times, processor, note }, errors) {
+  const { mb } = await child.ask({ op: "memory" });
+  const { name, precision, held } = child.contender;
+  return {
+    name, precision, held, version: child.version, note, errors, peakMb: mb,
+    ms: median(times), least: Math.min(...times), cpuMs: median(processor), scaledFrom: rows === batch ? null : rows,
+  };
+}
+
+/**
+ * One contender on several workloads of the same noise levels, whole batches, in turns, so that what compares them is of one time.
+ * @returns [{level, workload, result}]
+ */
+export async function measureInTurns(workloads, contender, threads, settings, missing) {
+  const children = [];
+  const rows = [];
+  try {
+    for (const workload of workloads) {
+      for (const child of await startChildren([contender], workload, threads, settings, missing)) children.push(Object.assign(child, { workload }));
+    }
+    for (const [index, level] of workloads[0].levels.entries()) {
+      settings.say(`${workloads.map(({ name }) => name).join(", ")}, ${level.name}, threads ${threads}`);
+      const running = [];
+      for (const child of children) {
+        await child.ask({ op: "prepare", index });
+        running.push(await entryOf(child, child.workload.batch, Infinity));
+      }
+      await takeRounds(running, children, settings, missing);
+      for (const entry of running) rows.push({ level, workload: entry.child.workload, result: await resultOf(entry, {}) });
+    }
+  } finally {
+    for (const child of children) child.close();
+  }
+  return rows;
+}
+
 /** All noise levels of a workload with one number of threads: [{level, results}], results as comparisonRows takes them. */
 export async function measure(workload, contenders, threads, settings, missing) {
   const { repetitions, longest, say } = settings;
@@ -76,30 +132,14 @@ export async function measure(workload, contenders, threads, settings, missing) 
       for (const child of children) {
         await orLeave(child, children, missing, settings, async () => {
           await child.ask({ op: "prepare", index });
-          running.push({ child, rows: await affordableRows(child, workload.batch, longest), times: [], processor: [], note: "" });
+          running.push(await entryOf(child, workload.batch, longest));
         });
       }
-      for (let round = 0; round < repetitions; round++) {
-        for (const entry of running) {
-          await pause(settling);
-          await orLeave(entry.child, children, missing, settings, async () => {
-            const { ms, cpuMs, note } = await sample(entry, settings.together ?? 0);
-            entry.times.push((ms * workload.batch) / entry.rows);
-            entry.processor.push((cpuMs * workload.batch) / entry.rows);
-            entry.note = note ?? "";
-          });
-        }
-      }
+      await takeRounds(running, children, settings, missing);
       const results = [];
-      for (const { child, rows, times, processor, note } of running.filter(({ times }) => times.length === repetitions)) {
-        await orLeave(child, children, missing, settings, async () => {
-          const errors = reference === null ? {} : await errorsOf(child, workload, index, reference);
-          const { mb } = await child.ask({ op: "memory" });
-          const { name, precision, held } = child.contender;
-          results.push({
-            name, precision, held, version: child.version, note, errors, peakMb: mb,
-            ms: median(times), least: Math.min(...times), cpuMs: median(processor), scaledFrom: rows === workload.batch ? null : rows,
-          });
+      for (const entry of running.filter(({ times }) => times.length === repetitions)) {
+        await orLeave(entry.child, children, missing, settings, async () => {
+          results.push(await resultOf(entry, reference === null ? {} : await errorsOf(entry.child, workload, index, reference)));
         });
       }
       blocks.push({ level, results });

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { heldContenders, ours, peers, torchMixtures } from "./contenders.mjs";
 import { describeMachine, measureCeilings } from "./machine.mjs";
 import { mappedTable } from "./mapped.mjs";
-import { measure, startChildren } from "./measure.mjs";
+import { measure, measureInTurns, startChildren } from "./measure.mjs";
 import { parseOptions, usage } from "./options.mjs";
 import { comparisonHeads, comparisonRows, median, missingLines, printTable, threeDigits } from "./table.mjs";
 import { trajectoriesTable } from "./trajectories.mjs";
@@ -128,27 +128,27 @@ async function sweepTable() {
 /** Nanoseconds per query and datum (and per dimension) as the data grow in number and in dimension. */
 async function growthTable() {
   const numbers = options.quick ? [1e4, 1e5] : [1e4, 3e4, 1e5, 3e5, 1e6];
-  const cases = [
-    ...numbers.map((n) => growthShape(n, 28, 1)),
-    ...[[16, 1], [28, 1], [32, 1], [32, 3], [64, 3]].map(([side, channels]) => growthShape(2e4, side, channels)),
+  const groups = [
+    numbers.map((n) => growthShape(n, 28, 1)),
+    [[16, 1], [28, 1], [32, 1], [32, 3], [64, 3]].map(([side, channels]) => growthShape(2e4, side, channels)),
   ];
   const rows = [];
-  for (const shape of cases) {
-    settings.say(`growth, n = ${shape.n}, d = ${shape.d}`);
-    const workload = { ...writePoints(join(folder, "growth"), `growth-${shape.n}-${shape.d}`, shape, options.noise, { alone: true }), checked: { typical: 0, tie: 0 } };
+  for (const shapes of groups) {
+    const workloads = shapes.map((shape) => {
+      const name = `growth-${shape.n}-${shape.d}`;
+      return writePoints(join(folder, name), name, shape, options.noise, { alone: true });
+    });
     for (const threads of options.threads) {
-      // The whole batch, however long: few queries cost more each. Short calls one after the other, as in a study: a sample takes as long
-      // for few data as for many.
-      for (const { level, results } of await measure(workload, [ours], threads, { ...settings, longest: Infinity, together: 200 }, missing)) {
-        for (const { ms, cpuMs, note } of results) {
-          const pairs = shape.batch * shape.n;
-          const figures = [shape.n, shape.d].map(String).concat([ms, (1e6 * ms) / pairs, (1e6 * cpuMs) / pairs, (1e9 * cpuMs) / pairs / shape.d].map(threeDigits));
-          rows.push([level.name, String(threads), ...figures, note]);
-        }
-        (record.tables.growth ??= []).push({ n: shape.n, d: shape.d, threads, level, results });
+      // Short calls one after the other, as in a study: a sample takes as long for few data as for many.
+      for (const { level, workload, result } of await measureInTurns(workloads, ours, threads, { ...settings, together: 200 }, missing)) {
+        const { n, d, batch } = workload;
+        const pairs = batch * n;
+        const figures = [n, d].map(String).concat([result.ms, (1e6 * result.ms) / pairs, (1e6 * result.cpuMs) / pairs, (1e9 * result.cpuMs) / pairs / d].map(threeDigits));
+        rows.push([level.name, String(threads), ...figures, result.note]);
+        (record.tables.growth ??= []).push({ n, d, threads, level, results: [result] });
       }
     }
-    rmSync(workload.folder, { recursive: true });
+    for (const workload of workloads) rmSync(workload.folder, { recursive: true });
   }
   rows.sort((left, right) => left[0].localeCompare(right[0]) || Number(left[1]) - Number(right[1]));
   console.log(`Growth: ours, 256 queries, uint8 blob images (all n at d = 784, then all d at n = 20 000)\n`);
