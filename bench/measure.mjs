@@ -111,7 +111,9 @@ export async function measureInTurns(workloads, contender, threads, settings, mi
         running.push(await entryOf(child, child.workload.batch, Infinity));
       }
       await takeRounds(running, children, settings, missing);
-      for (const entry of running) rows.push({ level, workload: entry.child.workload, result: await resultOf(entry, {}) });
+      for (const entry of running.filter(({ times }) => times.length === settings.repetitions)) {
+        rows.push({ level, workload: entry.child.workload, result: await resultOf(entry, {}) });
+      }
     }
   } finally {
     for (const child of children) child.close();

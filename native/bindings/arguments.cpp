@@ -130,7 +130,7 @@ Napi::ArrayBuffer new_buffer(Napi::Env env, int64_t count, size_t element_size, 
     return coded_error(env, "E_OUT_OF_MEMORY", "a result needs " + gigabytes(bytes) + there + ". Ask for fewer queries, draws or readings at a time");
   };
   if (!(bytes <= std::min(available, 0x1p53))) throw refusal();
-  // Fewer are zero sooner than asked for, and of more the pages are.
+  // Fewer bytes are zeroed sooner than these are asked for; more come in fresh pages, which are zero anyway.
   const bool as_it_comes = contents == Contents::anything && bytes >= 0x1p14 && bytes <= 0x1p26;
   try {
     const Napi::Value size = Napi::Number::New(env, bytes);
