@@ -181,6 +181,20 @@ void add_weighted(double w, const double* x, const double* weight, int64_t d, do
   for (; j < d; ++j) y[j] = multiply_add(w, weight != nullptr ? x[j] * weight[j] : x[j], y[j]);
 }
 
+constexpr double least_rounded = 1e-290;  // below, numbers are rounded to 0
+
+inline double lane_largest(Lanes sizes) {
+  double each[8], largest = 0;
+  store(each, sizes);
+  for (double size : each) largest = size > largest ? size : largest;
+  return largest;
+}
+
+inline Lanes nearest_whole(Lanes value) {
+  const Lanes magic = broadcast(0x1.8p52);
+  return (value + magic) - magic;
+}
+
 inline double largest_size(const double* t, int64_t d) {
   const Lanes zero = broadcast(0);
   Lanes most = zero;
@@ -189,9 +203,7 @@ inline double largest_size(const double* t, int64_t d) {
     const Lanes value = load(t + j);
     most = max(most, max(value, zero - value));
   }
-  double sizes[8], largest = 0;
-  store(sizes, most);
-  for (double size : sizes) largest = size > largest ? size : largest;
+  double largest = lane_largest(most);
   for (; j < d; ++j) {
     const double size = t[j] < 0 ? -t[j] : t[j];
     largest = size > largest ? size : largest;
@@ -200,14 +212,14 @@ inline double largest_size(const double* t, int64_t d) {
 }
 
 double round_to_digits(const double* t, int64_t d, int32_t limit, const double* centre, int32_t* digits, double* step, double* sum) {
-  const double largest = largest_size(t, d), inverse = largest > 1e-290 ? limit / largest : 0;
+  const double largest = largest_size(t, d), inverse = largest > least_rounded ? limit / largest : 0;
   const double magic = 0x1.8p52;
-  *step = largest > 1e-290 ? largest / limit : 0;
+  *step = largest > least_rounded ? largest / limit : 0;
   Lanes squares = broadcast(0), sums = broadcast(0);
-  const Lanes factor = broadcast(inverse), unit = broadcast(*step), offset = broadcast(magic);
+  const Lanes factor = broadcast(inverse), unit = broadcast(*step);
   int64_t j = 0;
   for (; j + 8 <= d; j += 8) {
-    const Lanes value = load(t + j), whole = (value * factor + offset) - offset;
+    const Lanes value = load(t + j), whole = nearest_whole(value * factor);
     const Lanes rest = subtract_product(value, unit, whole);
     squares = multiply_add(rest, rest, squares);
     sums = centre != nullptr ? multiply_add(whole, load(centre + j), sums) : sums + whole;
@@ -229,7 +241,7 @@ double weighted_bytes(const double* v, const double* weight, int64_t d, const fl
   for (; j + 8 <= d; j += 8) store(row + j, load(v + j) * load(weight + j));
   for (; j < d; ++j) row[j] = v[j] * weight[j];
   const double largest = largest_size(row, d);
-  const double inverse = largest > 1e-290 ? 127 / largest : 0;
+  const double inverse = largest > least_rounded ? 127 / largest : 0;
   for (j = 0; dither == nullptr && j < d; ++j) bytes[j] = static_cast<uint8_t>(static_cast<int>(row[j] * inverse + 128.5));
   for (j = 0; dither != nullptr && j < d; ++j) {
     bytes[j] = static_cast<uint8_t>(static_cast<int>(row[j] * inverse + 128.0 + static_cast<double>(dither[j])));

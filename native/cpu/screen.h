@@ -14,9 +14,16 @@ struct ListSums {
   double rest, gap, gap_squared, squares;
 };
 
-// Of a query rounded to fixed point.
-struct RoundedNorms {
-  double square, displacement_square, size;
+// How the components of x' = x - a origin are rounded: x'_j is about digits_j step per_scale_j, with |digits_j| <= limit. Where
+// per_scale_j = 0 it counts as it is. All [d].
+struct QueryRounding {
+  const double *origin, *scale, *per_scale, *centre;
+  int32_t limit;
+};
+
+// Of a query rounded so, x_q: step, of at most 24 bits; step sum_j digits_j centre_j; |x_q|^2, |x' - x_q|^2 and sum_j |x_j| + a |origin_j|.
+struct RoundedQuery {
+  double step, centre, square, displacement_square, size;
 };
 
 // What makes a product P of bytes and digits the value of a row for a lane:
@@ -43,10 +50,9 @@ struct ScreenKernels {
   // Of a query x: x' = x - a origin, rounded, and |x'|^2.
   double (*centred_floats)(const double* x, int64_t d, double a, const double* origin, float* centred);
 
-  // Of a query x, x' = x - a origin, and x'_q with components digits_j step per_scale_j, or x'_j where per_scale_j = 0: |x'_q|^2,
-  // |x' - x'_q|^2, and sum_j |x_j| + a |origin_j|.
-  void (*rounded_norms)(const double* x, int64_t d, double a, const double* origin, const int32_t* digits, const double* per_scale, double step,
-                        RoundedNorms* norms);
+  // Digits of scale_j x'_j, the largest of which becomes `limit` (too small a query: step and digits 0). work [2][d] is left with
+  // scale_j x'_j and x'_j.
+  void (*round_query)(const double* x, int64_t d, double a, const QueryRounding& rounding, double* work, int32_t* digits, RoundedQuery* rounded);
 
   // score_j = (a denoised_j - x_j) / b2, with one rounding of the numerator.
   void (*score_of)(const double* denoised, const double* x, int64_t d, double a, double b2, double* score);

@@ -10,6 +10,23 @@ using regimes::DigitLaneTerms;
 using regimes::DigitRowTerms;
 using regimes::ListSums;
 
+// The first `count` of eight numbers, then zeros.
+template <class Number>
+inline Lanes load_first(const Number* p, int64_t count) {
+  if (count >= 8) return widen(p);
+  Number part[8] = {};
+  for (int64_t k = 0; k < count; ++k) part[k] = p[k];
+  return widen(part);
+}
+
+template <class Number>
+inline void store_first(Number* p, Lanes x, int64_t count) {
+  if (count >= 8) return store(p, x);
+  Number part[8];
+  store(part, x);
+  for (int64_t k = 0; k < count; ++k) p[k] = part[k];
+}
+
 void reach(const float* values, int count, const float* threshold, uint16_t* masks, int64_t mask_stride) {
   const Floats least = load(threshold);
   for (int r = 0; r < count; ++r) masks[r * mask_stride] = static_cast<uint16_t>(at_least(load(values + r * 16), least));
@@ -51,15 +68,6 @@ void digit_maxima(const double* products, int count, const DigitRowTerms& rows, 
   store(largest + 8, most_high);
 }
 
-// The first `count` of eight numbers, then zeros.
-template <class Number>
-inline Lanes load_first(const Number* p, int64_t count) {
-  if (count >= 8) return widen(p);
-  Number part[8] = {};
-  for (int64_t k = 0; k < count; ++k) part[k] = p[k];
-  return widen(part);
-}
-
 double centred_floats(const double* x, int64_t d, double a, const double* origin, float* centred) {
   const Lanes factor = broadcast(a);
   Lanes square = broadcast(0);
@@ -78,19 +86,32 @@ double centred_floats(const double* x, int64_t d, double a, const double* origin
   return total;
 }
 
-void rounded_norms(const double* x, int64_t d, double a, const double* origin, const int32_t* digits, const double* per_scale, double step,
-                   regimes::RoundedNorms* norms) {
-  const Lanes factor = broadcast(a), unit = broadcast(step), zero = broadcast(0);
-  Lanes square = zero, displacement = zero, size = zero;
+void round_query(const double* x, int64_t d, double a, const regimes::QueryRounding& rounding, double* work, int32_t* digits,
+                 regimes::RoundedQuery* rounded) {
+  const Lanes factor = broadcast(a), zero = broadcast(0);
+  double *scaled = work, *centred = work + d;
+  Lanes most = zero, size = zero;
   for (int64_t j = 0; j < d; j += 8) {
-    const Lanes value = load_first(x + j, d - j), centre = load_first(origin + j, d - j), inverse = load_first(per_scale + j, d - j);
-    const Lanes centred = subtract_product(value, factor, centre);
-    const Lanes rounded = select(less(zero, inverse), load_first(digits + j, d - j) * unit * inverse, centred), rest = centred - rounded;
-    square = multiply_add(rounded, rounded, square);
-    displacement = multiply_add(rest, rest, displacement);
-    size = size + (max(value, zero - value) + factor * max(centre, zero - centre));
+    const Lanes value = load_first(x + j, d - j), origin = load_first(rounding.origin + j, d - j);
+    const Lanes difference = subtract_product(value, factor, origin), loaded = difference * load_first(rounding.scale + j, d - j);
+    store_first(scaled + j, loaded, d - j);
+    store_first(centred + j, difference, d - j);
+    most = max(most, max(loaded, zero - loaded));
+    size = size + (max(value, zero - value) + factor * max(origin, zero - origin));
   }
-  *norms = {lane_total(square), lane_total(displacement), lane_total(size)};
+  const double largest = lane_largest(most), full_step = largest > least_rounded ? largest / rounding.limit : 0;
+  const double shifted = full_step * (0x1p29 + 1), step = shifted - (shifted - full_step);
+  const Lanes inverse = broadcast(largest > least_rounded ? rounding.limit / largest : 0), unit = broadcast(step);
+  Lanes centre = zero, square = zero, displacement = zero;
+  for (int64_t j = 0; j < d; j += 8) {
+    const Lanes whole = nearest_whole(load_first(scaled + j, d - j) * inverse), per_scale = load_first(rounding.per_scale + j, d - j);
+    const Lanes value = load_first(centred + j, d - j), near = select(less(zero, per_scale), whole * unit * per_scale, value), rest = value - near;
+    store_first(digits + j, whole, d - j);
+    centre = multiply_add(whole, load_first(rounding.centre + j, d - j), centre);
+    square = multiply_add(near, near, square);
+    displacement = multiply_add(rest, rest, displacement);
+  }
+  *rounded = {step, step * lane_total(centre), lane_total(square), lane_total(displacement), lane_total(size)};
 }
 
 void score_of(const double* denoised, const double* x, int64_t d, double a, double b2, double* score) {
@@ -344,7 +365,7 @@ void list_sums(const double* logits, int64_t padded, double maximum, int64_t top
   *sums = {lane_total(rest), lane_total(gap), lane_total(gap_squared), lane_total(squares)};
 }
 
-constexpr regimes::ScreenKernels screen_table{reach, digit_reach, digit_maxima, centred_floats, rounded_norms, score_of, row_distances, row_distances_extended,
+constexpr regimes::ScreenKernels screen_table{reach, digit_reach, digit_maxima, centred_floats, round_query, score_of, row_distances, row_distances_extended,
                                               add_listed_rows, row_products, list_sums};
 
 }  // namespace

@@ -77,21 +77,18 @@ Screening::Screening(const Instructions& set, const Target& target, double a, do
   prepare_sample();
 }
 
-// What a row's logit must reach: below the largest known one by the reach and by twice its rounding.
-double Screening::floor_of(const Query& query) const {
-  return query.best - reach_ - 0x1p-52 * chain_units(d_) * std::abs(query.best);
-}
-
-// Distance within which rows that stay lie.
-double Screening::radius(const Query& query) const {
-  return b_ * std::sqrt(2 * std::max(0.0, largest_log_weight_ - floor_of(query))) * (1 + 0x1p-50);
+// The floor lies below the largest known logit by the reach and by twice its rounding.
+void Screening::set_best(Query& query, double best) const {
+  query.best = best;
+  query.floor = best - reach_ - 0x1p-52 * chain_units(d_) * std::abs(best);
+  query.radius = b_ * std::sqrt(2 * std::max(0.0, largest_log_weight_ - query.floor)) * (1 + 0x1p-50);
 }
 
 // What the value of a row that stays reaches, about the centre: then |x_q - a image| <= r + rho, with r^2 / (2 b^2) = log pi - floor.
 // `square` is |x_q|^2, `longest` the largest norm of the images.
 double Screening::wanted(int64_t q, double square, double rho, double longest) const {
   const double size = std::sqrt(square) + a_ * longest;
-  return (b_ * b_ * floor_of(queries_[q]) + 0.5 * square - rho * (radius(queries_[q]) + 0.5 * rho) - 1e-14 * size * size) / a_;
+  return (b_ * b_ * queries_[q].floor + 0.5 * square - rho * (queries_[q].radius + 0.5 * rho) - 1e-14 * size * size) / a_;
 }
 
 // The longest a row that stays can be: |x_q - a image| <= `reached` + a residual.
@@ -102,7 +99,7 @@ double Screening::longest(double square, double reached, double largest_norm, do
 double Screening::threshold(int64_t q) const {
   const Digits::Query& query = digits_.queries[q];
   const DigitRows& rows = digits_.rows;
-  const double far = longest(query.square, radius(queries_[q]) + query.displacement, rows.largest_norm, rows.largest_residual);
+  const double far = longest(query.square, queries_[q].radius + query.displacement, rows.largest_norm, rows.largest_residual);
   // The product of a row about the centre is the difference of two that may be much larger.
   if (digits_.uneven) return wanted(q, query.square, query.displacement, far) - 0x1p-50 * far * std::abs(query.centre);
   const double least = wanted(q, query.square, query.displacement + a_ * rows.largest_residual, far);
@@ -142,7 +139,7 @@ void Screening::improve_best(Query& query, int64_t row) const {
   set_.screen->row_distances(target_.points, &index, 1, query.x, a_, &distance);
   const double logit = target_.log_weight(row) - distance / (2 * b_ * b_);
   if (!(logit > query.best)) return;
-  query.best = logit;
+  set_best(query, logit);
   query.best_row = row;
 }
 
@@ -206,18 +203,17 @@ void Screening::prepare_digits(const std::vector<int64_t>& members) {
 void Screening::prepare_digits(int64_t q, int worker) {
   Digits::Query& query = digits_.queries[q];
   const DigitRows& rows = digits_.rows;
-  const double* x = queries_[q].x;
-  LineVector<double>& weighted = work_[worker].weighted;
-  weighted.resize(static_cast<size_t>(d_));
-  set_.kernels->differences(&x, 1, rows.origin.data(), a_, rows.scale.data(), d_, weighted.data());
+  LineVector<double>& parts = work_[worker].parts;
+  parts.resize(std::max(parts.size(), static_cast<size_t>(2 * d_)));
   int32_t* fixed = digits_.fixed.data() + q * d_;
-  double centre_product = 0;
-  set_.kernels->round_to_digits(weighted.data(), d_, set_.digits->limit_one, digits_.centre.data(), fixed, &query.step, &centre_product);
-  (digits_.uneven ? query.centre : query.in_threshold) = query.step * centre_product;
-  RoundedNorms norms;
-  set_.screen->rounded_norms(x, d_, a_, rows.origin.data(), fixed, digits_.per_scale.data(), query.step, &norms);
-  query.square = norms.square;
-  query.displacement = std::sqrt(norms.displacement_square) * (1 + 1e-12) + 0x1p-50 * norms.size;
+  RoundedQuery rounded;
+  set_.screen->round_query(queries_[q].x, d_, a_,
+                           {rows.origin.data(), rows.scale.data(), digits_.per_scale.data(), digits_.centre.data(), set_.digits->limit_one}, parts.data(), fixed,
+                           &rounded);
+  query.step = rounded.step;
+  (digits_.uneven ? query.centre : query.in_threshold) = rounded.centre;
+  query.square = rounded.square;
+  query.displacement = std::sqrt(rounded.displacement_square) * (1 + 1e-12) + 0x1p-50 * rounded.size;
   query.ready = true;
   set_.digits->pack_single(fixed, d_, 1, digits_.singles.data() + q * digits_.single_bytes);
 }

@@ -73,8 +73,10 @@ class Screening {
     const double* x = nullptr;
     bool open = true;
     bool listed = false;  // has candidates
-    double best = -std::numeric_limits<double>::infinity();  // largest logit known,
-    int64_t best_row = -1;                                   // that of this row
+    double best = -std::numeric_limits<double>::infinity();   // largest logit known,
+    int64_t best_row = -1;                                    // that of this row;
+    double floor = -std::numeric_limits<double>::infinity();  // what the logit of a row that stays reaches by now,
+    double radius = std::numeric_limits<double>::infinity();  // and how far off it is at most
   };
 
   // The digits of the rows, and the queries of the block in their fixed point.
@@ -98,7 +100,7 @@ class Screening {
     std::vector<Query> queries;
     LineVector<int32_t> fixed;          // [block][d] X
     LineBytes singles;                  // [block][single_bytes] X as single_products reads it
-    LineVector<double> sample_values;   // [block][sample], without slack
+    LineVector<double> sample_values;   // [block][sample_stride], without slack
     LineVector<double> tile_most;       // [tiles][block]
     std::vector<double> least_slack;    // [tiles]
 
@@ -126,7 +128,7 @@ class Screening {
     LineVector<float> least_slack;      // [tiles]
     LineBytes sample;                   // tiles of the sample's rows
     LineVector<float> sample_gain, sample_slack, sample_bias;
-    LineVector<float> sample_values;    // [block][screening_sample], without slack
+    LineVector<float> sample_values;    // [block][sample_stride], without slack
     // Of the pass over all tiles.
     std::vector<int64_t> members;
     std::vector<ProjectedQuery> member_queries;
@@ -143,7 +145,7 @@ class Screening {
   };
 
   Candidates& list(int64_t chunk, int64_t q) { return lists_[chunk * block_ + q]; }
-  double floor_of(const Query& query) const;
+  void set_best(Query& query, double best) const;
   // In units of <x', y'>: the logit times b^2 / a, less what all rows share.
   double bias_of(int64_t row, double half_square) const { return std::max(gain_ * target_.log_weight(row) - a_ * half_square, -1e300); }
   // A row stays when its value reaches the threshold: DigitRowTerms, in plain form.
@@ -173,13 +175,12 @@ class Screening {
     DigitLaneTerms view(int64_t lane) const { return {step.data() + lane, centre.data() + lane, radius.data() + lane}; }
   };
   LaneTerms lane_terms(const std::vector<int64_t>& members) const;
-  double radius(const Query& query) const;
   double longest(double square, double reached, double largest_norm, double largest_residual) const;
   double wanted(int64_t q, double square, double rho, double longest) const;
   double threshold(int64_t q) const;
   // What a row's slack counts in, by the best logit known now.
   double digit_radius(int64_t q) const {
-    return digits_.uneven ? (radius(queries_[q]) + digits_.queries[q].displacement) * (1 + 0x1p-50) : 0;
+    return digits_.uneven ? (queries_[q].radius + digits_.queries[q].displacement) * (1 + 0x1p-50) : 0;
   }
   void set_radius(int64_t q) { digits_.queries[q].radius = digit_radius(q); }
   float prefix_radius(int64_t q) const;
@@ -248,10 +249,11 @@ class Screening {
   Digits digits_;
   std::vector<int32_t> sample_;  // of the rows that have weight,
   double sampled_rows_ = 0;      // so many
+  int64_t sample_stride_ = 0;    // between the values of two queries
 
   // Work areas of each thread.
   struct Work {
-    LineVector<double> products, weighted, centred, projections;
+    LineVector<double> products, parts, projections;
     LineVector<float> floats;
     LineVector<int32_t> fixed;
   };

@@ -41,7 +41,7 @@ void Screening::prepare_prefix(int64_t first, int64_t count, int worker) {
   const PrefixRows& rows = prefix_.rows;
   const int64_t columns = rows.columns;
   Work& work = work_[worker];
-  work.centred.resize(static_cast<size_t>(columns));
+  work.parts.resize(std::max(work.parts.size(), static_cast<size_t>(2 * columns)));
   work.floats.resize(static_cast<size_t>(prepared_together * d_));
   work.projections.resize(static_cast<size_t>(prepared_together * columns));
   work.fixed.resize(static_cast<size_t>(columns));
@@ -61,38 +61,38 @@ void Screening::prepare_prefix(int64_t first, int64_t count, int worker) {
     queries_[q].open = squares[r] < 1e60 && largest < 1e30 && gain_ * std::abs(smallest_log_weight_) < 1e30;
     if (!queries_[q].open) continue;
     Prefix::Query& query = prefix_.queries[q];
-    for (int64_t k = 0; k < columns; ++k) work.centred[k] = rows.scale[k] * projection[k];
-    double step = 0, offset = 0;
-    set_.kernels->round_to_digits(work.centred.data(), columns, projected_limit, prefix_.centre_per_scale.data(), work.fixed.data(), &step, &offset);
+    RoundedQuery rounded;
+    set_.screen->round_query(projection, columns, 0,
+                             {rows.centre.data(), rows.scale.data(), prefix_.per_scale.data(), prefix_.centre_per_scale.data(), projected_limit},
+                             work.parts.data(), work.fixed.data(), &rounded);
+    const auto step = static_cast<float>(rounded.step);
+    queries_[q].open = static_cast<double>(step) == rounded.step;
+    if (!queries_[q].open) continue;
     int32_t sum = 0;
     for (int64_t k = 0; k < columns; ++k) sum += work.fixed[k];
-    const auto rounded_step = static_cast<float>(step);
-    offset *= static_cast<double>(rounded_step);
     // In narrow columns the query is as it is, and what its digits miss there counts in full.
+    double offset = rounded.centre;
     for (int64_t k = 0; k < columns; ++k) {
       if (prefix_.per_scale[k] > 0) continue;
-      const double missed = std::abs(work.centred[k] - static_cast<double>(rounded_step) * work.fixed[k]);
+      const double missed = std::abs(work.parts[k] - rounded.step * work.fixed[k]);
       offset += projection[k] * rows.centre[k] + 128 * (1 + 0x1p-40) * missed;
     }
-    query.rounded = {128 * sum, rounded_step, static_cast<float>(offset), 0};
-    RoundedNorms norms;
-    set_.screen->rounded_norms(projection, columns, 0, rows.centre.data(), work.fixed.data(), prefix_.per_scale.data(),
-                               static_cast<double>(rounded_step), &norms);
-    query.square = norms.square;
-    query.displacement = std::sqrt(norms.displacement_square) * (1 + 1e-12) + 0x1p-50 * norms.size + moved;
+    query.rounded = {128 * sum, step, static_cast<float>(offset), 0};
+    query.square = rounded.square;
+    query.displacement = std::sqrt(rounded.displacement_square) * (1 + 1e-12) + 0x1p-50 * rounded.size + moved;
     set_.projected->pack(work.fixed.data(), columns, prefix_.packed.data() + q * prefix_.query_bytes);
   }
 }
 
 // With |x_q - a image_i| <= r + rho + a residual_i the square of the right side has, beside (r + rho)^2, the terms 2 a residual_i (r + rho),
 // which the slack of a row times this radius adds, and (a residual_i)^2, which its half_square holds.
-float Screening::prefix_radius(int64_t q) const { return rounded_up((radius(queries_[q]) + prefix_.queries[q].displacement) * (1 + 0x1p-50)); }
+float Screening::prefix_radius(int64_t q) const { return rounded_up((queries_[q].radius + prefix_.queries[q].displacement) * (1 + 0x1p-50)); }
 
 // What the value of a row that stays reaches.
 float Screening::prefix_threshold(int64_t q) const {
   const Prefix::Query& query = prefix_.queries[q];
   const PrefixRows& rows = prefix_.rows;
-  const double norm = std::sqrt(query.square), reached = radius(queries_[q]) + query.displacement, spread = gain_ * std::abs(smallest_log_weight_);
+  const double norm = std::sqrt(query.square), reached = queries_[q].radius + query.displacement, spread = gain_ * std::abs(smallest_log_weight_);
   const double far = longest(query.square, reached, rows.largest_norm, rows.largest_residual);
   // The roundings in float32: of gain offset and of gain product, twice; of slack and bias; of their sum. |product + offset| is at most |x_q|
   // |image| / gain. On the portable path each product is rounded too.
@@ -112,7 +112,7 @@ void Screening::prepare_prefix_sample() {
   prefix_.sample_gain.assign(static_cast<size_t>(tiles_of(size) * projected_tile), 0);
   prefix_.sample_slack.assign(prefix_.sample_gain.size(), 0);
   prefix_.sample_bias.assign(prefix_.sample_gain.size(), absent);
-  prefix_.sample_values.resize(static_cast<size_t>(block_ * screening_sample));
+  prefix_.sample_values.resize(static_cast<size_t>(block_ * sample_stride_));
   for (int64_t i = 0; i < size; ++i) {
     for (int64_t k = 0; k < rows.columns; k += 4) {
       std::copy_n(rows.tiles.data() + rows.place(sample_[i], k), 4, reinterpret_cast<uint8_t*>(prefix_.sample.data()) + rows.place(i, k));
@@ -126,7 +126,7 @@ void Screening::prepare_prefix_sample() {
 // The values of the sample without slack; the largest logit known becomes that of its most promising row.
 void Screening::seed_from_prefix_of_sample(int64_t q) {
   const auto size = static_cast<int64_t>(sample_.size());
-  float* values = prefix_.sample_values.data() + q * screening_sample;
+  float* values = prefix_.sample_values.data() + q * sample_stride_;
   for (int64_t first = 0; first < size; first += projected_tile) {
     const auto* tile = reinterpret_cast<const uint8_t*>(prefix_.sample.data()) + first * prefix_.rows.columns;
     const ProjectedRows of_rows{prefix_.sample_gain.data() + first, prefix_.sample_slack.data() + first, prefix_.sample_bias.data() + first};
@@ -138,7 +138,7 @@ void Screening::seed_from_prefix_of_sample(int64_t q) {
 // Whether more than a share of the sample reaches the prefix's threshold of the best logit known by now.
 bool Screening::stays_alike_by_prefix(int64_t q, double share) const {
   const auto size = static_cast<int64_t>(sample_.size());
-  const float least = prefix_threshold(q), radius = prefix_radius(q), *values = prefix_.sample_values.data() + q * screening_sample;
+  const float least = prefix_threshold(q), radius = prefix_radius(q), *values = prefix_.sample_values.data() + q * sample_stride_;
   int32_t staying = 0;
   for (int64_t i = 0; i < size; ++i) staying += values[i] + prefix_.sample_slack[i] * radius >= least;
   return more_than(share, staying);

@@ -33,9 +33,10 @@ void Screening::prepare_sample() {
     const auto at = static_cast<int64_t>((static_cast<double>(i) + within) * static_cast<double>(rows) / static_cast<double>(count));
     sample_.push_back(weighted.empty() ? static_cast<int32_t>(at) : weighted[at]);
   }
-  if (digits_.exist()) {
-    digits_.sample_values.resize(static_cast<size_t>(block_) * sample_.size());
-  }
+  // An odd number of lines, so that the values of many queries do not compete for the same places of the cache.
+  constexpr int64_t line = 16;
+  sample_stride_ = (static_cast<int64_t>(sample_.size()) + projected_tile - 1) / projected_tile * projected_tile + line;
+  if (digits_.exist()) digits_.sample_values.resize(static_cast<size_t>(block_ * sample_stride_));
   if (prefix_.exists()) prepare_prefix_sample();
 }
 
@@ -55,7 +56,7 @@ void Screening::find_samples(const std::vector<int64_t>& members) {
     for (int64_t k = 0; k < many; ++k) {
       Digits::Query& query = digits_.queries[members[first + k]];
       query.sampled = true;
-      double* values = digits_.sample_values.data() + members[first + k] * size;
+      double* values = digits_.sample_values.data() + members[first + k] * sample_stride_;
       for (int64_t i = 0; i < size; ++i) values[i] = value(query, products[k * size + i], terms[i], 0);
     }
   });
@@ -69,7 +70,7 @@ bool Screening::more_than(double share, int64_t staying) const {
 // By the digits' values of the sample and the best logit known by now.
 bool Screening::stays_alike(int64_t q, double share) const {
   const auto size = static_cast<int64_t>(sample_.size());
-  const double least = threshold(q), *values = digits_.sample_values.data() + q * size;
+  const double least = threshold(q), *values = digits_.sample_values.data() + q * sample_stride_;
   const double reached = digit_radius(q);
   int64_t staying = 0;
   for (int64_t k = 0; k < size; ++k) staying += (digits_.uneven ? values[k] + digits_.rows.residual[sample_[k]] * reached : values[k]) >= least;
@@ -100,13 +101,13 @@ void Screening::try_sample() {
   pool_.run(static_cast<int64_t>(members.size()), [&](int64_t i, int) {
     Query& query = queries_[members[i]];
     const auto size = static_cast<int64_t>(sample_.size());
-    const double* values = digits_.sample_values.data() + members[i] * size;
+    const double* values = digits_.sample_values.data() + members[i] * sample_stride_;
     improve_best(query, sample_[std::max_element(values, values + size) - values]);
     // Without a prefix the sample says nothing of the largest logit: a query drawn forward lies about b sqrt(d) from a row.
     const double known = query.best, typical = -0.5 * static_cast<double>(d_) - std::log(static_cast<double>(n_));
-    if (!prefix_.exists()) query.best = std::max(known, typical);
+    if (!prefix_.exists()) set_best(query, std::max(known, typical));
     query.open = !stays_alike(members[i], most);
-    query.best = known;
+    set_best(query, known);
   });
 }
 

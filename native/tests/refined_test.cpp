@@ -315,22 +315,27 @@ void test_progress() {
 void test_query_kernels(const Instructions& set, int64_t d) {
   std::mt19937_64 random(static_cast<uint64_t>(d));
   std::normal_distribution<double> normal;
-  std::vector<double> x(static_cast<size_t>(d)), origin(x.size()), per_scale(x.size()), denoised(x.size()), score(x.size());
+  std::vector<double> x(static_cast<size_t>(d)), origin(x.size()), scale(x.size()), per_scale(x.size()), centre(x.size()), work(2 * x.size());
+  std::vector<double> denoised(x.size()), score(x.size());
   std::vector<int32_t> digits(x.size());
   for (int64_t j = 0; j < d; ++j) {
     x[j] = normal(random);
     denoised[j] = normal(random);
     origin[j] = normal(random);
-    per_scale[j] = j % 5 == 3 ? 0 : 1 / (0.01 + std::abs(normal(random)));
-    digits[j] = static_cast<int32_t>(random() % 255) - 127;
+    scale[j] = 0.01 + std::abs(normal(random));
+    per_scale[j] = j % 5 == 3 ? 0 : 1 / scale[j];
+    centre[j] = normal(random);
   }
-  const double a = 0.8, step = 1e-2, b2 = 0.36, unit = 0x1p-53 * static_cast<double>(d + 8);
+  const double a = 0.8, b2 = 0.36, unit = 0x1p-53 * static_cast<double>(d + 8);
   std::vector<float> floats(x.size());
   const double centred_square = set.screen->centred_floats(x.data(), d, a, origin.data(), floats.data());
-  RoundedNorms norms{};
-  set.screen->rounded_norms(x.data(), d, a, origin.data(), digits.data(), per_scale.data(), step, &norms);
-  Quad square = 0, displacement = 0, size = 0, whole_square = 0, term_squares = 0;
-  bool close = true;
+  constexpr int32_t limit = 127;
+  RoundedQuery rounded_query{};
+  set.screen->round_query(x.data(), d, a, {origin.data(), scale.data(), per_scale.data(), centre.data(), limit}, work.data(), digits.data(), &rounded_query);
+  const double step = rounded_query.step;
+  Quad square = 0, displacement = 0, size = 0, whole_square = 0, term_squares = 0, middle = 0, middle_terms = 0;
+  bool close = step == static_cast<double>(static_cast<float>(step));
+  int32_t largest = 0;
   for (int64_t j = 0; j < d; ++j) {
     const Quad centred = Quad(x[j]) - Quad(a) * origin[j];
     const double terms = std::abs(x[j]) + a * std::abs(origin[j]);
@@ -338,14 +343,21 @@ void test_query_kernels(const Instructions& set, int64_t d) {
     term_squares += Quad(terms) * terms;
     close = close && std::abs(static_cast<double>(floats[j] - centred)) <= 0x1p-24 * std::abs(static_cast<double>(centred)) + 0x1p-51 * terms;
     const Quad rounded = per_scale[j] > 0 ? Quad(digits[j]) * step * per_scale[j] : centred;
+    const double exact = static_cast<double>(centred * scale[j]) / step;
+    close = close && std::abs(digits[j] - exact) <= 0.5 + 0x1p-22 * std::abs(exact) + 0x1p-51 * terms * scale[j] / step;
+    close = close && work[j] == work[d + j] * scale[j] && std::abs(work[d + j] - static_cast<double>(centred)) <= 0x1p-51 * terms;
+    largest = std::max(largest, std::abs(digits[j]));
+    middle += Quad(digits[j]) * centre[j] * step;
+    middle_terms += std::abs(digits[j] * centre[j] * step);
     square += rounded * rounded;
     displacement += (centred - rounded) * (centred - rounded);
     size += terms;
   }
   close = close && std::abs(static_cast<double>(whole_square - centred_square)) <= static_cast<double>(8 * unit * whole_square + 0x1p-50 * term_squares);
-  close = close && std::abs(static_cast<double>(square - norms.square)) <= 8 * unit * static_cast<double>(square);
-  close = close && std::abs(static_cast<double>(displacement - norms.displacement_square)) <= 8 * unit * static_cast<double>(displacement + square);
-  close = close && std::abs(static_cast<double>(size - norms.size)) <= 8 * unit * static_cast<double>(size);
+  close = close && std::abs(static_cast<double>(square - rounded_query.square)) <= 8 * unit * static_cast<double>(square);
+  close = close && std::abs(static_cast<double>(displacement - rounded_query.displacement_square)) <= 8 * unit * static_cast<double>(displacement + square);
+  close = close && std::abs(static_cast<double>(size - rounded_query.size)) <= 8 * unit * static_cast<double>(size);
+  close = close && largest == limit && std::abs(static_cast<double>(middle - rounded_query.centre)) <= 8 * unit * static_cast<double>(middle_terms);
   set.screen->score_of(denoised.data(), x.data(), d, a, b2, score.data());
   bool same = true;
   for (int64_t j = 0; j < d; ++j) {
