@@ -89,11 +89,12 @@ double centred_floats(const double* x, int64_t d, double a, const double* origin
 void round_query(const double* x, int64_t d, double a, const regimes::QueryRounding& rounding, double* work, int32_t* digits,
                  regimes::RoundedQuery* rounded) {
   const Lanes factor = broadcast(a), zero = broadcast(0);
+  const double *origins = rounding.origin, *scales = rounding.scale, *inverses = rounding.per_scale, *centres = rounding.centre;
   double *scaled = work, *centred = work + d;
   Lanes most = zero, size = zero;
   for (int64_t j = 0; j < d; j += 8) {
-    const Lanes value = load_first(x + j, d - j), origin = load_first(rounding.origin + j, d - j);
-    const Lanes difference = subtract_product(value, factor, origin), loaded = difference * load_first(rounding.scale + j, d - j);
+    const Lanes value = load_first(x + j, d - j), origin = load_first(origins + j, d - j);
+    const Lanes difference = subtract_product(value, factor, origin), loaded = difference * load_first(scales + j, d - j);
     store_first(scaled + j, loaded, d - j);
     store_first(centred + j, difference, d - j);
     most = max(most, max(loaded, zero - loaded));
@@ -104,10 +105,10 @@ void round_query(const double* x, int64_t d, double a, const regimes::QueryRound
   const Lanes inverse = broadcast(largest > least_rounded ? rounding.limit / largest : 0), unit = broadcast(step);
   Lanes centre = zero, square = zero, displacement = zero;
   for (int64_t j = 0; j < d; j += 8) {
-    const Lanes whole = nearest_whole(load_first(scaled + j, d - j) * inverse), per_scale = load_first(rounding.per_scale + j, d - j);
+    const Lanes whole = nearest_whole(load_first(scaled + j, d - j) * inverse), per_scale = load_first(inverses + j, d - j);
     const Lanes value = load_first(centred + j, d - j), near = select(less(zero, per_scale), whole * unit * per_scale, value), rest = value - near;
     store_first(digits + j, whole, d - j);
-    centre = multiply_add(whole, load_first(rounding.centre + j, d - j), centre);
+    centre = multiply_add(whole, load_first(centres + j, d - j), centre);
     square = multiply_add(near, near, square);
     displacement = multiply_add(rest, rest, displacement);
   }
