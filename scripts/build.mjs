@@ -51,7 +51,9 @@ function buildWithoutCMake(reason) {
   const prefix = join(dirname(process.execPath), "..");
   const headers = existsSync(join(prefix, "include", "node", "node_api.h")) ? [`--nodedir=${prefix}`] : [];
   const jobs = String(availableParallelism());
-  const { status, error } = spawnSync(process.execPath, [nodeGyp(), "rebuild", "-j", jobs, ...headers], {
+  // What CMake left there would be in the way; a folder of node-gyp's own is brought up to date.
+  if (existsSync(join(root, "build", "CMakeCache.txt"))) rmSync(join(root, "build"), { recursive: true });
+  const { status, error } = spawnSync(process.execPath, [nodeGyp(), "configure", "build", "-j", jobs, ...headers], {
     cwd: root,
     stdio: ["ignore", 2, 2],
   });

@@ -48,9 +48,9 @@ function runtime(name) {
 }
 
 async function suite(sanitizers, folder, env, preload) {
-  const configure = ["-S", ".", "-B", folder, `-DREGIMES_SANITIZE=${sanitizers}`, "-DREGIMES_TESTS=ON", "-DREGIMES_WERROR=OFF"];
+  const configure = ["-S", ".", "-B", folder, `-DREGIMES_SANITIZE=${sanitizers}`];
   if (!(await check(`configure ${sanitizers}`, "cmake", configure))) return;
-  if (!(await check(`build ${sanitizers}`, "cmake", ["--build", folder, "--parallel", String(availableParallelism())]))) return;
+  if (!(await check(`build ${sanitizers}`, "cmake", ["--build", folder, "--target", "regimes", "native_tests", "--parallel", String(availableParallelism())]))) return;
   const tests = readdirSync(join(root, folder)).filter((name) => name.endsWith("_test"));
   const steps = tests.map((test) => () => check(`${sanitizers}: ${test}`, join(root, folder, test), [], env));
   const addon = { ...env, DIFFUSION_REGIMES_NATIVE: join(root, folder, "regimes.node"), LD_PRELOAD: preload };
