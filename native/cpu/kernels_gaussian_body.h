@@ -190,9 +190,12 @@ inline double lane_largest(Lanes sizes) {
   return largest;
 }
 
+// Added and taken away again, leaves the nearest whole number of one below 2^51 in size.
+constexpr double rounding_offset = 0x1.8p52;
+
 inline Lanes nearest_whole(Lanes value) {
-  const Lanes magic = broadcast(0x1.8p52);
-  return (value + magic) - magic;
+  const Lanes offset = broadcast(rounding_offset);
+  return (value + offset) - offset;
 }
 
 inline double largest_size(const double* t, int64_t d) {
@@ -213,7 +216,6 @@ inline double largest_size(const double* t, int64_t d) {
 
 double round_to_digits(const double* t, int64_t d, int32_t limit, const double* centre, int32_t* digits, double* step, double* sum) {
   const double largest = largest_size(t, d), inverse = largest > least_rounded ? limit / largest : 0;
-  const double magic = 0x1.8p52;
   *step = largest > least_rounded ? largest / limit : 0;
   Lanes squares = broadcast(0), sums = broadcast(0);
   const Lanes factor = broadcast(inverse), unit = broadcast(*step);
@@ -228,7 +230,7 @@ double round_to_digits(const double* t, int64_t d, int32_t limit, const double* 
   double square = lane_total(squares);
   *sum = lane_total(sums);
   for (; j < d; ++j) {
-    const double whole = (t[j] * inverse + magic) - magic, rest = t[j] - *step * whole;
+    const double whole = (t[j] * inverse + rounding_offset) - rounding_offset, rest = t[j] - *step * whole;
     square += rest * rest;
     *sum += whole * (centre != nullptr ? centre[j] : 1);
     digits[j] = static_cast<int32_t>(whole);
